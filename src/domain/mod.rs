@@ -1,1 +1,23 @@
-//! (module under construction)
+//! The words of the field as types: environment, object, effect, step, release, verdict, event.
+//!
+//! No IO and no knowledge of the configuration's YAML. What is stored (steps, releases, events) derives
+//! serde here, since that format is ours and versioned.
+
+pub mod effect;
+pub mod environment;
+pub mod error;
+pub mod event;
+pub mod gate;
+pub mod ids;
+pub mod object;
+pub mod observed;
+pub mod release;
+pub mod secret;
+pub mod step;
+pub mod units;
+
+pub use effect::Effect;
+pub use environment::Environment;
+pub use error::{Code, Failure};
+pub use ids::{ComponentId, Revision, RunId, StepId, TargetId};
+pub use object::{Object, ObjectRef};

@@ -1,0 +1,184 @@
+//! What a step does to the world: one closed enum, performed by one exhaustive `match`.
+
+use crate::domain::environment::SmokeTest;
+use crate::domain::gate::Gate;
+use crate::domain::ids::{ComponentId, Revision};
+use crate::domain::object::ObjectRef;
+use crate::domain::units;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// One thing done to one target. Every effect is idempotent: a resume may repeat it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Effect {
+    /// Server-side apply of objects of the plan (by index into the plan's object table), in order.
+    Apply {
+        /// Indices into the plan's table.
+        objects: Vec<usize>,
+    },
+    /// Delete objects, foreground, absent ones passed over.
+    Delete {
+        /// What to delete.
+        objects: Vec<ObjectRef>,
+    },
+    /// Set a workload's size.
+    Scale {
+        /// The workload.
+        workload: ObjectRef,
+        /// How many pods.
+        to: Size,
+    },
+    /// Wait until these workloads are judged healthy at their present size, and their pods are endpoints.
+    WaitReady {
+        /// The workloads.
+        workloads: Vec<ObjectRef>,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
+    },
+    /// Point a Service's selector at a revision.
+    SwitchService {
+        /// The Service.
+        service: ObjectRef,
+        /// Revision label its selector shall carry; `None`: no revision label (every revision is selected).
+        to: Option<Revision>,
+    },
+    /// Point an Ingress's backends from one Service to another.
+    SwitchIngress {
+        /// The Ingress.
+        ingress: ObjectRef,
+        /// Backend Service name to replace; any of these.
+        from: Vec<String>,
+        /// Backend Service name to use.
+        to: String,
+    },
+    /// Wait until the data plane (`EndpointSlices` of the Service) holds ready pods of this workload and none of others.
+    WaitTraffic {
+        /// The Service.
+        service: ObjectRef,
+        /// The workload whose pods alone may serve.
+        workload: ObjectRef,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
+    },
+    /// Watch for a time: gates are measured, the workloads' pods are watched for crash loops.
+    Hold {
+        /// How long.
+        #[serde(with = "units::duration")]
+        duration: Duration,
+        /// Gates measured meanwhile.
+        gates: Vec<Gate>,
+        /// New and stable workload of each watched component.
+        arms: Vec<Arm>,
+    },
+    /// HTTP checks.
+    Smoke {
+        /// What to ask.
+        tests: Vec<SmokeTest>,
+        /// Whom to ask.
+        via: SmokeVia,
+    },
+    /// Snapshot an RDS instance and wait until it is available.
+    Snapshot {
+        /// DB instance identifier.
+        instance: String,
+        /// Snapshot identifier (fixed by the plan, so that a repeat finds it).
+        snapshot: String,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
+    },
+    /// Terraform plan and apply of a folder.
+    Terraform {
+        /// The folder.
+        dir: String,
+    },
+    /// Pull, stop, start and await a Compose project at a version.
+    Compose {
+        /// Compose project name.
+        project: String,
+        /// The images by service.
+        images: Vec<(String, String)>,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
+    },
+    /// Note in the target's journal that the run goes on to this wave. Nothing else happens.
+    Advance {
+        /// 1-based number of the wave.
+        wave: usize,
+    },
+}
+
+/// How large a workload shall be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Size {
+    /// This many pods.
+    Exactly(u32),
+    /// As many as another workload has (its `spec.replicas` when the step runs), at least `floor`.
+    SameAs {
+        /// The other workload.
+        workload: ObjectRef,
+        /// Fewest pods.
+        floor: u32,
+    },
+    /// So many that it holds this share beside another workload: `round(other · p / (100 − p))`, at least 1.
+    ShareBeside {
+        /// The other workload.
+        workload: ObjectRef,
+        /// 1–99.
+        percent: u8,
+    },
+}
+
+/// The two sides of a comparison for one component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arm {
+    /// The component.
+    pub component: ComponentId,
+    /// The workload under test.
+    pub new: ObjectRef,
+    /// The workload it is compared with; `None` once stable takes no traffic.
+    pub stable: Option<ObjectRef>,
+}
+
+/// How a smoke test reaches what it tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SmokeVia {
+    /// Straight to a ready pod of each component's new workload, through the API server.
+    Pods {
+        /// New workload by component.
+        workloads: Vec<(ComponentId, ObjectRef)>,
+    },
+    /// The way users come: the test's own `through`.
+    Public {
+        /// Service by component.
+        services: Vec<(ComponentId, ObjectRef)>,
+    },
+}
+
+impl Effect {
+    /// Whether the effect changes anything (as against waiting, watching, asking).
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Apply { .. }
+            | Self::Delete { .. }
+            | Self::Scale { .. }
+            | Self::SwitchService { .. }
+            | Self::SwitchIngress { .. }
+            | Self::Snapshot { .. }
+            | Self::Terraform { .. }
+            | Self::Compose { .. } => true,
+            Self::WaitReady { .. }
+            | Self::WaitTraffic { .. }
+            | Self::Hold { .. }
+            | Self::Smoke { .. }
+            | Self::Advance { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! What a run tells while it goes on. Reports render these; nothing decides by them.
+
+use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
+use crate::domain::step::Lane;
+use crate::domain::units;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::time::Duration;
+
+/// One thing that happened, and when.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Event {
+    /// When (virtual in a rehearsal).
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What happened. `type` in NDJSON; fields are only ever added within one major version.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Kind {
+    /// The run begins (or goes on, after a crash or interrupt).
+    RunStarted {
+        /// Its name.
+        run: RunId,
+        /// Environment.
+        environment: String,
+        /// Release number it makes.
+        revision: Revision,
+        /// Application version.
+        version: String,
+        /// Whether a run that had stopped goes on.
+        resumed: bool,
+        /// Expected length.
+        #[serde(serialize_with = "units::duration::serialize")]
+        expected: Duration,
+    },
+    /// A stage begins.
+    StageStarted {
+        /// Stage name.
+        stage: String,
+        /// For people.
+        title: String,
+        /// 1-based wave; 0 before all waves.
+        wave: usize,
+        /// Its targets.
+        targets: Vec<TargetId>,
+    },
+    /// A stage is done.
+    StageFinished {
+        /// Stage name.
+        stage: String,
+        /// 1-based wave.
+        wave: usize,
+        /// Percent of live traffic on the new revision now.
+        weight: u8,
+    },
+    /// A step begins.
+    StepStarted {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// Whose.
+        component: Option<ComponentId>,
+        /// For people.
+        title: String,
+    },
+    /// A step says how far it is: `3/6 ready`, `40 %`.
+    StepProgress {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// Whose.
+        component: Option<ComponentId>,
+        /// For people.
+        detail: String,
+    },
+    /// A step is done.
+    StepFinished {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// Whose.
+        component: Option<ComponentId>,
+        /// What came of it.
+        detail: String,
+        /// How long it took.
+        #[serde(serialize_with = "units::duration::serialize")]
+        took: Duration,
+    },
+    /// A step failed.
+    StepFailed {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// Whose.
+        component: Option<ComponentId>,
+        /// The root cause in one line.
+        cause: String,
+    },
+    /// A gate was measured.
+    GateMeasured {
+        /// Gate name.
+        gate: String,
+        /// Where.
+        target: TargetId,
+        /// Whose.
+        component: ComponentId,
+        /// `healthy`, `bad`, `shared`, `not enough data`, `no data`, `backend down`.
+        verdict: &'static str,
+        /// Value of the new revision, formatted.
+        new: Option<String>,
+        /// Value of stable, formatted.
+        stable: Option<String>,
+        /// Limit, formatted.
+        limit: String,
+    },
+    /// A smoke test was answered.
+    SmokeTested {
+        /// Test name.
+        test: String,
+        /// Where.
+        target: TargetId,
+        /// Whether it passed.
+        passed: bool,
+        /// What was answered.
+        detail: String,
+    },
+    /// Something an operator should know, e.g. a gate that stable breaches too.
+    Alert {
+        /// `critical`, `warning`, `info`.
+        severity: &'static str,
+        /// Where.
+        target: Option<TargetId>,
+        /// What.
+        message: String,
+    },
+    /// The run turns back.
+    RollbackStarted {
+        /// Why, one line.
+        cause: String,
+    },
+    /// A lane of the rollback begins.
+    RollbackLane {
+        /// Which.
+        lane: Lane,
+    },
+    /// A step was taken back.
+    StepUndone {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// For people.
+        title: String,
+    },
+    /// A step could not be taken back.
+    UndoFailed {
+        /// Its name.
+        step: StepId,
+        /// Where.
+        target: TargetId,
+        /// Why.
+        cause: String,
+    },
+    /// Evidence taken before the rollback deletes it.
+    Evidence {
+        /// Where.
+        target: TargetId,
+        /// Lines: pod states, events, logs.
+        lines: Vec<String>,
+    },
+    /// An interrupt arrived; traffic goes to stable.
+    Interrupted,
+    /// The run is over.
+    RunFinished {
+        /// `deployed`, `rolled-back`, `broken`, `interrupted`, `unknown`.
+        outcome: &'static str,
+        /// Release number.
+        revision: Revision,
+        /// Root cause when it did not end well.
+        cause: Option<String>,
+        /// How long it took.
+        #[serde(serialize_with = "units::duration::serialize")]
+        took: Duration,
+        /// What to type next.
+        next: Vec<String>,
+        /// What is still wrong, when something is.
+        remaining: Vec<String>,
+    },
+}

@@ -1,0 +1,98 @@
+//! A metric gate: what is measured, where its limits are, and what each of five answers means.
+
+use crate::domain::ids::ComponentId;
+use crate::domain::units;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A condition that must hold while the new revision takes traffic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Its name in reports.
+    pub name: String,
+    /// Components it watches.
+    pub components: Vec<ComponentId>,
+    /// What is measured.
+    pub metric: Metric,
+    /// Largest value that passes, in the metric's unit (a ratio 0–1, or seconds).
+    pub max: Option<f64>,
+    /// Smallest value that passes.
+    pub min: Option<f64>,
+    /// How far back each measurement looks.
+    #[serde(with = "units::duration")]
+    pub window: Duration,
+    /// Time between measurements.
+    #[serde(with = "units::duration")]
+    pub interval: Duration,
+    /// Consecutive breaches that end the run.
+    pub breaches: u32,
+    /// Fewest requests in the window for a verdict.
+    pub min_requests: u64,
+    /// What a lack of data (or of a metric store) means at the end of a hold.
+    pub no_data: NoData,
+    /// What a breach that stable shows too means.
+    pub shared: Shared,
+}
+
+/// What is measured; the environment's query templates say how Prometheus is asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Failed requests / requests, 0–1.
+    ErrorRate,
+    /// A latency quantile in seconds.
+    Latency {
+        /// 0–1, e.g. 0.95.
+        quantile: f64,
+    },
+    /// 1 − error rate, 0–1.
+    Availability,
+    /// Any PromQL with `{{ pods }}`, `{{ namespace }}`, `{{ window }}` … inside.
+    Query(String),
+}
+
+impl Metric {
+    /// Name in reports: `error rate`, `p95`, `availability`, `query`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::ErrorRate => "error rate".to_owned(),
+            Self::Latency { quantile } => format!("p{}", (quantile * 1000.0).round() / 10.0),
+            Self::Availability => "availability".to_owned(),
+            Self::Query(_) => "query".to_owned(),
+        }
+    }
+
+    /// A value as people read it: `4.10 %`, `182 ms`, plain for queries.
+    #[must_use]
+    pub fn format(&self, value: f64) -> String {
+        match self {
+            Self::ErrorRate => format!("{:.2} %", value * 100.0),
+            Self::Availability => format!("{:.3} %", value * 100.0),
+            Self::Latency { .. } => format!("{:.0} ms", value * 1000.0),
+            Self::Query(_) => format!("{value}"),
+        }
+    }
+}
+
+/// What a lack of data means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoData {
+    /// Wait for data, up to the shared-breach limit, then roll back. The default: no data is no pass.
+    Hold,
+    /// Roll back at the end of the hold.
+    Fail,
+    /// Go on, and say so.
+    Pass,
+}
+
+/// What a breach that stable shows too means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shared {
+    /// Hold and alert: rolling back would not help.
+    Hold,
+    /// Roll back all the same.
+    Rollback,
+}

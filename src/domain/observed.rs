@@ -1,0 +1,172 @@
+//! What was seen in a cluster, cut down to what judging needs.
+
+use crate::domain::object::ObjectRef;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+
+/// The state of one namespace as the watches last told it.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Grows with every change that a watch delivered.
+    pub version: u64,
+    /// Whether every kind has been listed once.
+    pub synced: bool,
+    /// Deployments, `StatefulSets`, `DaemonSets` and Jobs by reference.
+    pub workloads: BTreeMap<ObjectRef, Workload>,
+    /// `ReplicaSets` by name.
+    pub replica_sets: BTreeMap<String, ReplicaSet>,
+    /// Pods by name.
+    pub pods: BTreeMap<String, Pod>,
+    /// Ready pods by Service name, from its `EndpointSlices`.
+    pub endpoints: BTreeMap<String, Vec<Endpoint>>,
+    /// Warning events, newest last, of a bounded number.
+    pub warnings: Vec<Event>,
+}
+
+/// A workload's own account of itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Workload {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `status.observedGeneration`.
+    pub observed_generation: i64,
+    /// `spec.replicas` (Deployment, `StatefulSet`) or the wanted number (`DaemonSet`, Job).
+    pub desired: u32,
+    /// `status.replicas`: all pods, old ones too.
+    pub total: u32,
+    /// Pods of the newest template.
+    pub updated: u32,
+    /// Ready pods.
+    pub ready: u32,
+    /// Pods ready for `minReadySeconds`.
+    pub available: u32,
+    /// Jobs: pods that ended well.
+    pub succeeded: u32,
+    /// Conditions: type → (status, reason, message).
+    pub conditions: BTreeMap<String, Condition>,
+    /// `deployment.kubernetes.io/revision` of a Deployment, which its newest `ReplicaSet` shares.
+    pub rollout_revision: String,
+}
+
+/// One entry of `status.conditions`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// `True`, `False`, `Unknown`.
+    pub status: String,
+    /// Machine-readable cause.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A `ReplicaSet`, as the link between Deployment and Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReplicaSet {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `uid` of the Deployment that owns it.
+    pub owner_uid: String,
+    /// `deployment.kubernetes.io/revision`.
+    pub rollout_revision: String,
+    /// `spec.replicas`.
+    pub desired: u32,
+}
+
+/// A pod.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pod {
+    /// `uid` of the controller that owns it.
+    pub owner_uid: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// `status.phase`.
+    pub phase: String,
+    /// Condition `Ready` is `True`.
+    pub ready: bool,
+    /// A deletion timestamp is set.
+    pub terminating: bool,
+    /// Where it runs.
+    pub node: String,
+    /// Why it cannot be scheduled, from condition `PodScheduled`.
+    pub unschedulable: Option<String>,
+    /// Its containers, init containers first.
+    pub containers: Vec<Container>,
+}
+
+/// A container's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// Its image.
+    pub image: String,
+    /// Passed its readiness probe.
+    pub ready: bool,
+    /// `restartCount`.
+    pub restarts: u32,
+    /// Reason and message it waits for: `CrashLoopBackOff`, `ImagePullBackOff`, …
+    pub waiting: Option<(String, String)>,
+    /// Exit code and reason of the last run that ended.
+    pub last_exit: Option<(i32, String)>,
+}
+
+/// One backend of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Pod behind it.
+    pub pod: String,
+    /// Takes new connections.
+    pub ready: bool,
+    /// Is going away.
+    pub terminating: bool,
+}
+
+/// A Kubernetes Event of type Warning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `Kind/name` it is about.
+    pub about: String,
+    /// `FailedCreate`, `BackOff`, …
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// How often.
+    pub count: u32,
+    /// When last.
+    pub last: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// The pods of a workload that belong to its newest template, by name.
+    #[must_use]
+    pub fn current_pods<'a>(&'a self, workload: &ObjectRef) -> Vec<(&'a str, &'a Pod)> {
+        let Some(owner) = self.workloads.get(workload) else { return Vec::new() };
+        let owners: Vec<&str> = if workload.kind == "Deployment" {
+            self.replica_sets
+                .values()
+                .filter(|rs| rs.owner_uid == owner.uid && rs.rollout_revision == owner.rollout_revision)
+                .map(|rs| rs.uid.as_str())
+                .collect()
+        } else {
+            vec![owner.uid.as_str()]
+        };
+        self.pods
+            .iter()
+            .filter(|(_, pod)| owners.contains(&pod.owner_uid.as_str()))
+            .map(|(name, pod)| (name.as_str(), pod))
+            .collect()
+    }
+
+    /// Names of the `ReplicaSets` that hold a Deployment's newest template.
+    #[must_use]
+    pub fn current_replica_sets(&self, workload: &ObjectRef) -> Vec<&str> {
+        let Some(owner) = self.workloads.get(workload) else { return Vec::new() };
+        self.replica_sets
+            .iter()
+            .filter(|(_, rs)| rs.owner_uid == owner.uid && rs.rollout_revision == owner.rollout_revision)
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+}

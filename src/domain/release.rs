@@ -1,0 +1,94 @@
+//! A release: what an environment ran, on whose word, and how it got there.
+
+use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
+use crate::domain::object::{Object, ObjectRef};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the stored format of releases, plans and journals. A newer one is refused.
+pub const FORMAT: u32 = 1;
+
+/// The record of one release on one target. Created once, when a run ends; never rewritten.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// The environment's own number.
+    pub revision: Revision,
+    /// Which target this record speaks of.
+    pub target: TargetId,
+    /// Version of the application.
+    pub version: String,
+    /// How the run ended here.
+    pub outcome: Outcome,
+    /// Why, in one line, when it did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The run that made it.
+    pub run: RunId,
+    /// User, host, CI link.
+    pub by: Actor,
+    /// Why it was done, from `--reason`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When the run began.
+    pub started: Timestamp,
+    /// When the run ended.
+    pub ended: Timestamp,
+    /// Set when this release brought an older one back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<Revision>,
+    /// The workload that serves each component.
+    pub workloads: BTreeMap<ComponentId, ServingWorkload>,
+    /// Every object of the release as it was applied (the inventory for pruning and rollback).
+    pub objects: Vec<Object>,
+    /// Backups made before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<String>,
+}
+
+/// Which workload serves a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingWorkload {
+    /// The workload.
+    pub workload: ObjectRef,
+    /// The revision in its name and selector; `None` for a workload that is changed in place.
+    pub revision: Option<Revision>,
+    /// Its image.
+    pub image: String,
+    /// Hash of the pod template and size rules: equal means that nothing has to roll.
+    pub hash: String,
+}
+
+/// How a run ended on a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Healthy on the new release.
+    Deployed,
+    /// Failed; everything is back as it was.
+    RolledBack,
+    /// Failed, and something could not be put back.
+    Broken,
+}
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Login name.
+    pub user: String,
+    /// Machine.
+    pub host: String,
+    /// Link to the CI job, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci: Option<String>,
+}
+
+impl std::fmt::Display for Actor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.user, self.host)
+    }
+}

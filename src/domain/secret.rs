@@ -1,0 +1,43 @@
+//! A value that must never be seen: no `Debug` of its content, no `Display`, no `Serialize`.
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// Where a secret value is to be read from, e.g. `${env:DB_PASSWORD}`; the reference itself is no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretRef {
+    /// `${env:NAME}`: an environment variable of the process.
+    Env(String),
+    /// `${file:PATH}`: a file's content, one trailing newline dropped.
+    File(String),
+    /// `${aws-sm:NAME#KEY}`: AWS Secrets Manager (no adapter yet).
+    AwsSecretsManager {
+        /// The secret's name or ARN.
+        name: String,
+        /// The key inside the secret's JSON.
+        key: Option<String>,
+    },
+}
+
+/// A secret as read at apply time.
+#[derive(Clone)]
+pub struct SecretValue(SecretString);
+
+impl SecretValue {
+    /// Takes ownership of a secret text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+
+    /// The text itself: only for the request that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl std::fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretValue(redacted)")
+    }
+}

@@ -1,0 +1,173 @@
+//! A step: an effect on one target, how it is undone, and the one function that says what may happen to it.
+
+use crate::domain::effect::Effect;
+use crate::domain::ids::{ComponentId, StepId, TargetId};
+use serde::{Deserialize, Serialize};
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name in the journal.
+    pub id: StepId,
+    /// Where it happens.
+    pub target: TargetId,
+    /// Whose it is; `None` for what all components share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentId>,
+    /// What happens, for people: `scale kva-api-r2 to 10 %`.
+    pub title: String,
+    /// What happens.
+    pub effect: Effect,
+    /// How it is taken back.
+    pub undo: Undo,
+}
+
+/// How a step is taken back. Safe after a half-done step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undo {
+    /// Perform these, in order, in this lane.
+    Effects {
+        /// When in a rollback.
+        lane: Lane,
+        /// What.
+        effects: Vec<Effect>,
+    },
+    /// Nothing to take back, and why.
+    None {
+        /// `waiting changes nothing`, `a snapshot is kept`.
+        why: String,
+    },
+}
+
+/// The order of a rollback: all of one lane, on every target, before any of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lane {
+    /// Traffic to stable (its capacity first).
+    Traffic,
+    /// The new revision's pods go.
+    Capacity,
+    /// Configuration and everything else as it was.
+    Config,
+}
+
+/// Steps that run side by side; the next stage begins when all of this one are done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// `w1-canary-25`.
+    pub id: String,
+    /// `canary 25 %`.
+    pub title: String,
+    /// 1-based wave; 0 for what precedes all waves.
+    pub wave: usize,
+    /// Percent of live traffic that the new revision holds once the stage is done.
+    pub weight: u8,
+    /// The steps. Those of one target and component run in order; others side by side.
+    pub steps: Vec<Step>,
+}
+
+/// Where a step stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Not begun.
+    #[default]
+    Pending,
+    /// Begun; what it did is unknown until an outcome is recorded.
+    Started,
+    /// Done and verified.
+    Done,
+    /// Tried and failed; it may be half done.
+    Failed,
+    /// Being taken back.
+    Undoing,
+    /// Taken back.
+    Undone,
+    /// Taking back failed.
+    UndoFailed,
+}
+
+/// What can happen to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transition {
+    /// Recorded before the effect (again by a resume).
+    Start,
+    /// The effect is done.
+    Finish,
+    /// The effect failed.
+    Fail,
+    /// Recorded before the undo (again by a resume).
+    StartUndo,
+    /// The undo is done.
+    FinishUndo,
+    /// The undo failed.
+    FailUndo,
+}
+
+/// An event that the step's status does not allow: the journal is not ours, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a step that is {status:?} cannot {event:?}")]
+pub struct IllegalTransition {
+    /// Where the step stood.
+    pub status: Status,
+    /// What was said to have happened.
+    pub event: Transition,
+}
+
+/// The one place that says what may follow what, live and in replay.
+pub fn next(status: Status, event: Transition) -> Result<Status, IllegalTransition> {
+    use Status as S;
+    use Transition as T;
+    match (status, event) {
+        // A resume repeats a step that was begun; after an interrupt it begins undone ones anew.
+        (S::Pending | S::Started | S::Undone | S::Failed | S::Done, T::Start) => Ok(S::Started),
+        (S::Started, T::Finish) => Ok(S::Done),
+        (S::Started, T::Fail) => Ok(S::Failed),
+        (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::StartUndo) => Ok(S::Undoing),
+        (S::Undoing, T::FinishUndo) => Ok(S::Undone),
+        (S::Undoing, T::FailUndo) => Ok(S::UndoFailed),
+        (status, event) => Err(IllegalTransition { status, event }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_of_a_step_is_legal_or_refused() {
+        use Status as S;
+        use Transition as T;
+        let legal = [
+            (S::Pending, T::Start, S::Started),
+            (S::Started, T::Start, S::Started),
+            (S::Started, T::Finish, S::Done),
+            (S::Started, T::Fail, S::Failed),
+            (S::Started, T::StartUndo, S::Undoing),
+            (S::Done, T::StartUndo, S::Undoing),
+            (S::Failed, T::StartUndo, S::Undoing),
+            (S::Undoing, T::StartUndo, S::Undoing),
+            (S::UndoFailed, T::StartUndo, S::Undoing),
+            (S::Undoing, T::FinishUndo, S::Undone),
+            (S::Undoing, T::FailUndo, S::UndoFailed),
+            (S::Undone, T::Start, S::Started),
+        ];
+        for (from, event, to) in legal {
+            assert_eq!(next(from, event), Ok(to));
+        }
+        let illegal = [
+            (S::Pending, T::Finish),
+            (S::Pending, T::StartUndo),
+            (S::Done, T::Finish),
+            (S::Undone, T::Finish),
+            (S::Undone, T::StartUndo),
+            (S::Undoing, T::Start),
+            (S::UndoFailed, T::Start),
+        ];
+        for (status, event) in illegal {
+            assert_eq!(next(status, event), Err(IllegalTransition { status, event }));
+        }
+    }
+}

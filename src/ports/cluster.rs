@@ -1,0 +1,153 @@
+//! One Kubernetes cluster, in the words of a rollout.
+
+use crate::domain::object::ObjectRef;
+use crate::domain::observed::Snapshot;
+use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
+use async_trait::async_trait;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Who the cluster is and who we are to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `uid` of the namespace `kube-system`: names a cluster for good.
+    pub cluster_uid: String,
+    /// Git version of the API server, e.g. `v1.36.2`.
+    pub version: String,
+    /// (major, minor).
+    pub minor: (u32, u32),
+    /// URL of the API server.
+    pub server: String,
+    /// User that the server knows us as.
+    pub user: String,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// The object is new.
+    Created,
+    /// The object changed.
+    Updated,
+    /// Nothing was to change.
+    Unchanged,
+}
+
+/// One write permission that a plan needs.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Permission {
+    /// `create`, `patch`, `delete`, …
+    pub verb: String,
+    /// API group, empty for core.
+    pub group: String,
+    /// Plural, e.g. `deployments`.
+    pub resource: String,
+    /// Namespace; empty for cluster-scoped.
+    pub namespace: String,
+}
+
+/// How a request to a cluster can fail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClusterError {
+    /// The server could not be reached or the answer was lost: the outcome is unknown.
+    #[error("no contact with {server}: {message}")]
+    Unreachable {
+        /// API server.
+        server: String,
+        /// Cause.
+        message: String,
+    },
+    /// The object, namespace or kind is not there.
+    #[error("{message}")]
+    NotFound {
+        /// The server's words.
+        message: String,
+    },
+    /// 409: somebody else wrote in between, or owns the field, or it exists already.
+    #[error("{message}")]
+    Conflict {
+        /// The server's words.
+        message: String,
+    },
+    /// 401 or 403 (quota and admission speak here too).
+    #[error("{message}")]
+    Forbidden {
+        /// The server's words.
+        message: String,
+    },
+    /// 400, 422, or strict field validation.
+    #[error("{message}")]
+    Invalid {
+        /// The server's words.
+        message: String,
+    },
+    /// Anything else the server answered.
+    #[error("{code} {message}")]
+    Server {
+        /// HTTP status.
+        code: u16,
+        /// The server's words.
+        message: String,
+    },
+}
+
+/// One cluster. Every write is idempotent.
+#[async_trait]
+pub trait Cluster: Send + Sync {
+    /// Who the cluster is; fails when it cannot be reached.
+    async fn identity(&self) -> Result<Identity, ClusterError>;
+
+    /// The live object, or `None`.
+    async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ClusterError>;
+
+    /// The live objects of these names, many requests in flight, in the order asked.
+    async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError>;
+
+    /// Server-side apply with strict field validation as `deployctl`. `force` takes conflicting fields over.
+    /// `dry_run` lets the server judge without storing.
+    async fn apply(&self, object: &Value, force: bool, dry_run: bool) -> Result<Applied, ClusterError>;
+
+    /// Deletes in the foreground and waits until the object is gone; absent is fine.
+    async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError>;
+
+    /// Sets `spec.replicas` through the scale subresource. Returns the number before.
+    async fn scale(&self, workload: &ObjectRef, replicas: u32) -> Result<u32, ClusterError>;
+
+    /// Changes an object by a read-modify-write with a resourceVersion precondition (JSON merge patch), retried on
+    /// conflict with a fresh read. `change` returns the merge patch, or `None` when nothing is to do.
+    async fn modify(
+        &self,
+        object: &ObjectRef,
+        change: &(dyn for<'v> Fn(&'v Value) -> Option<Value> + Send + Sync),
+    ) -> Result<Applied, ClusterError>;
+
+    /// The shared state of a namespace, kept current by one LIST+WATCH per kind. The first call starts the watches.
+    fn follow(&self, namespace: &str) -> watch::Receiver<Snapshot>;
+
+    /// The last lines of a container's log; `previous` for the run before the last restart.
+    async fn logs(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        previous: bool,
+        lines: u32,
+    ) -> Result<String, ClusterError>;
+
+    /// Which of these permissions we lack (`SelfSubjectAccessReview`, in parallel).
+    async fn lacking(&self, permissions: &[Permission]) -> Result<Vec<Permission>, ClusterError>;
+
+    /// Whether the server knows a kind, and its plural.
+    async fn plural(&self, api_version: &str, kind: &str) -> Result<Option<String>, ClusterError>;
+
+    /// An HTTP request to a pod or Service through the API server. `url` in the question is a path;
+    /// `target` is e.g. `pods/kva-api-r2-abc-x1:8080` or `services/kva-api:80`.
+    async fn proxy(
+        &self,
+        namespace: &str,
+        target: &str,
+        question: &HttpQuestion,
+        timeout: Duration,
+    ) -> Result<HttpAnswer, ProbeError>;
+}

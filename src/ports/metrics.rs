@@ -1,0 +1,61 @@
+//! The metric store behind gates.
+
+use crate::domain::gate::Metric;
+use crate::domain::ids::{ComponentId, TargetId};
+use async_trait::async_trait;
+use std::time::Duration;
+
+/// One measurement of one side of a comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measurement {
+    /// What.
+    pub metric: Metric,
+    /// Where.
+    pub target: TargetId,
+    /// The target's region name for queries that need it; the target's name if it has none.
+    pub region: String,
+    /// Namespace of the pods.
+    pub namespace: String,
+    /// Whose.
+    pub component: ComponentId,
+    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`.
+    pub owners: Vec<String>,
+    /// How far back.
+    pub window: Duration,
+}
+
+/// What the store knows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// The value in the metric's unit; `None` when the store has no data for it (an empty result, NaN, 0/0).
+    pub value: Option<f64>,
+    /// Requests in the window, if the store can tell.
+    pub requests: Option<f64>,
+}
+
+/// The store could not answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MetricsError {
+    /// It cannot be reached or does not answer in time.
+    #[error("{message}")]
+    Down {
+        /// Why.
+        message: String,
+    },
+    /// It does not understand the query.
+    #[error("query refused: {message}")]
+    Refused {
+        /// The store's words.
+        message: String,
+    },
+}
+
+/// A metric store.
+#[async_trait]
+pub trait Metrics: Send + Sync {
+    /// Measures once, now.
+    async fn measure(&self, what: &Measurement) -> Result<Reading, MetricsError>;
+
+    /// Whether the store answers at all.
+    async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError>;
+}
