@@ -1,0 +1,294 @@
+//! One cluster's objects and their history: what etcd and the storage layer of a Kubernetes API server keep.
+//!
+//! Synchronous and deterministic: no tasks, no locks, no clock (the time of a write is a parameter). Writes go
+//! through `write` and `delete`, which add the semantics of the API; watches read `changes_since`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::kinds::{Kind, Kinds};
+
+pub use super::delete::{DeleteOptions, Propagation};
+pub use super::errors::ApiStatus;
+pub use super::kinds::KindId;
+
+/// Names one object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Its kind.
+    pub kind: KindId,
+    /// Its namespace, empty if the kind is cluster-scoped.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key from its parts.
+    #[must_use]
+    pub fn new(kind: KindId, namespace: &str, name: &str) -> Self {
+        Self { kind, namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeType {
+    /// It was created.
+    Added,
+    /// It was changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// One write, as watches and controllers see it.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The resourceVersion that the write was given.
+    pub seq: u64,
+    /// What happened.
+    pub typ: ChangeType,
+    /// To which object.
+    pub key: Key,
+    /// The object after the write; for a deletion its last state, with the deletion's resourceVersion.
+    pub object: Arc<Value>,
+    /// The object before the write.
+    pub old: Option<Arc<Value>>,
+}
+
+/// A change in the history, with its encoding as a watch event, made once for all watchers.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The change.
+    pub change: Change,
+    pub(crate) encoded: OnceLock<Bytes>,
+}
+
+/// The objects of one cluster.
+#[derive(Debug)]
+pub struct Store {
+    kinds: Kinds,
+    objects: Vec<BTreeMap<String, BTreeMap<String, Arc<Value>>>>,
+    history: Vec<VecDeque<Arc<Recorded>>>,
+    version: u64,
+    /// Watches from a version below this are too old, per kind.
+    floor: Vec<u64>,
+    window: usize,
+    undrained: Vec<Change>,
+    random: u64,
+}
+
+/// How many changes of a kind stay in the watch window unless `set_history_window` says otherwise.
+const HISTORY_WINDOW: usize = 10_000;
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl Store {
+    /// An empty cluster with the namespaces that every cluster has; the seed decides the uids.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let mut store = Self {
+            kinds: Kinds::default(),
+            objects: Vec::new(),
+            history: Vec::new(),
+            version: 0,
+            floor: Vec::new(),
+            window: HISTORY_WINDOW,
+            undrained: Vec::new(),
+            random: seed,
+        };
+        store.grow();
+        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+            let namespace =
+                serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            store
+                .create(Timestamp::UNIX_EPOCH, "kube-apiserver", KindId::NAMESPACES, namespace)
+                .expect("the namespaces of an empty cluster can be created");
+        }
+        store
+    }
+
+    fn grow(&mut self) {
+        let count = self.kinds.iter().count();
+        self.objects.resize_with(count, BTreeMap::new);
+        self.history.resize_with(count, VecDeque::new);
+        self.floor.resize(count, 0);
+    }
+
+    /// The kinds that are served now.
+    #[must_use]
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// Finds a kind by group and resource: `store.kind("apps", "deployments")`.
+    #[must_use]
+    pub fn kind(&self, group: &str, plural: &str) -> Option<KindId> {
+        self.kinds.find(group, plural)
+    }
+
+    /// What is known of a kind.
+    #[must_use]
+    pub fn kind_info(&self, id: KindId) -> &Kind {
+        self.kinds.get(id)
+    }
+
+    /// Serves one more kind, as a CRD does once it is established.
+    pub fn serve(&mut self, kind: Kind) -> KindId {
+        let id = self.kinds.add(kind);
+        self.grow();
+        id
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
+        self.peek(key).cloned()
+    }
+
+    pub(crate) fn peek(&self, key: &Key) -> Option<&Arc<Value>> {
+        self.lookup(key.kind, &key.namespace, &key.name)
+    }
+
+    /// One object by its parts, without a key.
+    #[must_use]
+    pub fn lookup(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+        self.objects[usize::from(kind.0)].get(namespace)?.get(name)
+    }
+
+    /// The objects of a kind, of one namespace or of all, sorted by namespace and name.
+    #[must_use]
+    pub fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<Arc<Value>> {
+        self.iter(kind, namespace).cloned().collect()
+    }
+
+    /// As `list`, without collecting.
+    pub fn iter<'a>(
+        &'a self,
+        kind: KindId,
+        namespace: Option<&'a str>,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Value>> + 'a> {
+        let objects = &self.objects[usize::from(kind.0)];
+        match namespace {
+            Some(namespace) => Box::new(objects.get(namespace).into_iter().flat_map(BTreeMap::values)),
+            None => Box::new(objects.values().flat_map(BTreeMap::values)),
+        }
+    }
+
+    /// The resourceVersion of the last write.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Every change since the last call, oldest first: what controllers react to.
+    pub fn drain_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.undrained)
+    }
+
+    /// The changes of a kind after a version, oldest first; `Err` holds the oldest version that can still be
+    /// watched from.
+    pub fn changes_since(
+        &self,
+        kind: KindId,
+        version: u64,
+    ) -> Result<impl Iterator<Item = &Arc<Recorded>>, u64> {
+        let floor = self.floor[usize::from(kind.0)];
+        if version < floor {
+            return Err(floor);
+        }
+        let history = &self.history[usize::from(kind.0)];
+        let start = history.partition_point(|recorded| recorded.change.seq <= version);
+        Ok(history.range(start..))
+    }
+
+    /// The oldest version from which a kind can be watched or listed exactly.
+    #[must_use]
+    pub fn oldest_version(&self, kind: KindId) -> u64 {
+        self.floor[usize::from(kind.0)]
+    }
+
+    /// Keeps at most so many changes of each kind for watches.
+    pub fn set_history_window(&mut self, changes: usize) {
+        self.window = changes;
+    }
+
+    /// Forgets the history up to now: a watch from an older version gets 410 Gone.
+    pub fn compact(&mut self) {
+        self.floor.fill(self.version);
+        self.history.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// The next number of the store's own sequence: uids, generated names and addresses come from it.
+    pub(crate) fn next_random(&mut self) -> u64 {
+        // splitmix64: a whole sequence from one seed, equal in every run
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn next_uid(&mut self) -> String {
+        let (a, b) = (self.next_random(), self.next_random());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+            a >> 32,
+            (a >> 16) & 0xffff,
+            a & 0xfff,
+            0x8000 | (b >> 48) & 0x3fff,
+            b & 0xffff_ffff_ffff
+        )
+    }
+
+    /// Keeps an object under the next version and tells everybody.
+    pub(crate) fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let object = Arc::new(object);
+        let names = self.objects[usize::from(key.kind.0)].entry(key.namespace.clone()).or_default();
+        let old = names.insert(key.name.clone(), Arc::clone(&object));
+        let typ = if old.is_some() { ChangeType::Modified } else { ChangeType::Added };
+        self.record(Change { seq: self.version, typ, key, object: Arc::clone(&object), old });
+        object
+    }
+
+    /// Removes an object and tells everybody; its last state carries the version of the removal.
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
+        let names = self.objects[usize::from(key.kind.0)].get_mut(&key.namespace)?;
+        let old = names.remove(&key.name)?;
+        self.version += 1;
+        let mut last = (*old).clone();
+        last["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let last = Arc::new(last);
+        self.record(Change {
+            seq: self.version,
+            typ: ChangeType::Deleted,
+            key: key.clone(),
+            object: Arc::clone(&last),
+            old: Some(old),
+        });
+        Some(last)
+    }
+
+    fn record(&mut self, change: Change) {
+        let kind = usize::from(change.key.kind.0);
+        self.undrained.push(change.clone());
+        let history = &mut self.history[kind];
+        history.push_back(Arc::new(Recorded { change, encoded: OnceLock::new() }));
+        while history.len() > self.window {
+            if let Some(gone) = history.pop_front() {
+                self.floor[kind] = gone.change.seq;
+            }
+        }
+    }
+}
