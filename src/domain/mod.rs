@@ -9,6 +9,7 @@ pub mod error;
 pub mod event;
 pub mod gate;
 pub mod ids;
+pub mod kube_schema;
 pub mod object;
 pub mod observed;
 pub mod release;

@@ -82,6 +82,9 @@ impl Store {
                 return Ok(Deleted::Gone(old));
             }
             let last = self.remove(key).expect("the object was read just now");
+            if key.kind == KindId::CUSTOM_RESOURCE_DEFINITIONS {
+                self.abolish(&last);
+            }
             return Ok(Deleted::Gone(last));
         }
         if !mark_deleted(&mut object, now, grace) && object == *old {

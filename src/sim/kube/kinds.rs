@@ -131,13 +131,32 @@ impl Kinds {
     pub fn add(&mut self, kind: Kind) -> KindId {
         let key = (kind.group.clone(), kind.version.clone(), kind.plural.clone());
         if let Some(id) = self.by_resource.get(&key) {
+            let id = *id;
             self.all[usize::from(id.0)] = kind;
-            return *id;
+            return id;
         }
         let id = KindId(u16::try_from(self.all.len()).expect("fewer than 65536 kinds"));
         self.all.push(kind);
         self.by_resource.insert(key, id);
         id
+    }
+
+    /// Lets another version's path lead to a kind.
+    pub fn alias(&mut self, id: KindId, version: &str) {
+        let kind = self.get(id);
+        let key = (kind.group.clone(), version.to_owned(), kind.plural.clone());
+        self.by_resource.insert(key, id);
+    }
+
+    /// Takes every path to a kind away; its id stays taken.
+    pub fn hide(&mut self, id: KindId) {
+        self.by_resource.retain(|_, other| *other != id);
+    }
+
+    /// Whether any path leads to a kind.
+    #[must_use]
+    pub fn is_served(&self, id: KindId) -> bool {
+        self.by_resource.values().any(|other| *other == id)
     }
 
     /// The kind behind an id.
@@ -155,7 +174,9 @@ impl Kinds {
     /// Finds a kind by group and resource, whatever its version.
     #[must_use]
     pub fn find(&self, group: &str, plural: &str) -> Option<KindId> {
-        self.iter().find(|(_, kind)| kind.group == group && kind.plural == plural).map(|(id, _)| id)
+        self.iter()
+            .find(|(id, kind)| kind.group == group && kind.plural == plural && self.is_served(*id))
+            .map(|(id, _)| id)
     }
 
     /// Finds a kind by `apiVersion` and `kind` of an object.

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::defaults;
 use super::kinds::{Kind, Kinds};
+use super::shape::Shape;
 
 pub use super::delete::{DeleteOptions, Propagation};
 pub use super::errors::ApiStatus;
@@ -81,6 +83,8 @@ pub struct Store {
     window: usize,
     undrained: Vec<Change>,
     random: u64,
+    /// Per kind: the shape of its objects, and its empty object.
+    shapes: Vec<(Arc<Shape>, Arc<Value>)>,
 }
 
 /// How many changes of a kind stay in the watch window unless `set_history_window` says otherwise.
@@ -105,6 +109,7 @@ impl Store {
             window: HISTORY_WINDOW,
             undrained: Vec::new(),
             random: seed,
+            shapes: Vec::new(),
         };
         store.grow();
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -121,7 +126,20 @@ impl Store {
         let count = self.kinds.iter().count();
         self.objects.resize_with(count, BTreeMap::new);
         self.history.resize_with(count, VecDeque::new);
-        self.floor.resize(count, 0);
+        self.floor.resize(count, self.version);
+        for index in self.shapes.len()..count {
+            let shape = Shape::builtin(self.kinds.get(KindId(index as u16)));
+            let empty = defaults::empty(&shape);
+            self.shapes.push((Arc::new(shape), Arc::new(empty)));
+        }
+    }
+
+    pub(crate) fn shape(&self, kind: KindId) -> Arc<Shape> {
+        Arc::clone(&self.shapes[usize::from(kind.0)].0)
+    }
+
+    pub(crate) fn empty_object(&self, kind: KindId) -> Arc<Value> {
+        Arc::clone(&self.shapes[usize::from(kind.0)].1)
     }
 
     /// The kinds that are served now.
@@ -143,10 +161,22 @@ impl Store {
     }
 
     /// Serves one more kind, as a CRD does once it is established.
-    pub fn serve(&mut self, kind: Kind) -> KindId {
+    pub fn serve(&mut self, kind: Kind, shape: Shape) -> KindId {
         let id = self.kinds.add(kind);
         self.grow();
+        let empty = defaults::empty(&shape);
+        self.shapes[usize::from(id.0)] = (Arc::new(shape), Arc::new(empty));
         id
+    }
+
+    /// Stops serving a kind.
+    pub(crate) fn stop_serving(&mut self, kind: KindId) {
+        self.kinds.hide(kind);
+    }
+
+    /// Serves a kind under another version's path too.
+    pub(crate) fn serve_alias(&mut self, kind: KindId, version: &str) {
+        self.kinds.alias(kind, version);
     }
 
     /// One object.

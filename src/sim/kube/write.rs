@@ -5,9 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::defaults;
 use super::errors::ApiStatus;
 use super::kinds::KindId;
+use super::managed::{self, Entry};
 use super::store::{Key, Store};
+use super::validate;
 
 /// A time as the API writes it: RFC 3339 in whole seconds.
 #[must_use]
@@ -43,7 +46,7 @@ impl Store {
         kind: KindId,
         object: Value,
     ) -> Result<Arc<Value>, ApiStatus> {
-        self.create_as(&Writer::controller(now, who, ""), kind, object)
+        self.create_as(&Writer::controller(now, who, ""), kind, object, Ownership::Update)
     }
 
     /// Replaces an object's metadata and spec; optimistic if the object carries a resourceVersion.
@@ -55,7 +58,7 @@ impl Store {
         object: Value,
     ) -> Result<Arc<Value>, ApiStatus> {
         let key = key_of(kind, &object);
-        self.update_as(&Writer::controller(now, who, ""), &key, object)
+        self.update_as(&Writer::controller(now, who, ""), &key, object, Ownership::Update)
     }
 
     /// Replaces an object's status; optimistic if the object carries a resourceVersion.
@@ -67,7 +70,7 @@ impl Store {
         object: Value,
     ) -> Result<Arc<Value>, ApiStatus> {
         let key = key_of(kind, &object);
-        self.update_as(&Writer::controller(now, who, "status"), &key, object)
+        self.update_as(&Writer::controller(now, who, "status"), &key, object, Ownership::Update)
     }
 
     /// Reads, changes and writes an object's metadata and spec; nothing happens if nothing changed.
@@ -80,7 +83,7 @@ impl Store {
     ) -> Result<Arc<Value>, ApiStatus> {
         let mut object = self.copy_of(key)?;
         change(&mut object);
-        self.update_as(&Writer::controller(now, who, ""), key, object)
+        self.update_as(&Writer::controller(now, who, ""), key, object, Ownership::Update)
     }
 
     /// Reads, changes and writes an object's status; nothing happens if nothing changed.
@@ -93,55 +96,93 @@ impl Store {
     ) -> Result<Arc<Value>, ApiStatus> {
         let mut object = self.copy_of(key)?;
         change(&mut object);
-        self.update_as(&Writer::controller(now, who, "status"), key, object)
+        self.update_as(&Writer::controller(now, who, "status"), key, object, Ownership::Update)
     }
 
     fn copy_of(&self, key: &Key) -> Result<Value, ApiStatus> {
         match self.peek(key) {
             Some(object) => Ok((**object).clone()),
-            None => Err(ApiStatus::not_found(self.kind_info(key.kind), &key.name)),
+            None => Err(self.missing(key)),
         }
     }
 
+    fn missing(&self, key: &Key) -> ApiStatus {
+        ApiStatus::not_found(self.kind_info(key.kind), &key.name)
+    }
+
+    /// Creates an object through the whole of the API: admission, defaulting, ownership, validation.
     pub(crate) fn create_as(
         &mut self,
         writer: &Writer<'_>,
         kind: KindId,
         mut object: Value,
+        ownership: Ownership,
     ) -> Result<Arc<Value>, ApiStatus> {
         self.name_object(kind, &mut object);
         let key = key_of(kind, &object);
-        let info = self.kind_info(kind);
-        if self.peek(&key).is_some() {
-            return Err(ApiStatus::already_exists(info, &key.name));
+        self.admit_namespace(kind, &key.namespace, &key.name)?;
+        if object["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty()) {
+            return Err(ApiStatus::internal("resourceVersion should not be set on objects to be created"));
         }
-        if info.namespaced && self.lookup(KindId::NAMESPACES, "", &key.namespace).is_none() {
-            return Err(ApiStatus::not_found(self.kind_info(KindId::NAMESPACES), &key.namespace));
+        let shape = self.shape(kind);
+        if self.kind_info(kind).status && !matches!(kind, KindId::NODES | KindId::CUSTOM_RESOURCE_DEFINITIONS)
+        {
+            remove_field(&mut object, "status");
         }
-        let generation = info.generation;
+        for field in SYSTEM_METADATA {
+            remove_field(&mut object["metadata"], field);
+        }
+        defaults::apply(&shape, kind, &mut object);
+        match ownership {
+            Ownership::Update => {
+                let api_version = self.kind_info(kind).api_version();
+                let status = object.as_object_mut().and_then(|fields| fields.remove("status"));
+                managed::track_update(&shape, &self.empty_object(kind), &mut object, writer, &api_version);
+                if let Some(status) = status {
+                    object["status"] = status;
+                }
+            }
+            Ownership::Applied(entries) => managed::write(&mut object, entries),
+        }
         let uid = self.next_uid();
+        let generation = self.kind_info(kind).generation;
         let metadata = metadata_mut(&mut object);
         metadata.insert("uid".into(), uid.into());
         metadata.insert("creationTimestamp".into(), time(writer.now).into());
         if generation {
             metadata.insert("generation".into(), 1.into());
         }
+        self.prepare_create(kind, &mut object)?;
+        self.admit_create(kind, &object)?;
+        self.validate(&key, &object, None)?;
+        if self.peek(&key).is_some() {
+            return Err(ApiStatus::already_exists(self.kind_info(kind), &key.name));
+        }
         if writer.dry_run {
             return Ok(Arc::new(object));
         }
-        Ok(self.put(key, object))
+        let stored = self.put(key.clone(), object);
+        if kind == KindId::CUSTOM_RESOURCE_DEFINITIONS {
+            self.establish(writer.now, &key);
+        }
+        Ok(stored)
+    }
+
+    fn validate(&self, key: &Key, object: &Value, old: Option<&Value>) -> Result<(), ApiStatus> {
+        let info = self.kind_info(key.kind);
+        let causes = validate::check(key.kind, info, object, old);
+        if causes.is_empty() { Ok(()) } else { Err(ApiStatus::invalid(info, &key.name, &causes)) }
     }
 
     fn name_object(&mut self, kind: KindId, object: &mut Value) {
         let info = self.kind_info(kind);
-        let (api_version, name) = (info.api_version(), info.kind.clone());
-        let namespaced = info.namespaced;
+        let (api_version, name, namespaced) = (info.api_version(), info.kind.clone(), info.namespaced);
         object["apiVersion"] = api_version.into();
         object["kind"] = name.into();
         let suffix = self.next_random();
         let metadata = metadata_mut(object);
         if !namespaced {
-            metadata.remove("namespace");
+            metadata.shift_remove("namespace");
         }
         let unnamed = metadata.get("name").and_then(Value::as_str).is_none_or(str::is_empty);
         if unnamed && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str) {
@@ -150,45 +191,190 @@ impl Store {
         }
     }
 
+    /// Changes an object through the whole of the API.
     pub(crate) fn update_as(
         &mut self,
         writer: &Writer<'_>,
         key: &Key,
         mut object: Value,
+        ownership: Ownership,
     ) -> Result<Arc<Value>, ApiStatus> {
-        let Some(old) = self.get(key) else {
-            return Err(ApiStatus::not_found(self.kind_info(key.kind), &key.name));
-        };
-        let info = self.kind_info(key.kind);
-        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
-        if !version.is_empty() && old["metadata"]["resourceVersion"].as_str() != Some(version) {
-            return Err(ApiStatus::stale(info, &key.name));
+        let Some(old) = self.get(key) else { return Err(self.missing(key)) };
+        self.check_preconditions(key, &old, &object)?;
+        let shape = self.shape(key.kind);
+        let through_status = writer.subresource == "status";
+        self.keep_what_is_not_written(key.kind, through_status, &old, &mut object);
+        if through_status && !self.kind_info(key.kind).custom {
+            defaults::apply_status(&shape, &mut object);
+        } else {
+            defaults::apply(&shape, key.kind, &mut object);
         }
-        if info.status {
-            let kept = if writer.subresource == "status" { "spec" } else { "status" };
-            keep(&mut object, &old, kept);
+        match ownership {
+            Ownership::Update => {
+                let api_version = self.kind_info(key.kind).api_version();
+                managed::track_update(&shape, &old, &mut object, writer, &api_version);
+            }
+            Ownership::Applied(entries) => managed::write(&mut object, entries),
         }
-        for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "resourceVersion"] {
-            keep(&mut object["metadata"], &old["metadata"], field);
+        if !through_status {
+            self.prepare_update(key.kind, &old, &mut object);
+            self.bump_generation(key.kind, &old, &mut object);
         }
-        if info.generation && object["spec"] != old["spec"] {
-            let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
-            object["metadata"]["generation"] = generation.into();
-        }
-        if object == *old {
+        if managed::same_but_times(&old, &object) {
             return Ok(old);
+        }
+        if !through_status {
+            self.validate(key, &object, Some(&old))?;
         }
         if writer.dry_run {
             return Ok(Arc::new(object));
         }
-        let stored = self.put(key.clone(), object);
-        let metadata = &stored["metadata"];
-        let finalizers = metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty());
-        let waits = metadata["deletionGracePeriodSeconds"].as_i64().is_some_and(|grace| grace > 0);
-        if !metadata["deletionTimestamp"].is_null() && !finalizers && !waits {
+        if is_finished(&object) {
             self.remove(key);
+            return Ok(Arc::new(object));
+        }
+        let stored = self.put(key.clone(), object);
+        if key.kind == KindId::CUSTOM_RESOURCE_DEFINITIONS && !through_status {
+            self.establish(writer.now, key);
         }
         Ok(stored)
+    }
+
+    fn check_preconditions(&self, key: &Key, old: &Value, object: &Value) -> Result<(), ApiStatus> {
+        let info = self.kind_info(key.kind);
+        let uid = object["metadata"]["uid"].as_str().unwrap_or_default();
+        let found = old["metadata"]["uid"].as_str().unwrap_or_default();
+        if !uid.is_empty() && uid != found {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {found}");
+            return Err(ApiStatus::conflict(info, &key.name, &why));
+        }
+        let version = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if !version.is_empty() && old["metadata"]["resourceVersion"].as_str() != Some(version) {
+            return Err(ApiStatus::stale(info, &key.name));
+        }
+        Ok(())
+    }
+
+    /// A write through the object leaves its status alone, one through the status the rest; nobody writes what
+    /// the system keeps.
+    fn keep_what_is_not_written(&self, kind: KindId, through_status: bool, old: &Value, object: &mut Value) {
+        let info = self.kind_info(kind);
+        object["apiVersion"] = old["apiVersion"].clone();
+        object["kind"] = old["kind"].clone();
+        if through_status {
+            if info.custom {
+                let status = object.get("status").cloned();
+                *object = old.clone();
+                set_or_remove(object, "status", status);
+            } else {
+                keep(object, old, "spec");
+                if kind == KindId::DEPLOYMENTS {
+                    keep(&mut object["metadata"], &old["metadata"], "labels");
+                }
+            }
+        } else if info.status {
+            keep(object, old, "status");
+        }
+        metadata_mut(object);
+        for field in SYSTEM_METADATA.iter().chain(&["name", "namespace", "resourceVersion"]) {
+            keep(&mut object["metadata"], &old["metadata"], field);
+        }
+    }
+
+    fn bump_generation(&self, kind: KindId, old: &Value, object: &mut Value) {
+        let info = self.kind_info(kind);
+        let changed = if info.custom {
+            let rest = |object: &Value| -> Vec<(String, Value)> {
+                let fields = object.as_object().into_iter().flatten();
+                let kept =
+                    fields.filter(|(name, _)| *name != "metadata" && (*name != "status" || !info.status));
+                let mut rest: Vec<_> = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+                rest.sort_by(|a, b| a.0.cmp(&b.0));
+                rest
+            };
+            rest(old) != rest(object)
+        } else if kind == KindId::PODS
+            && old["spec"]["nodeName"].is_null()
+            && !object["spec"]["nodeName"].is_null()
+        {
+            // the scheduler's binding is no change of what is wanted
+            false
+        } else {
+            info.generation && object["spec"] != old["spec"]
+        };
+        if changed {
+            let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+            object["metadata"]["generation"] = generation.into();
+        }
+    }
+
+    /// Creates or changes an object by server-side apply; true if it was created.
+    pub(crate) fn apply_as(
+        &mut self,
+        writer: &Writer<'_>,
+        key: &Key,
+        config: &Value,
+        force: bool,
+    ) -> Result<(Arc<Value>, bool), ApiStatus> {
+        let shape = self.shape(key.kind);
+        let live = self.get(key);
+        if live.is_none() && !writer.subresource.is_empty() {
+            return Err(self.missing(key));
+        }
+        if let Some(live) = &live {
+            self.check_preconditions(key, live, config)?;
+        } else {
+            self.admit_namespace(key.kind, &key.namespace, &key.name)?;
+        }
+        let base = live.clone().unwrap_or_else(|| self.empty_object(key.kind));
+        let applied = managed::apply(&shape, &base, config, writer, force)?;
+        let ownership = Ownership::Applied(applied.entries);
+        if live.is_some() {
+            Ok((self.update_as(writer, key, applied.object, ownership)?, false))
+        } else {
+            Ok((self.create_as(writer, key.kind, applied.object, ownership)?, true))
+        }
+    }
+}
+
+/// Who owns the fields of a write.
+#[derive(Clone, Debug)]
+pub(crate) enum Ownership {
+    /// The writer owns what it changes.
+    Update,
+    /// Server-side apply has decided.
+    Applied(Vec<Entry>),
+}
+
+/// What only the system writes in metadata; `managedFields` are computed.
+const SYSTEM_METADATA: &[&str] = &[
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "selfLink",
+    "managedFields",
+];
+
+/// Whether a deleted object has nothing left to wait for.
+fn is_finished(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let finalizers = metadata["finalizers"].as_array().is_some_and(|all| !all.is_empty());
+    let waits = metadata["deletionGracePeriodSeconds"].as_i64().is_none_or(|grace| grace > 0);
+    !metadata["deletionTimestamp"].is_null() && !finalizers && !waits
+}
+
+fn set_or_remove(object: &mut Value, field: &str, value: Option<Value>) {
+    match value {
+        Some(value) => object[field] = value,
+        None => remove_field(object, field),
+    }
+}
+
+fn remove_field(object: &mut Value, field: &str) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.shift_remove(field);
     }
 }
 
@@ -215,12 +401,9 @@ pub(crate) fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
 /// Puts a field back to what it was.
 fn keep(new: &mut Value, old: &Value, field: &str) {
     match old.get(field) {
+        Some(value) if new.get(field) == Some(value) => {}
         Some(value) => new[field] = value.clone(),
-        None => {
-            if let Some(fields) = new.as_object_mut() {
-                fields.shift_remove(field);
-            }
-        }
+        None => remove_field(new, field),
     }
 }
 
