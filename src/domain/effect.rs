@@ -2,7 +2,7 @@
 
 use crate::domain::environment::SmokeTest;
 use crate::domain::gate::Gate;
-use crate::domain::ids::{ComponentId, Revision};
+use crate::domain::ids::ComponentId;
 use crate::domain::object::ObjectRef;
 use crate::domain::units;
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,11 @@ use std::time::Duration;
 pub enum Effect {
     /// Server-side apply of objects of the plan (by index into the plan's object table), in order.
     Apply {
+        /// Indices into the plan's table.
+        objects: Vec<usize>,
+    },
+    /// Create objects that are immutable once made (a revision's Deployment); what exists already is left as it is.
+    Create {
         /// Indices into the plan's table.
         objects: Vec<usize>,
     },
@@ -37,20 +42,12 @@ pub enum Effect {
         #[serde(with = "units::duration")]
         timeout: Duration,
     },
-    /// Point a Service's selector at a revision.
-    SwitchService {
-        /// The Service.
-        service: ObjectRef,
-        /// Revision label its selector shall carry; `None`: no revision label (every revision is selected).
-        to: Option<Revision>,
-    },
-    /// Point an Ingress's backends from one Service to another.
-    SwitchIngress {
-        /// The Ingress.
-        ingress: ObjectRef,
-        /// Backend Service name to replace; any of these.
-        from: Vec<String>,
-        /// Backend Service name to use.
+    /// Move traffic: apply objects that route it (a Service with another selector, an Ingress with another backend),
+    /// each only if nobody else wrote it since it was read.
+    Switch {
+        /// Indices into the plan's table.
+        objects: Vec<usize>,
+        /// The workload that receives the traffic, for people.
         to: String,
     },
     /// Wait until the data plane (`EndpointSlices` of the Service) holds ready pods of this workload and none of others.
@@ -72,6 +69,11 @@ pub enum Effect {
         gates: Vec<Gate>,
         /// New and stable workload of each watched component.
         arms: Vec<Arm>,
+        /// Smoke tests repeated as synthetic probes, where no users' requests arrive.
+        probes: Vec<SmokeTest>,
+        /// How long a gate without a verdict, or one that stable breaches too, may prolong the hold.
+        #[serde(with = "units::duration")]
+        patience: Duration,
     },
     /// HTTP checks.
     Smoke {
@@ -167,10 +169,10 @@ impl Effect {
     pub fn writes(&self) -> bool {
         match self {
             Self::Apply { .. }
+            | Self::Create { .. }
             | Self::Delete { .. }
             | Self::Scale { .. }
-            | Self::SwitchService { .. }
-            | Self::SwitchIngress { .. }
+            | Self::Switch { .. }
             | Self::Snapshot { .. }
             | Self::Terraform { .. }
             | Self::Compose { .. } => true,

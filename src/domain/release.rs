@@ -44,6 +44,9 @@ pub struct Release {
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
     /// Every object of the release as it was applied (the inventory for pruning and rollback).
     pub objects: Vec<Object>,
+    /// What was seen when it failed: pod states, events, logs, gate values.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
     /// Backups made before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<String>,

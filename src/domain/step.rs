@@ -14,6 +14,9 @@ pub struct Step {
     /// Whose it is; `None` for what all components share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub component: Option<ComponentId>,
+    /// Depth in the dependency order: inside a stage, steps of a smaller level are done before this one begins.
+    #[serde(default)]
+    pub level: u32,
     /// What happens, for people: `scale kva-api-r2 to 10 %`.
     pub title: String,
     /// What happens.

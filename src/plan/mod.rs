@@ -1,1 +1,180 @@
-//! (module under construction)
+//! Desired objects + what was observed → a plan: a value that is printed, approved, saved, rehearsed and performed.
+//!
+//! Pure: no IO here, and no clock.
+
+pub mod build;
+pub mod diff;
+pub mod file;
+pub mod inventory;
+pub mod naming;
+mod order;
+mod strategy;
+
+use crate::domain::environment::{OnInterrupt, TrafficClass};
+use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
+use crate::domain::object::{Object, ObjectRef};
+use crate::domain::release::{Actor, ServingWorkload};
+use crate::domain::step::Stage;
+use crate::domain::units;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub use build::{Inputs, TargetInput, build};
+
+/// A whole deployment (or rollback) as a value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// [`crate::domain::release::FORMAT`] of the writer.
+    pub format: u32,
+    /// Application.
+    pub application: String,
+    /// Environment.
+    pub environment: String,
+    /// Namespace of the application's objects.
+    pub namespace: String,
+    /// Namespace of leases, journals and releases.
+    pub state_namespace: String,
+    /// Name of the run that performs it.
+    pub run: RunId,
+    /// Number of the release that it makes.
+    pub revision: Revision,
+    /// Version of the application.
+    pub version: String,
+    /// Set when an older release is brought back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_of: Option<Revision>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Who made it.
+    pub by: Actor,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Its targets.
+    pub targets: BTreeMap<TargetId, TargetPlan>,
+    /// Waves of targets.
+    pub waves: Vec<Vec<TargetId>>,
+    /// Objects that effects refer to by index.
+    pub objects: Vec<Object>,
+    /// What happens, in order.
+    pub stages: Vec<Stage>,
+    /// What an operator should know before saying yes.
+    pub warnings: Vec<String>,
+    /// How long it should take.
+    #[serde(with = "units::duration")]
+    pub expected: Duration,
+    /// Bounds of the run.
+    pub limits: RunLimits,
+}
+
+/// Bounds that hold while a plan is performed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunLimits {
+    /// For the whole run.
+    #[serde(with = "units::duration")]
+    pub run: Duration,
+    /// For pods to become ready, in a rollback too.
+    #[serde(with = "units::duration")]
+    pub ready: Duration,
+    /// Lifetime of the lock without renewal.
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
+    /// What an interrupt does.
+    pub on_interrupt: OnInterrupt,
+    /// Releases kept.
+    pub history: u32,
+}
+
+/// What the plan knows of one target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetPlan {
+    /// `uid` of the cluster's `kube-system`: a plan is for this cluster and no other.
+    pub cluster_uid: String,
+    /// Whether users' requests arrive here.
+    pub traffic: TrafficClass,
+    /// Region name for metric queries.
+    pub region: String,
+    /// Base URL of the public ingress.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<String>,
+    /// Release that serves now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Revision>,
+    /// Its version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_version: Option<String>,
+    /// Hash of everything observed that the plan rests on: another one now means that the world moved.
+    pub fingerprint: String,
+    /// What changes, object by object.
+    pub changes: Vec<Change>,
+    /// Workloads that serve when all is done.
+    pub workloads: BTreeMap<ComponentId, ServingWorkload>,
+    /// Inventory of the release: indices into the plan's objects.
+    pub inventory: Vec<usize>,
+}
+
+/// What happens to one object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// Which.
+    pub object: ObjectRef,
+    /// Whose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<ComponentId>,
+    /// What.
+    pub action: Action,
+    /// Field by field, for updates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+    /// More to say: `adopted from kubectl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// `+ ~ -` and nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// `+`
+    Create,
+    /// `~`
+    Update,
+    /// `-`
+    Delete,
+    /// Nothing to do.
+    Keep,
+}
+
+/// One field's old and new value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// `spec.ports[name=http].port`.
+    pub path: String,
+    /// Live value; `None`: absent.
+    pub from: Option<serde_json::Value>,
+    /// Desired value; `None`: removed.
+    pub to: Option<serde_json::Value>,
+}
+
+impl Plan {
+    /// Whether performing it would change anything.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.targets.values().any(|target| target.changes.iter().any(|change| change.action != Action::Keep))
+    }
+
+    /// Created, updated, deleted.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |action| {
+            self.targets.values().flat_map(|target| &target.changes).filter(|change| change.action == action).count()
+        };
+        (count(Action::Create), count(Action::Update), count(Action::Delete))
+    }
+}

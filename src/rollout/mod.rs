@@ -1,1 +1,23 @@
-//! (module under construction)
+//! Judging, without IO: is a workload ready, what does a gate's measurement mean, does a smoke test pass.
+
+pub mod gate;
+pub mod readiness;
+pub mod share;
+pub mod smoke;
+
+/// What a look at something says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not there yet.
+    Pending {
+        /// What is missing.
+        waiting_for: String,
+    },
+    /// As it should be.
+    Healthy,
+    /// It will not come right by waiting.
+    Failed {
+        /// The root cause, one line.
+        why: String,
+    },
+}

@@ -1,1 +1,16 @@
-//! (module under construction)
+//! Performs a plan and stays responsible: journal before act, undo on failure, resume from anywhere.
+
+pub mod engine;
+mod evidence;
+mod hold;
+pub mod journal;
+pub mod lease;
+mod perform;
+pub mod releases;
+mod smoke;
+mod undo;
+pub mod unfinished;
+pub mod world;
+
+pub use engine::{Ending, Engine};
+pub use world::{Report, Site, World};

@@ -1,0 +1,259 @@
+//! Gives immutable things names of their own: a Deployment per revision, `ConfigMap`s and `Secret`s by content.
+//!
+//! For canary and blue-green a release's Deployment is `NAME-rREVISION`, with the revision in its selector, made once
+//! and never edited but for its size. A rollback then brings back the very object (and configuration) that served before.
+
+use super::diff::object_mut;
+use crate::domain::environment::{Environment, Strategy, Switch};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::{ComponentId, Revision};
+use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
+use crate::domain::release::{Release, ServingWorkload};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Kinds of workloads that can serve a component.
+const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
+
+/// A release's objects under their final names.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    /// All of them.
+    pub objects: Vec<Object>,
+    /// The workload that serves each component.
+    pub workloads: BTreeMap<ComponentId, ServingWorkload>,
+}
+
+/// Names everything for release `revision`. A component whose pods would be the same as in `previous` keeps its workload.
+pub fn name(
+    env: &Environment,
+    rendered: Vec<Object>,
+    revision: Revision,
+    previous: Option<&Release>,
+) -> Result<Named, Failure> {
+    let mut objects = rendered;
+    name_configuration(&mut objects);
+    let mut workloads = BTreeMap::new();
+    for component in &env.components {
+        let Some(index) = workload_of(&objects, &component.id)? else { continue };
+        let revisioned = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
+        if revisioned && objects[index].kind() != "Deployment" {
+            return Err(unsupported(&component.id, objects[index].kind()));
+        }
+        if component.strategy == Strategy::Recreate && objects[index].kind() == "Deployment" {
+            object_mut(&mut objects[index].value["spec"])
+                .insert("strategy".to_owned(), json!({"type": "Recreate"}));
+        }
+        let serving = name_workload(&mut objects, index, revisioned, revision, previous);
+        if let Strategy::BlueGreen(blue_green) = &component.strategy {
+            name_routes(&mut objects, &component.id, &serving, blue_green.switch);
+        }
+        workloads.insert(component.id.clone(), serving);
+    }
+    Ok(Named { objects, workloads })
+}
+
+/// The object that runs the component's pods.
+fn workload_of(objects: &[Object], component: &ComponentId) -> Result<Option<usize>, Failure> {
+    let mut found = objects
+        .iter()
+        .enumerate()
+        .filter(|(_, o)| o.component.as_ref() == Some(component) && WORKLOADS.contains(&o.kind()));
+    let first = found.next();
+    if let (Some((_, one)), Some((_, other))) = (&first, found.next()) {
+        let (one, other) = (one.reference(), other.reference());
+        return Err(Failure::new(Code(301), Exit::Usage, format!("component {component} has two workloads"))
+            .why(format!("{one} and {other} both stand in its manifests; a rollout moves one"))
+            .next("give each workload a component of its own in environments/base.yaml"));
+    }
+    Ok(first.map(|(index, _)| index))
+}
+
+fn unsupported(component: &ComponentId, kind: &str) -> Failure {
+    Failure::new(Code(302), Exit::Usage, format!("component {component}: a {kind} cannot be rolled out side by side"))
+        .why("canary and blue-green need a Deployment per revision")
+        .next(format!("set components.{component}.strategy: rolling"))
+}
+
+fn name_workload(
+    objects: &mut [Object],
+    index: usize,
+    revisioned: bool,
+    revision: Revision,
+    previous: Option<&Release>,
+) -> ServingWorkload {
+    let hash = digest(&objects[index].value["spec"]["template"]);
+    let component = objects[index].component.clone();
+    let image = objects[index]
+        .value
+        .pointer("/spec/template/spec/containers/0/image")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let before = previous.and_then(|release| release.workloads.get(component.as_ref()?));
+    if !revisioned {
+        return ServingWorkload { workload: objects[index].reference(), revision: None, image, hash };
+    }
+    let kept = before.filter(|before| before.hash == hash).and_then(|before| before.revision);
+    let number = kept.unwrap_or(revision);
+    let original = objects[index].reference();
+    let renamed = revise(&mut objects[index], number);
+    retarget_autoscalers(objects, &original, &renamed);
+    ServingWorkload { workload: renamed, revision: Some(number), image, hash }
+}
+
+/// Gives a Deployment its revision's name, and the revision to its selector and pods.
+fn revise(object: &mut Object, revision: Revision) -> ObjectRef {
+    let label = revision.0.to_string();
+    let name = format!("{}-{revision}", object.name());
+    object_mut(&mut object.value["metadata"]).insert("name".to_owned(), json!(name));
+    for pointer in [
+        &["metadata", "labels"][..],
+        &["spec", "selector", "matchLabels"][..],
+        &["spec", "template", "metadata", "labels"][..],
+    ] {
+        let mut place = &mut object.value;
+        for key in pointer {
+            place = object_mut(place).entry(*key).or_insert_with(|| json!({}));
+        }
+        object_mut(place).insert(LABEL_REVISION.to_owned(), json!(label));
+    }
+    object.reference()
+}
+
+fn retarget_autoscalers(objects: &mut [Object], from: &ObjectRef, to: &ObjectRef) {
+    for object in objects.iter_mut().filter(|o| o.kind() == "HorizontalPodAutoscaler") {
+        let target = &mut object.value["spec"]["scaleTargetRef"];
+        if target["kind"] == json!(from.kind) && target["name"] == json!(from.name) {
+            target["name"] = json!(to.name);
+        }
+    }
+}
+
+/// Services of a blue-green component select their revision; for an Ingress switch each revision has a Service of its own.
+fn name_routes(objects: &mut Vec<Object>, component: &ComponentId, serving: &ServingWorkload, switch: Switch) {
+    let Some(revision) = serving.revision else { return };
+    let mut revisioned = Vec::new();
+    let mut names = Vec::new();
+    for object in objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service") {
+        if object.value["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
+            continue;
+        }
+        let name = object.name().to_owned();
+        object.value["spec"]["selector"][LABEL_REVISION] = json!(revision.0.to_string());
+        if switch == Switch::Ingress {
+            let mut copy = object.clone();
+            copy.value["metadata"]["name"] = json!(format!("{name}-{revision}"));
+            revisioned.push(copy);
+        }
+        names.push(name);
+    }
+    if switch == Switch::Ingress {
+        for object in objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Ingress") {
+            rename_backends(&mut object.value, &names, revision);
+        }
+    }
+    objects.extend(revisioned);
+}
+
+/// Every `service: {name: N}` below an Ingress's spec, where N is one of `names`, becomes `N-rREVISION`.
+fn rename_backends(value: &mut Value, names: &[String], revision: Revision) {
+    match value {
+        Value::Object(map) => {
+            if let Some(name) = map.get_mut("service").and_then(|service| service.get_mut("name"))
+                && names.iter().any(|known| name == known)
+            {
+                *name = json!(format!("{}-{revision}", name.as_str().unwrap_or_default()));
+            }
+            map.values_mut().for_each(|value| rename_backends(value, names, revision));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| rename_backends(value, names, revision)),
+        _ => {}
+    }
+}
+
+/// Gives `ConfigMap`s and `Secret`s names by their content, in every reference too, so that old pods keep old settings.
+fn name_configuration(objects: &mut [Object]) {
+    let mut renames: BTreeMap<(String, String), String> = BTreeMap::new();
+    for object in objects.iter_mut().filter(|o| matches!(o.kind(), "ConfigMap" | "Secret")) {
+        let mut content = object.value.clone();
+        object_mut(&mut content).remove("metadata");
+        let name = object.name().to_owned();
+        let hashed = format!("{name}-{}", &digest(&content)[..8]);
+        renames.insert((object.kind().to_owned(), name), hashed.clone());
+        object.value["metadata"]["name"] = json!(hashed);
+    }
+    for object in objects.iter_mut() {
+        let pointer = match object.kind() {
+            "Deployment" | "StatefulSet" | "DaemonSet" | "Job" => "/spec/template/spec",
+            "CronJob" => "/spec/jobTemplate/spec/template/spec",
+            "Pod" => "/spec",
+            _ => continue,
+        };
+        if let Some(spec) = object.value.pointer_mut(pointer) {
+            rename_references(spec, &renames);
+        }
+    }
+}
+
+/// Follows the places where a pod spec names a `ConfigMap` or a `Secret`.
+fn rename_references(value: &mut Value, renames: &BTreeMap<(String, String), String>) {
+    let Value::Object(map) = value else {
+        if let Value::Array(items) = value {
+            items.iter_mut().for_each(|item| rename_references(item, renames));
+        }
+        return;
+    };
+    for (key, child) in map.iter_mut() {
+        let (kind, field) = match key.as_str() {
+            "configMapRef" | "configMapKeyRef" | "configMap" => ("ConfigMap", "name"),
+            "secretRef" | "secretKeyRef" => ("Secret", "name"),
+            "secret" => ("Secret", if child.get("secretName").is_some() { "secretName" } else { "name" }),
+            _ => {
+                rename_references(child, renames);
+                continue;
+            }
+        };
+        let renamed = child
+            .get(field)
+            .and_then(Value::as_str)
+            .and_then(|name| renames.get(&(kind.to_owned(), name.to_owned())));
+        if let Some(renamed) = renamed {
+            child[field] = json!(renamed);
+        }
+    }
+}
+
+/// SHA-256 of a value's canonical JSON (keys sorted), as hex.
+#[must_use]
+pub fn digest(value: &Value) -> String {
+    let mut hasher = Sha256::new();
+    canonical(value, &mut hasher);
+    hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn canonical(value: &Value, hasher: &mut Sha256) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.keys().collect();
+            keys.sort();
+            hasher.update(b"{");
+            for key in keys {
+                hasher.update(Value::from(key.as_str()).to_string());
+                canonical(&map[key], hasher);
+            }
+            hasher.update(b"}");
+        }
+        Value::Array(items) => {
+            hasher.update(b"[");
+            items.iter().for_each(|item| canonical(item, hasher));
+            hasher.update(b"]");
+        }
+        scalar => hasher.update(format!("{scalar},")),
+    }
+}

@@ -1,0 +1,42 @@
+//! Pod counts for a share of the traffic, where the router is the number of pods.
+
+/// Pods of the new revision beside `stable` pods for `percent` of all: `round(stable · p / (100 − p))`, at least 1.
+///
+/// Stable keeps its full size during a canary, so the new revision grows beside it; half-way cases round up.
+#[must_use]
+pub fn pods_beside(stable: u32, percent: u8) -> u32 {
+    let percent = u32::from(percent.clamp(1, 99));
+    let rest = 100 - percent;
+    ((stable * percent + rest / 2) / rest).max(1)
+}
+
+/// The share that is really reached, percent of all pods.
+#[must_use]
+pub fn reached_percent(new: u32, stable: u32) -> f64 {
+    let total = new + stable;
+    if total == 0 { 0.0 } else { f64::from(new) * 100.0 / f64::from(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_round_to_whole_pods_and_never_to_none() {
+        for (stable, percent, pods) in [
+            (6, 10, 1),
+            (6, 25, 2),
+            (6, 50, 6),
+            (20, 10, 2),
+            (20, 25, 7),
+            (1, 5, 1),
+            (0, 50, 1),
+            (10, 99, 990),
+            (100, 1, 1),
+        ] {
+            assert_eq!(pods_beside(stable, percent), pods, "{percent} % beside {stable}");
+        }
+        assert!((reached_percent(1, 6) - 14.285_714).abs() < 1e-3);
+        assert!(reached_percent(0, 0).abs() < f64::EPSILON);
+    }
+}

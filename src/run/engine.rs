@@ -1,0 +1,462 @@
+//! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
+
+use super::evidence;
+use super::journal::{Journal, Phase, Replayed};
+use super::lease::Leases;
+use super::perform::{Stand, StepError};
+use super::releases;
+use super::undo::Remaining;
+use super::world::{Report, Teller, World};
+use crate::domain::effect::Effect;
+use crate::domain::environment::OnInterrupt;
+use crate::domain::event::Kind;
+use crate::domain::ids::{StepId, TargetId};
+use crate::domain::object::ObjectRef;
+use crate::domain::release::{FORMAT, Outcome, Release};
+use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
+use crate::plan::Plan;
+use futures::stream::{FuturesUnordered, StreamExt};
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// On the new release, healthy.
+    Deployed,
+    /// Back on the release before, healthy.
+    RolledBack {
+        /// Why it turned back.
+        cause: String,
+    },
+    /// Something could not be put back.
+    Broken {
+        /// Why it turned back.
+        cause: String,
+        /// What is still wrong, one line each.
+        remaining: Vec<String>,
+    },
+    /// Stopped by an operator with traffic on stable.
+    Interrupted,
+    /// Contact or lock lost: nothing more is written, `resume` finds out.
+    Unknown {
+        /// Why.
+        cause: String,
+    },
+}
+
+/// Why going forward stopped.
+enum Stop {
+    Failed(String),
+    Interrupted,
+    Lost(String),
+}
+
+/// One process that works on one run.
+pub struct Engine<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// With what.
+    pub world: &'a World,
+    /// The locks.
+    pub leases: &'a Leases,
+    /// What was done.
+    pub journal: Journal,
+    /// Who listens.
+    pub report: &'a dyn Report,
+    /// Grows with every interrupt.
+    pub interrupts: watch::Receiver<u32>,
+    status: Mutex<BTreeMap<StepId, Status>>,
+    evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
+    backups: Mutex<Vec<String>>,
+    began: Timestamp,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine that goes on from what the journals tell (nothing, for a new run).
+    pub fn new(
+        plan: &'a Plan,
+        world: &'a World,
+        leases: &'a Leases,
+        journal: Journal,
+        replayed: Replayed,
+        report: &'a dyn Report,
+        interrupts: watch::Receiver<u32>,
+    ) -> Self {
+        Self {
+            plan,
+            world,
+            leases,
+            journal,
+            report,
+            interrupts,
+            status: Mutex::new(replayed.status),
+            evidence: Mutex::new(BTreeMap::new()),
+            backups: Mutex::new(Vec::new()),
+            began: world.clock.now(),
+        }
+    }
+
+    pub(super) fn teller(&self) -> Teller<'_> {
+        Teller { report: self.report, clock: self.world.clock.as_ref() }
+    }
+
+    pub(super) fn status(&self, step: &Step) -> Status {
+        self.status.lock().expect("no panic while held").get(&step.id).copied().unwrap_or_default()
+    }
+
+    /// Moves a step on; a transition that is not legal is a bug of ours.
+    pub(super) fn set(&self, step: &Step, event: Transition) {
+        let mut statuses = self.status.lock().expect("no panic while held");
+        let status = statuses.get(&step.id).copied().unwrap_or_default();
+        let status = next(status, event).unwrap_or_else(|illegal| panic!("invariant of steps: {}: {illegal}", step.id));
+        statuses.insert(step.id.clone(), status);
+    }
+
+    /// Goes forward from the first stage that is not done, to whatever end.
+    pub async fn run(&self, resumed: bool) -> Ending {
+        self.teller().tell(Kind::RunStarted {
+            run: self.plan.run.clone(),
+            environment: self.plan.environment.clone(),
+            revision: self.plan.revision,
+            version: self.plan.version.clone(),
+            resumed,
+            expected: self.plan.expected,
+        });
+        if let Some((target, error)) = self.journal.phase(&Phase::Forward).await.into_iter().next() {
+            let cause = format!("the journal of {target} cannot be written: {error}");
+            return self.finish(Ending::Unknown { cause }).await;
+        }
+        let deadline = Instant::now() + self.plan.limits.run;
+        let stopped = tokio::select! {
+            biased;
+            (target, why) = self.leases.keep(self.world) => {
+                Err(Stop::Lost(format!("the lock of {target} is lost: {why}")))
+            }
+            result = self.forward(deadline) => result,
+        };
+        let ending = match stopped {
+            Ok(()) => self.conclude().await,
+            Err(Stop::Failed(cause)) => self.guarded_abort(cause).await,
+            Err(Stop::Interrupted) if self.plan.limits.on_interrupt == OnInterrupt::Rollback => {
+                self.teller().tell(Kind::Interrupted);
+                self.guarded_abort("interrupted by an operator".to_owned()).await
+            }
+            Err(Stop::Interrupted) => self.guarded_retreat().await,
+            Err(Stop::Lost(cause)) => Ending::Unknown { cause },
+        };
+        self.finish(ending).await
+    }
+
+    /// Takes back a run that stopped in the middle.
+    pub async fn abort(&self, cause: String) -> Ending {
+        let ending = self.guarded_abort(cause).await;
+        self.finish(ending).await
+    }
+
+    // --- forward ----------------------------------------------------------------------------------------------
+
+    async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
+        let is_done = |stage: &Stage| stage.steps.iter().all(|step| self.status(step) == Status::Done);
+        let first = self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());
+        let mut interrupts = self.interrupts.clone();
+        for stage in &self.plan.stages[first..] {
+            tokio::select! {
+                biased;
+                _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
+                () = tokio::time::sleep_until(deadline) => {
+                    let limit = crate::domain::units::human(self.plan.limits.run);
+                    return Err(Stop::Failed(format!("the run took longer than its limit of {limit}")));
+                }
+                result = self.stage(stage) => result?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn stage(&self, stage: &Stage) -> Result<(), Stop> {
+        let mut by_target: BTreeMap<&TargetId, Vec<&Step>> = BTreeMap::new();
+        for step in &stage.steps {
+            by_target.entry(&step.target).or_default().push(step);
+        }
+        self.teller().tell(Kind::StageStarted {
+            stage: stage.id.clone(),
+            title: stage.title.clone(),
+            wave: stage.wave,
+            targets: by_target.keys().map(|target| (*target).clone()).collect(),
+        });
+        let mut running: FuturesUnordered<_> =
+            by_target.into_iter().map(|(target, steps)| self.stage_on(target, steps)).collect();
+        while let Some(result) = running.next().await {
+            result?;
+        }
+        drop(running);
+        let (id, wave, weight) = (stage.id.clone(), stage.wave, stage.weight);
+        self.teller().tell(Kind::StageFinished { stage: id, wave, weight });
+        Ok(())
+    }
+
+    /// One target's part of a stage: the journal before, the work, the journal after.
+    async fn stage_on(&self, target: &TargetId, steps: Vec<&Step>) -> Result<(), Stop> {
+        let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
+        let lost = |error| Stop::Lost(format!("the journal of {target} cannot be written: {error}"));
+        self.journal.steps(target, ids.clone(), Transition::Start, None).await.map_err(lost)?;
+        for step in &steps {
+            self.set(step, Transition::Start);
+        }
+        let result = self.levels(&steps).await;
+        match result {
+            Ok(()) => self.journal.steps(target, ids, Transition::Finish, None).await.map_err(lost),
+            Err((step, error)) => {
+                self.set(step, Transition::Fail);
+                let cause = Some(error.cause.clone());
+                let _ = self.journal.steps(target, vec![step.id.clone()], Transition::Fail, cause).await;
+                Err(Stop::Failed(format!("{target}: {}", error.cause)))
+            }
+        }
+    }
+
+    /// Components of one level side by side, levels one after the other.
+    async fn levels<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, StepError)> {
+        let mut levels: BTreeMap<u32, BTreeMap<Option<&str>, Vec<&'s Step>>> = BTreeMap::new();
+        for step in steps {
+            let component = step.component.as_ref().map(crate::domain::ComponentId::as_str);
+            levels.entry(step.level).or_default().entry(component).or_default().push(step);
+        }
+        for chains in levels.into_values() {
+            let mut running: FuturesUnordered<_> = chains.into_values().map(|chain| self.chain(chain)).collect();
+            while let Some(result) = running.next().await {
+                result?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn chain<'s>(&self, steps: Vec<&'s Step>) -> Result<(), (&'s Step, StepError)> {
+        for step in steps {
+            let began = Instant::now();
+            let (id, target, component) = (step.id.clone(), step.target.clone(), step.component.clone());
+            let teller = self.teller();
+            let title = step.title.clone();
+            teller.tell(Kind::StepStarted { step: id.clone(), target: target.clone(), component: component.clone(), title });
+            match self.perform(step).await {
+                Ok(detail) => {
+                    self.set(step, Transition::Finish);
+                    if let Effect::Snapshot { snapshot, .. } = &step.effect {
+                        self.backups.lock().expect("no panic while held").push(snapshot.clone());
+                    }
+                    let took = Duration::from_millis(began.elapsed().as_millis() as u64);
+                    teller.tell(Kind::StepFinished { step: id, target, component, detail, took });
+                }
+                Err(error) => {
+                    let cause = error.cause.clone();
+                    teller.tell(Kind::StepFailed { step: id, target, component, cause });
+                    return Err((step, error));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn perform(&self, step: &Step) -> Result<String, StepError> {
+        let teller = self.teller();
+        let stand = Stand {
+            plan: self.plan,
+            world: self.world,
+            leases: self.leases,
+            teller: &teller,
+            target: &step.target,
+            step: &step.id,
+            component: step.component.as_ref(),
+        };
+        stand.perform(&step.effect).await
+    }
+
+    // --- the ends ---------------------------------------------------------------------------------------------
+
+    /// Everything is done: the release goes on record everywhere before the run is called ended.
+    async fn conclude(&self) -> Ending {
+        for target in self.plan.targets.keys() {
+            if let Err(cause) = self.record(target, Outcome::Deployed, None).await {
+                return Ending::Unknown { cause: format!("the release on {target} could not be recorded: {cause}") };
+            }
+        }
+        let ended = Phase::Ended { outcome: "deployed".to_owned() };
+        match self.journal.phase(&ended).await.into_iter().next() {
+            None => Ending::Deployed,
+            Some((target, error)) => {
+                Ending::Unknown { cause: format!("the journal of {target} cannot be written: {error}") }
+            }
+        }
+    }
+
+    async fn guarded_abort(&self, cause: String) -> Ending {
+        let lost_cause = cause.clone();
+        tokio::select! {
+            biased;
+            (target, why) = self.leases.keep(self.world) => {
+                Ending::Unknown { cause: format!("{lost_cause}; on the way back the lock of {target} was lost: {why}") }
+            }
+            ending = self.turn_back(cause) => ending,
+        }
+    }
+
+    async fn turn_back(&self, cause: String) -> Ending {
+        self.teller().tell(Kind::RollbackStarted { cause: cause.clone() });
+        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone() }).await;
+        self.take_evidence().await;
+        let remaining = self.undo(&[Lane::Traffic, Lane::Capacity, Lane::Config]).await;
+        let remaining = if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
+        let outcome = if remaining.lines.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
+        for target in self.touched() {
+            // The record tells history; the truth about the run is its journal.
+            let _ = self.record(&target, outcome, Some(cause.clone())).await;
+        }
+        if remaining.unknown {
+            return Ending::Unknown { cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")) };
+        }
+        if outcome == Outcome::RolledBack {
+            let _ = self.journal.phase(&Phase::Ended { outcome: "rolled-back".to_owned() }).await;
+            return Ending::RolledBack { cause };
+        }
+        Ending::Broken { cause, remaining: remaining.lines }
+    }
+
+    async fn guarded_retreat(&self) -> Ending {
+        self.teller().tell(Kind::Interrupted);
+        let work = async {
+            let _ = self.journal.phase(&Phase::Interrupted).await;
+            let remaining = self.undo(&[Lane::Traffic]).await;
+            if remaining.lines.is_empty() {
+                Ending::Interrupted
+            } else {
+                let cause = "interrupted by an operator".to_owned();
+                if remaining.unknown {
+                    Ending::Unknown { cause: format!("{cause}; {}", remaining.lines.join("; ")) }
+                } else {
+                    Ending::Broken { cause, remaining: remaining.lines }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            (target, why) = self.leases.keep(self.world) => {
+                Ending::Unknown { cause: format!("interrupted, and the lock of {target} was lost: {why}") }
+            }
+            ending = work => ending,
+        }
+    }
+
+    /// Targets in which at least one step was begun.
+    fn touched(&self) -> Vec<TargetId> {
+        let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+        let mut targets: Vec<TargetId> =
+            steps.filter(|step| self.status(step) != Status::Pending).map(|step| step.target.clone()).collect();
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+
+    async fn take_evidence(&self) {
+        for target in self.touched() {
+            let Ok(site) = self.world.site(&target) else { continue };
+            let workloads: Vec<ObjectRef> = self.plan.targets.get(&target).map_or_else(Vec::new, |plan| {
+                plan.workloads.values().map(|serving| serving.workload.clone()).collect()
+            });
+            let lines = evidence::collect(&target, site, &workloads).await;
+            if !lines.is_empty() {
+                self.teller().tell(Kind::Evidence { target: target.clone(), lines: lines.clone() });
+                self.evidence.lock().expect("no panic while held").insert(target, lines);
+            }
+        }
+    }
+
+    /// After a rollback the release before must stand there healthy: exit code 5 says so.
+    async fn verify_as_it_was(&self) -> Remaining {
+        let mut remaining = Remaining::default();
+        for target in self.touched() {
+            let Ok(site) = self.world.site(&target) else { continue };
+            let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
+            let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed) else {
+                continue;
+            };
+            let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
+            let teller = self.teller();
+            let step = StepId::new(format!("verify/{target}"));
+            let stand = Stand {
+                plan: self.plan,
+                world: self.world,
+                leases: self.leases,
+                teller: &teller,
+                target: &target,
+                step: &step,
+                component: None,
+            };
+            let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
+            if let Err(error) = stand.perform(&effect).await {
+                remaining.unknown |= error.unknown;
+                remaining.lines.push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
+            }
+        }
+        remaining
+    }
+
+    async fn record(&self, target: &TargetId, outcome: Outcome, cause: Option<String>) -> Result<(), String> {
+        let plan = &self.plan.targets[target];
+        let site = self.world.site(target).map_err(|failure| failure.what)?;
+        let release = Release {
+            format: FORMAT,
+            revision: self.plan.revision,
+            target: target.clone(),
+            version: self.plan.version.clone(),
+            outcome,
+            cause,
+            run: self.plan.run.clone(),
+            by: self.plan.by.clone(),
+            reason: self.plan.reason.clone(),
+            started: self.began,
+            ended: self.world.clock.now(),
+            rollback_of: self.plan.rollback_of,
+            workloads: plan.workloads.clone(),
+            objects: plan.inventory.iter().map(|index| self.plan.objects[*index].clone()).collect(),
+            evidence: self.evidence.lock().expect("no panic while held").get(target).cloned().unwrap_or_default(),
+            backups: self.backups.lock().expect("no panic while held").clone(),
+        };
+        let limit = self.plan.limits.history;
+        releases::record(site.state.as_ref(), &release, limit).await.map_err(|error| error.to_string())
+    }
+
+    /// Gives the locks back (a lost one is not ours to give) and says how it ended.
+    async fn finish(&self, ending: Ending) -> Ending {
+        if !matches!(ending, Ending::Unknown { .. }) {
+            self.leases.release(self.world).await;
+        }
+        let env = &self.plan.environment;
+        let (outcome, cause, next, remaining) = match &ending {
+            Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
+            Ending::RolledBack { cause } => {
+                let revision = self.plan.revision.0;
+                ("rolled-back", Some(cause.clone()), vec![format!("deployctl show {env} {revision}")], vec![])
+            }
+            Ending::Broken { cause, remaining } => {
+                let next = vec![format!("deployctl rollback {env}"), format!("deployctl status {env}")];
+                ("broken", Some(cause.clone()), next, remaining.clone())
+            }
+            Ending::Interrupted => {
+                let next = vec![format!("deployctl resume {env}"), format!("deployctl rollback {env}")];
+                ("interrupted", None, next, vec![])
+            }
+            Ending::Unknown { cause } => {
+                ("unknown", Some(cause.clone()), vec![format!("deployctl resume {env}")], vec![])
+            }
+        };
+        let took = self.world.clock.now().duration_since(self.began).unsigned_abs();
+        let revision = self.plan.revision;
+        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining });
+        ending
+    }
+}

@@ -1,0 +1,213 @@
+//! A hold: gates are measured, pods are watched, and the clock runs only while nothing stands against going on.
+
+use super::perform::{Stand, StepError};
+use crate::domain::effect::{Arm, SmokeVia};
+use crate::domain::environment::SmokeTest;
+use crate::domain::event::Kind;
+use crate::domain::gate::Gate;
+use crate::domain::object::ObjectRef;
+use crate::domain::units::human;
+use crate::ports::metrics::{Measurement, Reading};
+use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
+use crate::rollout::readiness;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Time between synthetic probes where no users' requests arrive.
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long one measurement may take before the store counts as down.
+const MEASURE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One gate over one component, and when it is measured next.
+struct Post<'a> {
+    gate: &'a Gate,
+    arm: &'a Arm,
+    watch: Watch,
+    due: Instant,
+    alerted: bool,
+}
+
+impl Stand<'_> {
+    /// Watches for `duration`; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
+    pub async fn hold(
+        &self,
+        duration: Duration,
+        gates: &[Gate],
+        arms: &[Arm],
+        probes: &[SmokeTest],
+        patience: Duration,
+    ) -> Result<String, StepError> {
+        let began = Instant::now();
+        let end = began + duration;
+        let mut posts = posts(gates, arms, began);
+        let mut probe_due = began + PROBE_INTERVAL;
+        loop {
+            self.crash_check(arms)?;
+            let now = Instant::now();
+            for post in posts.iter_mut().filter(|post| post.due <= now) {
+                post.due = now + post.gate.interval;
+                self.measure(post).await?;
+            }
+            if !probes.is_empty() && probe_due <= now {
+                probe_due = now + PROBE_INTERVAL;
+                self.probe(probes, arms).await?;
+            }
+            if now >= end {
+                match standing(&posts) {
+                    None => break,
+                    Some(why) if now >= end + patience => {
+                        return Err(StepError::failed(format!("{why}, still so {} after the hold", human(patience))));
+                    }
+                    Some(why) => self.progress(format!("held up: {why}")),
+                }
+            }
+            self.sleep_until_next(&posts, (!probes.is_empty()).then_some(probe_due), end, arms).await?;
+        }
+        Ok(format!("{} without a breach", human(Duration::from_secs(began.elapsed().as_secs()))))
+    }
+
+    /// New pods that crash end the hold at once, whatever the gates say.
+    fn crash_check(&self, arms: &[Arm]) -> Result<(), StepError> {
+        let site = self.site()?;
+        for arm in arms {
+            let snapshots = site.cluster.follow(&arm.new.namespace);
+            let snapshot = snapshots.borrow();
+            if let Some(state) = snapshot.workloads.get(&arm.new)
+                && let Some(why) = readiness::doomed(&snapshot, &arm.new, state)
+            {
+                return Err(StepError::failed(why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sleeps to the next measurement; wakes early when pods change, to look for crashes.
+    async fn sleep_until_next(
+        &self,
+        posts: &[Post<'_>],
+        probe: Option<Instant>,
+        end: Instant,
+        arms: &[Arm],
+    ) -> Result<(), StepError> {
+        let now = Instant::now();
+        let future_end = (end > now).then_some(end);
+        let next = posts.iter().map(|post| post.due).chain(probe).chain(future_end).min();
+        let next = next.unwrap_or(now + PROBE_INTERVAL);
+        let Some(arm) = arms.first() else {
+            tokio::time::sleep_until(next).await;
+            return Ok(());
+        };
+        let mut snapshots = self.site()?.cluster.follow(&arm.new.namespace);
+        snapshots.mark_unchanged();
+        loop {
+            match tokio::time::timeout_at(next, snapshots.changed()).await {
+                Err(_) => return Ok(()),
+                Ok(Ok(())) => self.crash_check(arms)?,
+                Ok(Err(_)) => {
+                    tokio::time::sleep_until(next).await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn measure(&self, post: &mut Post<'_>) -> Result<(), StepError> {
+        let (new, stable) = tokio::join!(self.read(post, &post.arm.new), async {
+            match &post.arm.stable {
+                Some(stable) => Some(self.read(post, stable).await),
+                None => None,
+            }
+        });
+        let verdict = gate::judge(post.gate, &new, stable.as_ref());
+        let text = |measured: &Measured| {
+            measured.as_ref().ok().and_then(|r| r.value).map(|value| post.gate.metric.format(value))
+        };
+        let (new_text, stable_text) = (text(&new), stable.as_ref().and_then(text));
+        self.teller.tell(Kind::GateMeasured {
+            gate: post.gate.name.clone(),
+            target: self.target.clone(),
+            component: post.arm.component.clone(),
+            verdict: verdict.label(),
+            new: new_text.clone(),
+            stable: stable_text.clone(),
+            limit: gate::limit_text(post.gate),
+        });
+        self.alert(post, verdict, &new);
+        let mut shown = new_text.unwrap_or_else(|| "-".to_owned());
+        if let Some(stable) = stable_text {
+            shown = format!("{shown} (stable {stable})");
+        }
+        let shown = format!("of {} {shown}", post.arm.component);
+        match post.watch.observe(post.gate, verdict, &shown) {
+            Decision::RollBack(why) => Err(StepError::failed(why)),
+            Decision::Pass | Decision::Wait(_) => Ok(()),
+        }
+    }
+
+    /// Says once per hold that a gate cannot judge, or that stable suffers too.
+    fn alert(&self, post: &mut Post<'_>, verdict: GateVerdict, new: &Measured) {
+        let message = match (verdict, new) {
+            (GateVerdict::SharedBad, _) => "stable breaches the limit too: the cause is elsewhere".to_owned(),
+            (GateVerdict::BackendDown, Err(error)) => format!("the metric store gives no answer: {error}"),
+            _ => return,
+        };
+        if !post.alerted {
+            post.alerted = true;
+            let message = format!("gate {} of {}: {message}", post.gate.name, post.arm.component);
+            self.teller.tell(Kind::Alert { severity: "warning", target: Some(self.target.clone()), message });
+        }
+    }
+
+    async fn read(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
+        let owners = self.site().map_or_else(|_| Vec::new(), |site| {
+            let snapshots = site.cluster.follow(&workload.namespace);
+            let snapshot = snapshots.borrow();
+            if workload.kind == "Deployment" {
+                snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
+            } else {
+                vec![workload.name.clone()]
+            }
+        });
+        if owners.is_empty() {
+            return Ok(Reading { value: None, requests: None });
+        }
+        let target = self.plan.targets.get(self.target);
+        let what = Measurement {
+            metric: post.gate.metric.clone(),
+            target: self.target.clone(),
+            region: target.map_or_else(|| self.target.to_string(), |target| target.region.clone()),
+            namespace: workload.namespace.clone(),
+            component: post.arm.component.clone(),
+            owners,
+            window: post.gate.window,
+        };
+        match tokio::time::timeout(MEASURE_TIMEOUT, self.world.metrics.measure(&what)).await {
+            Ok(measured) => measured,
+            Err(_) => Err(crate::ports::metrics::MetricsError::Down {
+                message: format!("no answer within {}", human(MEASURE_TIMEOUT)),
+            }),
+        }
+    }
+
+    async fn probe(&self, probes: &[SmokeTest], arms: &[Arm]) -> Result<(), StepError> {
+        let workloads = arms.iter().map(|arm| (arm.component.clone(), arm.new.clone())).collect();
+        self.smoke(probes, &SmokeVia::Pods { workloads }).await.map(|_| ())
+    }
+}
+
+fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>> {
+    let pairs = gates.iter().flat_map(|gate| {
+        arms.iter().filter(|arm| gate.components.contains(&arm.component)).map(move |arm| (gate, arm))
+    });
+    pairs
+        .map(|(gate, arm)| Post { gate, arm, watch: Watch::default(), due: began + gate.interval, alerted: false })
+        .collect()
+}
+
+/// What stands against going on, if anything.
+fn standing(posts: &[Post<'_>]) -> Option<String> {
+    posts.iter().find_map(|post| match post.watch.decide(post.gate) {
+        Decision::Pass => None,
+        Decision::Wait(why) | Decision::RollBack(why) => Some(why),
+    })
+}

@@ -1,0 +1,272 @@
+//! The journal: records that are created before and after acting, never rewritten, one sequence per target.
+//!
+//! Names sort in the order of writing: `RUN.EPOCH.SEQ`. The epoch is the number of the process that works on the run;
+//! a record that exists already means that another process took the run over.
+
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::{RunId, StepId, TargetId};
+use crate::domain::release::FORMAT;
+use crate::domain::step::{Status, Transition, next};
+use crate::ports::Clock;
+use crate::ports::state::{Record, RecordKind, StateError, StateStore};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// [`FORMAT`] of the writer.
+    pub format: u32,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Something happened to steps of this target.
+    Steps {
+        /// Which.
+        steps: Vec<StepId>,
+        /// What.
+        event: Transition,
+        /// More, e.g. the cause of a failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// The run as a whole entered a phase.
+    Phase(Phase),
+}
+
+/// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Going forward (first, or again after a resume).
+    Forward,
+    /// Stopped with traffic on stable.
+    Interrupted,
+    /// Going back.
+    Aborting {
+        /// Why.
+        cause: String,
+    },
+    /// Over.
+    Ended {
+        /// `deployed`, `rolled-back`, `broken`.
+        outcome: String,
+    },
+}
+
+/// Writes the journal of one run, as one process (epoch) of it.
+pub struct Journal {
+    run: RunId,
+    epoch: u64,
+    stores: BTreeMap<TargetId, (Arc<dyn StateStore>, AtomicU64)>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Journal {
+    /// A writer for process number `epoch` of a run.
+    pub fn new(
+        run: RunId,
+        epoch: u64,
+        stores: impl IntoIterator<Item = (TargetId, Arc<dyn StateStore>)>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let stores = stores.into_iter().map(|(target, store)| (target, (store, AtomicU64::new(0)))).collect();
+        Self { run, epoch, stores, clock }
+    }
+
+    /// Writes one record, durably, before it returns.
+    pub async fn write(&self, target: &TargetId, what: What) -> Result<(), StateError> {
+        let Some((store, seq)) = self.stores.get(target) else {
+            return Err(StateError::Unreachable { message: format!("{target} is not part of this command") });
+        };
+        let number = seq.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}.{:04}.{number:06}", self.run, self.epoch);
+        let entry = Entry { format: FORMAT, at: self.clock.now(), what };
+        let content = serde_json::to_vec(&entry).expect("an entry holds nothing that JSON cannot");
+        store.create(RecordKind::Journal, &name, &content).await
+    }
+
+    /// Writes about steps.
+    pub async fn steps(
+        &self,
+        target: &TargetId,
+        steps: Vec<StepId>,
+        event: Transition,
+        detail: Option<String>,
+    ) -> Result<(), StateError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.write(target, What::Steps { steps, event, detail }).await
+    }
+
+    /// Writes a phase into every target; returns the targets that could not be told.
+    pub async fn phase(&self, phase: &Phase) -> Vec<(TargetId, StateError)> {
+        let writes = self.stores.keys().map(|target| async move {
+            self.write(target, What::Phase(phase.clone())).await.err().map(|error| (target.clone(), error))
+        });
+        futures::future::join_all(writes).await.into_iter().flatten().collect()
+    }
+}
+
+/// A run's state as its journals tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replayed {
+    /// Where each step stands.
+    pub status: BTreeMap<StepId, Status>,
+    /// Where the run stands.
+    pub phase: Phase,
+    /// Highest epoch seen.
+    pub epoch: u64,
+    /// When the last record was written.
+    pub last: Option<Timestamp>,
+    /// Causes of failures by step.
+    pub causes: BTreeMap<StepId, String>,
+}
+
+impl Default for Replayed {
+    fn default() -> Self {
+        Self { status: BTreeMap::new(), phase: Phase::Forward, epoch: 0, last: None, causes: BTreeMap::new() }
+    }
+}
+
+/// Reads the journals of all reachable targets into one state.
+pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result<Replayed, Failure> {
+    let mut state = Replayed::default();
+    let mut phases: Vec<Phase> = Vec::new();
+    for (target, records) in journals {
+        let mut phase = Phase::Forward;
+        for (index, record) in records.iter().enumerate() {
+            let entry = match read(record) {
+                Ok(entry) => entry,
+                // A record that was being written when the process died is the last one, and nothing rests on it.
+                Err(ReadError::Damaged(_)) if index + 1 == records.len() => break,
+                Err(error) => return Err(refused(run, target, record, &error)),
+            };
+            state.epoch = state.epoch.max(epoch_of(&record.name));
+            state.last = state.last.max(Some(entry.at));
+            match entry.what {
+                What::Phase(next) => phase = next,
+                What::Steps { steps, event, detail } => {
+                    for step in steps {
+                        let status = state.status.get(&step).copied().unwrap_or_default();
+                        let status = next(status, event).map_err(|illegal| {
+                            refused(run, target, record, &ReadError::Damaged(format!("{step}: {illegal}")))
+                        })?;
+                        if let Some(detail) = &detail {
+                            state.causes.insert(step.clone(), detail.clone());
+                        }
+                        state.status.insert(step, status);
+                    }
+                }
+            }
+        }
+        phases.push(phase);
+    }
+    state.phase = join(phases);
+    Ok(state)
+}
+
+/// The state of the whole is the furthest that any target knows of; an end counts only when nobody is still aborting.
+fn join(phases: Vec<Phase>) -> Phase {
+    let rank = |phase: &Phase| match phase {
+        Phase::Forward => 1,
+        Phase::Interrupted => 2,
+        Phase::Ended { .. } => 3,
+        Phase::Aborting { .. } => 4,
+    };
+    phases.into_iter().max_by_key(rank).unwrap_or(Phase::Forward)
+}
+
+#[derive(Debug)]
+enum ReadError {
+    Newer(u32),
+    Damaged(String),
+}
+
+#[derive(Deserialize)]
+struct Head {
+    format: u32,
+}
+
+fn read(record: &Record) -> Result<Entry, ReadError> {
+    let damaged = |error: serde_json::Error| ReadError::Damaged(error.to_string());
+    let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
+    if head.format > FORMAT {
+        return Err(ReadError::Newer(head.format));
+    }
+    serde_json::from_slice(&record.content).map_err(damaged)
+}
+
+fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -> Failure {
+    match error {
+        ReadError::Newer(format) => {
+            Failure::new(Code(602), Exit::Usage, format!("the journal of run {run} was written by a newer deployctl"))
+                .why(format!("{target}: record {} has format {format}; this one knows up to {FORMAT}", record.name))
+                .next("use the deployctl that began the run, or a newer one")
+        }
+        ReadError::Damaged(why) => {
+            Failure::new(Code(603), Exit::Broken, format!("the journal of run {run} is damaged"))
+                .why(format!("{target}: record {}: {why}", record.name))
+                .next("deployctl status ENV shows what is live; deployctl rollback ENV --to REVISION needs no journal")
+        }
+    }
+}
+
+fn epoch_of(name: &str) -> u64 {
+    name.rsplit('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, what: What) -> Record {
+        let entry = Entry { format: FORMAT, at: Timestamp::UNIX_EPOCH, what };
+        Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap() }
+    }
+
+    fn steps(event: Transition) -> What {
+        What::Steps { steps: vec!["a".into()], event, detail: None }
+    }
+
+    #[test]
+    fn a_torn_last_record_is_passed_over_and_any_other_is_refused() {
+        let run = RunId::new("r1");
+        let torn = Record { name: "r1.0001.000001".into(), content: b"{\"form".to_vec() };
+        let good = record("r1.0001.000000", steps(Transition::Start));
+        let journals = BTreeMap::from([("east".into(), vec![good.clone(), torn.clone()])]);
+        let state = replay(&run, &journals).unwrap();
+        assert_eq!(state.status[&"a".into()], Status::Started);
+        let journals = BTreeMap::from([("east".into(), vec![torn, good])]);
+        assert_eq!(replay(&run, &journals).unwrap_err().code, Code(603));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let newer = Record { name: "r1.0001.000000".into(), content: br#"{"format":99,"odd":1}"#.to_vec() };
+        let journals = BTreeMap::from([("east".into(), vec![newer])]);
+        assert_eq!(replay(&RunId::new("r1"), &journals).unwrap_err().code, Code(602));
+    }
+
+    #[test]
+    fn abort_beats_advance_when_targets_disagree() {
+        let run = RunId::new("r1");
+        let abort = Phase::Aborting { cause: "gate".into() };
+        let journals = BTreeMap::from([
+            ("east".into(), vec![record("r1.0001.000000", What::Phase(abort.clone()))]),
+            ("west".into(), vec![record("r1.0001.000000", What::Phase(Phase::Forward))]),
+        ]);
+        assert_eq!(replay(&run, &journals).unwrap().phase, abort);
+    }
+}

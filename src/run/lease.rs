@@ -1,0 +1,168 @@
+//! Holding the lock of every target that a run writes, for as long as it writes.
+
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
+use crate::domain::units::human;
+use crate::ports::state::{Holder, LockError, REQUEST_TIMEOUT};
+use crate::run::world::World;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// How long to wait for a lock that somebody else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all.
+    None,
+    /// Until a holder that shows no sign of life has lapsed.
+    UntilLapsed,
+    /// As long as it takes, up to this.
+    UpTo(Duration),
+}
+
+/// The leases of a run.
+#[derive(Debug)]
+pub struct Leases {
+    holder: Holder,
+    /// When each was last known to be ours.
+    renewed: Mutex<BTreeMap<TargetId, (tokio::time::Instant, Timestamp)>>,
+}
+
+impl Leases {
+    /// Takes the locks of these targets in sorted order; gives back what it took when one is not to be had.
+    pub async fn acquire(
+        world: &World,
+        targets: &[TargetId],
+        holder: Holder,
+        patience: Patience,
+        waiting: &(dyn Fn(&TargetId, &Holder) + Sync),
+    ) -> Result<Self, Failure> {
+        let leases = Self { holder, renewed: Mutex::new(BTreeMap::new()) };
+        let mut sorted = targets.to_vec();
+        sorted.sort();
+        for target in &sorted {
+            if let Err(failure) = leases.acquire_one(world, target, patience, waiting).await {
+                leases.release(world).await;
+                return Err(failure);
+            }
+        }
+        Ok(leases)
+    }
+
+    async fn acquire_one(
+        &self,
+        world: &World,
+        target: &TargetId,
+        patience: Patience,
+        waiting: &(dyn Fn(&TargetId, &Holder) + Sync),
+    ) -> Result<(), Failure> {
+        let lock = &world.site(target)?.lock;
+        let began = tokio::time::Instant::now();
+        let mut first_seen: Option<Timestamp> = None;
+        let mut told = false;
+        loop {
+            let holder = Holder { renewed: world.clock.now(), ..self.holder.clone() };
+            match lock.acquire(&holder).await {
+                Ok(()) => {
+                    self.note(target, world);
+                    return Ok(());
+                }
+                Err(LockError::Held(other)) => {
+                    let first = *first_seen.get_or_insert(other.renewed);
+                    let patient = match patience {
+                        Patience::None => false,
+                        Patience::UntilLapsed => other.renewed == first,
+                        Patience::UpTo(limit) => began.elapsed() < limit,
+                    };
+                    if !patient {
+                        return Err(held(target, &other, world.clock.now()));
+                    }
+                    if !told {
+                        waiting(target, &other);
+                        told = true;
+                    }
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                Err(LockError::Unreachable(why)) => {
+                    return Err(Failure::new(Code(610), Exit::Preflight, format!("the lock of {target} cannot be had"))
+                        .why(why)
+                        .next("deployctl preflight ENV"));
+                }
+                Err(LockError::Forbidden(why)) => {
+                    return Err(Failure::new(Code(611), Exit::Preflight, format!("we may not take the lock of {target}"))
+                        .why(why)
+                        .next("allow get, create, update, delete on leases.coordination.k8s.io in the state namespace"));
+                }
+            }
+        }
+    }
+
+    fn note(&self, target: &TargetId, world: &World) {
+        let now = (tokio::time::Instant::now(), world.clock.now());
+        self.renewed.lock().expect("no panic while held").insert(target.clone(), now);
+    }
+
+    /// Whether a write to this target may be sent now: its longest way must end before the lease does.
+    #[must_use]
+    pub fn holds(&self, target: &TargetId, now: Timestamp) -> bool {
+        let renewed = self.renewed.lock().expect("no panic while held");
+        let Some((instant, wall)) = renewed.get(target) else { return false };
+        // Wall time counts a suspended laptop, tokio's does not: the longer of the two is believed.
+        let silent = instant.elapsed().max(now.duration_since(*wall).unsigned_abs());
+        silent + REQUEST_TIMEOUT < self.holder.ttl
+    }
+
+    /// Renews until a lease is lost; returns which, and why. Runs beside the work.
+    pub async fn keep(&self, world: &World) -> (TargetId, String) {
+        let every = self.holder.ttl / 3;
+        loop {
+            tokio::time::sleep(every).await;
+            let targets: Vec<TargetId> = self.renewed.lock().expect("no panic while held").keys().cloned().collect();
+            let renewals = targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
+            for (target, result) in futures::future::join_all(renewals).await {
+                if let Err(why) = result {
+                    return (target.clone(), why);
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, world: &World, target: &TargetId) -> Result<(), String> {
+        let Ok(site) = world.site(target) else { return Ok(()) };
+        let holder = Holder { renewed: world.clock.now(), ..self.holder.clone() };
+        match site.lock.renew(&holder).await {
+            Ok(()) => {
+                self.note(target, world);
+                Ok(())
+            }
+            Err(LockError::Held(other)) => Err(format!("{} took it over ({})", other.by, other.reason)),
+            Err(LockError::Forbidden(why)) => Err(why),
+            // No contact is not yet a loss: the lease is ours until its time is up.
+            Err(LockError::Unreachable(_)) if self.holds(target, world.clock.now()) => Ok(()),
+            Err(LockError::Unreachable(why)) => Err(format!("it could not be renewed in time: {why}")),
+        }
+    }
+
+    /// Gives all of them back; what cannot be given back lapses by itself.
+    pub async fn release(&self, world: &World) {
+        let targets: Vec<TargetId> = self.renewed.lock().expect("no panic while held").keys().cloned().collect();
+        for target in targets {
+            if let Ok(site) = world.site(&target) {
+                let _ = site.lock.release(&self.holder).await;
+            }
+        }
+    }
+}
+
+/// Who holds it, since when, and how to wait.
+fn held(target: &TargetId, holder: &Holder, now: Timestamp) -> Failure {
+    let age = human(Duration::from_secs(now.duration_since(holder.since).unsigned_abs().as_secs()));
+    let silent = human(Duration::from_secs(now.duration_since(holder.renewed).unsigned_abs().as_secs()));
+    let mut failure = Failure::new(Code(612), Exit::Locked, format!("{target} is locked by {}", holder.by))
+        .why(format!("{} since {} ({age} ago), last sign of life {silent} ago", holder.reason, holder.since));
+    if let Some(ci) = &holder.by.ci {
+        failure = failure.why(format!("CI job: {ci}"));
+    }
+    failure.next("add --wait to queue behind it").next("deployctl lock status ENV")
+}

@@ -1,0 +1,340 @@
+//! Performs effects: one exhaustive match, every arm safe to repeat.
+
+use crate::domain::effect::{Effect, Size};
+use crate::domain::event::Kind;
+use crate::domain::ids::{ComponentId, StepId, TargetId};
+use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
+use crate::domain::units::human;
+use crate::plan::Plan;
+use crate::ports::cloud::SnapshotState;
+use crate::ports::cluster::{Applied, ClusterError};
+use crate::rollout::{Verdict, readiness, share};
+use crate::run::lease::Leases;
+use crate::run::world::{Site, Teller, World};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a write is tried against a server that gives no answer, 2 s apart, before contact counts as lost.
+const CONTACT_ATTEMPTS: u32 = 30;
+
+/// Why an effect was not achieved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StepError {
+    /// The root cause, one line.
+    pub cause: String,
+    /// Whether contact was lost, so that the outcome is unknown.
+    pub unknown: bool,
+}
+
+impl StepError {
+    pub fn failed(cause: impl Into<String>) -> Self {
+        Self { cause: cause.into(), unknown: false }
+    }
+
+    fn of(what: &str, error: &ClusterError) -> Self {
+        Self { cause: format!("{what}: {error}"), unknown: matches!(error, ClusterError::Unreachable { .. }) }
+    }
+}
+
+/// What an effect is performed with.
+pub(super) struct Stand<'a> {
+    pub plan: &'a Plan,
+    pub world: &'a World,
+    pub leases: &'a Leases,
+    pub teller: &'a Teller<'a>,
+    pub target: &'a TargetId,
+    pub step: &'a StepId,
+    pub component: Option<&'a ComponentId>,
+}
+
+impl Stand<'_> {
+    pub fn site(&self) -> Result<&Site, StepError> {
+        self.world.site(self.target).map_err(|failure| StepError::failed(failure.what))
+    }
+
+    pub fn progress(&self, detail: String) {
+        self.teller.tell(Kind::StepProgress {
+            step: self.step.clone(),
+            target: self.target.clone(),
+            component: self.component.cloned(),
+            detail,
+        });
+    }
+
+    fn object(&self, index: usize) -> &Object {
+        &self.plan.objects[index]
+    }
+
+    /// Does one effect; says what came of it.
+    pub async fn perform(&self, effect: &Effect) -> Result<String, StepError> {
+        if effect.writes() && !self.leases.holds(self.target, self.world.clock.now()) {
+            return Err(StepError { cause: format!("the lock of {} is no longer held", self.target), unknown: true });
+        }
+        match effect {
+            Effect::Apply { objects } => self.apply(objects).await,
+            Effect::Create { objects } => self.create(objects).await,
+            Effect::Switch { objects, to } => {
+                self.apply(objects).await?;
+                Ok(format!("traffic goes to {to}"))
+            }
+            Effect::Delete { objects } => self.delete(objects).await,
+            Effect::Scale { workload, to } => self.scale(workload, to).await,
+            Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,
+            Effect::WaitTraffic { service, workload, timeout } => {
+                self.wait_traffic(service, workload, *timeout).await
+            }
+            Effect::Hold { duration, gates, arms, probes, patience } => {
+                self.hold(*duration, gates, arms, probes, *patience).await
+            }
+            Effect::Smoke { tests, via } => self.smoke(tests, via).await,
+            Effect::Snapshot { instance, snapshot, timeout } => self.snapshot(instance, snapshot, *timeout).await,
+            Effect::Terraform { dir } => self.terraform(dir).await,
+            Effect::Compose { project, images, timeout } => self.compose(project, images, *timeout).await,
+            Effect::Advance { wave } => Ok(format!("wave {wave}")),
+        }
+    }
+
+    /// Repeats a request that got no answer while the lock holds: every write is idempotent.
+    async fn in_contact<T, F>(&self, what: &str, request: F) -> Result<T, StepError>
+    where
+        F: AsyncFn() -> Result<T, ClusterError>,
+    {
+        let mut attempt = 1;
+        loop {
+            match request().await {
+                Ok(value) => return Ok(value),
+                Err(error @ ClusterError::Unreachable { .. })
+                    if attempt < CONTACT_ATTEMPTS && self.leases.holds(self.target, self.world.clock.now()) =>
+                {
+                    if attempt == 1 {
+                        self.progress(format!("{error}; trying again"));
+                    }
+                    attempt += 1;
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                Err(error) => return Err(StepError::of(what, &error)),
+            }
+        }
+    }
+
+    async fn apply(&self, objects: &[usize]) -> Result<String, StepError> {
+        let site = self.site()?;
+        let mut counts = [0; 3];
+        for index in objects {
+            let object = self.object(*index);
+            let reference = object.reference();
+            let what = format!("apply {reference} ({})", object.origin);
+            let value = self.keep_replicas(object).await?;
+            let applied = self.in_contact(&what, async || site.cluster.apply(&value, true, false).await).await?;
+            match applied {
+                Applied::Created => counts[0] += 1,
+                Applied::Updated => counts[1] += 1,
+                Applied::Unchanged => counts[2] += 1,
+            }
+        }
+        Ok(format!("{} created, {} changed, {} as they were", counts[0], counts[1], counts[2]))
+    }
+
+    /// A workload whose size an autoscaler owns is applied without `replicas`. As long as we are the owner still (it was
+    /// created with a size and never scaled since), leaving the field out would drop it to 1: so the live size goes along.
+    async fn keep_replicas(&self, object: &Object) -> Result<Value, StepError> {
+        let scalable = matches!(object.kind(), "Deployment" | "StatefulSet");
+        if !scalable || object.value["spec"].get("replicas").is_some() {
+            return Ok(object.value.clone());
+        }
+        let site = self.site()?;
+        let reference = object.reference();
+        let live = self.in_contact("read the live size", async || site.cluster.get(&reference).await).await?;
+        let mut value = object.value.clone();
+        if let Some(live) = live.filter(owns_replicas) {
+            value["spec"]["replicas"] = live["spec"]["replicas"].clone();
+        }
+        Ok(value)
+    }
+
+    async fn create(&self, objects: &[usize]) -> Result<String, StepError> {
+        let site = self.site()?;
+        let mut created = 0;
+        for index in objects {
+            let object = self.object(*index);
+            let reference = object.reference();
+            let what = format!("create {reference} ({})", object.origin);
+            let live = self.in_contact(&what, async || site.cluster.get(&reference).await).await?;
+            // One that is going away is not there to stay: applying it fails with the server's words, and is told.
+            if live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_none()) {
+                continue;
+            }
+            self.in_contact(&what, async || site.cluster.apply(&object.value, true, false).await).await?;
+            created += 1;
+        }
+        Ok(if created == 0 { "there already".to_owned() } else { "created".to_owned() })
+    }
+
+    async fn delete(&self, objects: &[ObjectRef]) -> Result<String, StepError> {
+        let site = self.site()?;
+        for reference in objects {
+            let what = format!("delete {reference}");
+            self.in_contact(&what, async || site.cluster.delete(reference).await).await?;
+        }
+        Ok(format!("{} deleted", objects.len()))
+    }
+
+    async fn scale(&self, workload: &ObjectRef, to: &Size) -> Result<String, StepError> {
+        let site = self.site()?;
+        let size = match to {
+            Size::Exactly(size) => *size,
+            Size::SameAs { workload, floor } => self.size_of(workload).await?.max(*floor),
+            Size::ShareBeside { workload, percent } => share::pods_beside(self.size_of(workload).await?, *percent),
+        };
+        let what = format!("scale {workload} to {size}");
+        match self.in_contact(&what, async || site.cluster.scale(workload, size).await).await {
+            Ok(before) => Ok(format!("{before} → {size} pods")),
+            // A rollback may come upon a workload that was never made.
+            Err(_) if size == 0 && self.is_absent(workload).await? => Ok("was never there".to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn is_absent(&self, workload: &ObjectRef) -> Result<bool, StepError> {
+        let site = self.site()?;
+        let live = self.in_contact("look again", async || site.cluster.get(workload).await).await?;
+        Ok(live.is_none())
+    }
+
+    async fn size_of(&self, workload: &ObjectRef) -> Result<u32, StepError> {
+        let site = self.site()?;
+        let what = format!("read the size of {workload}");
+        let live = self.in_contact(&what, async || site.cluster.get(workload).await).await?;
+        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
+        Ok(replicas.unwrap_or(0) as u32)
+    }
+
+    async fn wait_ready(&self, workloads: &[ObjectRef], timeout: Duration) -> Result<String, StepError> {
+        let site = self.site()?;
+        // The watch may lag behind our own writes: no verdict before it has seen the generation that is live now.
+        let mut generations = Vec::new();
+        for workload in workloads {
+            let live = self.in_contact("read", async || site.cluster.get(workload).await).await?;
+            let Some(live) = live else { return Err(StepError::failed(format!("{workload} is gone"))) };
+            generations.push(live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
+        }
+        let began = Instant::now();
+        let mut waiting_for = String::new();
+        for (workload, generation) in workloads.iter().zip(generations) {
+            let mut snapshots = site.cluster.follow(&workload.namespace);
+            loop {
+                let verdict = {
+                    let snapshot = snapshots.borrow_and_update();
+                    let seen = snapshot.workloads.get(workload).is_some_and(|w| w.generation >= generation);
+                    if seen {
+                        readiness::judge(&snapshot, workload)
+                    } else {
+                        Verdict::Pending { waiting_for: format!("news of {workload}") }
+                    }
+                };
+                match verdict {
+                    Verdict::Healthy => break,
+                    Verdict::Failed { why } => return Err(StepError::failed(why)),
+                    Verdict::Pending { waiting_for: now } => {
+                        if now != waiting_for {
+                            self.progress(now.clone());
+                            waiting_for = now;
+                        }
+                    }
+                }
+                let left = timeout.saturating_sub(began.elapsed());
+                match tokio::time::timeout(left, snapshots.changed()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return Err(StepError { cause: "the watch ended".to_owned(), unknown: true }),
+                    Err(_) => {
+                        return Err(StepError::failed(format!(
+                            "{workload} was not ready within {}: {waiting_for}",
+                            human(timeout)
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(format!("ready after {}", human(Duration::from_secs(began.elapsed().as_secs()))))
+    }
+
+    async fn wait_traffic(&self, service: &ObjectRef, workload: &ObjectRef, timeout: Duration) -> Result<String, StepError> {
+        let site = self.site()?;
+        let mut snapshots = site.cluster.follow(&service.namespace);
+        let began = Instant::now();
+        let mut told = String::new();
+        loop {
+            let state = {
+                let snapshot = snapshots.borrow_and_update();
+                let own: Vec<&str> = snapshot.current_pods(workload).into_iter().map(|(name, _)| name).collect();
+                let endpoints = snapshot.endpoints.get(&service.name).map_or(&[][..], Vec::as_slice);
+                let ready = endpoints.iter().filter(|e| e.ready && own.contains(&e.pod.as_str())).count();
+                let others = endpoints.iter().filter(|e| e.ready && !own.contains(&e.pod.as_str())).count();
+                (ready, others)
+            };
+            match state {
+                (ready, 0) if ready > 0 => return Ok(format!("{} serves from {ready} pods", service.name)),
+                (ready, others) => {
+                    let now = format!("{} has {ready} endpoints of {}, {others} of others", service.name, workload.name);
+                    if now != told {
+                        self.progress(now.clone());
+                        told = now;
+                    }
+                }
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            match tokio::time::timeout(left, snapshots.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(StepError { cause: "the watch ended".to_owned(), unknown: true }),
+                Err(_) => return Err(StepError::failed(format!("traffic did not move within {}: {told}", human(timeout)))),
+            }
+        }
+    }
+
+    async fn snapshot(&self, instance: &str, snapshot: &str, timeout: Duration) -> Result<String, StepError> {
+        let Some(cloud) = &self.site()?.cloud else { return Err(not_yet("RDS snapshots")) };
+        cloud.create_snapshot(instance, snapshot).await.map_err(|error| StepError::failed(error.message))?;
+        let began = Instant::now();
+        loop {
+            match cloud.snapshot(snapshot).await.map_err(|error| StepError::failed(error.message))? {
+                SnapshotState::Available => return Ok(format!("{snapshot} is available")),
+                SnapshotState::Failed(why) => return Err(StepError::failed(format!("snapshot {snapshot}: {why}"))),
+                SnapshotState::Creating(percent) => self.progress(format!("{percent} %")),
+            }
+            if began.elapsed() > timeout {
+                return Err(StepError::failed(format!("snapshot {snapshot} took longer than {}", human(timeout))));
+            }
+            tokio::time::sleep(Duration::from_secs(15)).await;
+        }
+    }
+
+    async fn terraform(&self, dir: &str) -> Result<String, StepError> {
+        let Some(cloud) = &self.site()?.cloud else { return Err(not_yet("Terraform")) };
+        cloud.terraform(dir).await.map_err(|error| StepError::failed(error.message))
+    }
+
+    async fn compose(&self, project: &str, images: &[(String, String)], timeout: Duration) -> Result<String, StepError> {
+        let Some(compose) = &self.site()?.compose else { return Err(not_yet("Docker Compose")) };
+        compose.pull(project, images).await.map_err(|error| StepError::failed(error.message))?;
+        self.progress("images are here".to_owned());
+        let down = compose.up(project, images, timeout).await.map_err(|error| StepError::failed(error.message))?;
+        Ok(format!("up and healthy, {} of downtime", human(Duration::from_secs(down.as_secs()))))
+    }
+}
+
+fn not_yet(what: &str) -> StepError {
+    StepError::failed(format!("{what}: not yet possible on a real run, only in a rehearsal"))
+}
+
+/// Whether our last apply is what `spec.replicas` stands on.
+fn owns_replicas(live: &Value) -> bool {
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.is_some_and(|entries| {
+        entries.iter().any(|entry| {
+            entry["manager"] == json!(FIELD_MANAGER)
+                && entry["operation"] == json!("Apply")
+                && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
+        })
+    })
+}

@@ -1,0 +1,116 @@
+//! The way back: lane by lane on all targets, each component's chain in reverse order.
+//!
+//! Nothing that a router, a metric store, a hook or the journal does can stop it. A component whose stable revision
+//! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity.
+
+use super::engine::Engine;
+use super::perform::{Stand, StepError};
+use crate::domain::event::Kind;
+use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::step::{Lane, Status, Step, Transition, Undo};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Attempts at one undo, 3 s apart.
+const ATTEMPTS: u32 = 5;
+
+type ChainId = (TargetId, Option<ComponentId>);
+
+/// What is still wrong after a rollback.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Remaining {
+    /// One line each.
+    pub lines: Vec<String>,
+    /// Whether contact with a target was lost.
+    pub unknown: bool,
+}
+
+impl Engine<'_> {
+    /// Takes back, in these lanes, every step that was begun.
+    pub(super) async fn undo(&self, lanes: &[Lane]) -> Remaining {
+        let mut remaining = Remaining::default();
+        let mut stuck: BTreeSet<ChainId> = BTreeSet::new();
+        for lane in lanes {
+            let chains = self.chains(*lane, &stuck);
+            if chains.is_empty() {
+                continue;
+            }
+            self.teller().tell(Kind::RollbackLane { lane: *lane });
+            let ways = chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
+            for (id, result) in futures::future::join_all(ways).await {
+                if let Err((step, error)) = result {
+                    remaining.unknown |= error.unknown;
+                    remaining.lines.push(format!("{} on {}: {}", step.title, step.target, error.cause));
+                    stuck.insert(id);
+                }
+            }
+        }
+        remaining
+    }
+
+    /// The steps to take back in a lane, by target and component, last first.
+    fn chains(&self, lane: Lane, stuck: &BTreeSet<ChainId>) -> BTreeMap<ChainId, Vec<&Step>> {
+        let mut chains: BTreeMap<ChainId, Vec<&Step>> = BTreeMap::new();
+        for step in self.plan.stages.iter().rev().flat_map(|stage| stage.steps.iter().rev()) {
+            let begun = !matches!(self.status(step), Status::Pending | Status::Undone);
+            let in_lane = matches!(&step.undo, Undo::Effects { lane: own, .. } if *own == lane);
+            let id = (step.target.clone(), step.component.clone());
+            if begun && in_lane && !stuck.contains(&id) {
+                chains.entry(id).or_default().push(step);
+            }
+        }
+        chains
+    }
+
+    async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, StepError)> {
+        let Some(first) = steps.first() else { return Ok(()) };
+        let ids = steps.iter().map(|step| step.id.clone()).collect();
+        // The journal of an abort is best effort: what could not be written is reconciled by the next resume.
+        let _ = self.journal.steps(&first.target, ids, Transition::StartUndo, None).await;
+        for (index, step) in steps.iter().enumerate() {
+            self.set(step, Transition::StartUndo);
+            if let Err(error) = self.undo_step(step).await {
+                self.set(step, Transition::FailUndo);
+                let done = steps[..index].iter().map(|step| step.id.clone()).collect();
+                let _ = self.journal.steps(&step.target, done, Transition::FinishUndo, None).await;
+                let failed = vec![step.id.clone()];
+                let cause = Some(error.cause.clone());
+                let _ = self.journal.steps(&step.target, failed, Transition::FailUndo, cause).await;
+                let (id, target) = (step.id.clone(), step.target.clone());
+                self.teller().tell(Kind::UndoFailed { step: id, target, cause: error.cause.clone() });
+                return Err((step, error));
+            }
+            self.set(step, Transition::FinishUndo);
+            let (id, target, title) = (step.id.clone(), step.target.clone(), step.title.clone());
+            self.teller().tell(Kind::StepUndone { step: id, target, title });
+        }
+        let ids = steps.iter().map(|step| step.id.clone()).collect();
+        let _ = self.journal.steps(&first.target, ids, Transition::FinishUndo, None).await;
+        Ok(())
+    }
+
+    async fn undo_step(&self, step: &Step) -> Result<(), StepError> {
+        let Undo::Effects { effects, .. } = &step.undo else { return Ok(()) };
+        let teller = self.teller();
+        let stand = Stand {
+            plan: self.plan,
+            world: self.world,
+            leases: self.leases,
+            teller: &teller,
+            target: &step.target,
+            step: &step.id,
+            component: step.component.as_ref(),
+        };
+        for effect in effects {
+            let mut attempt = 1;
+            while let Err(error) = stand.perform(effect).await {
+                if attempt >= ATTEMPTS || error.unknown {
+                    return Err(error);
+                }
+                attempt += 1;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+            }
+        }
+        Ok(())
+    }
+}
