@@ -4,3 +4,4 @@ pub mod http;
 pub mod kubernetes;
 pub mod notify;
 pub mod prometheus;
+pub mod secrets;

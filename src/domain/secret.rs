@@ -18,6 +18,35 @@ pub enum SecretRef {
     },
 }
 
+impl SecretRef {
+    /// Reads `${env:X}`, `${file:…}` or `${aws-sm:name#key}`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+        let (source, rest) = inner.split_once(':')?;
+        match source {
+            "env" => Some(Self::Env(rest.to_owned())),
+            "file" => Some(Self::File(rest.to_owned())),
+            "aws-sm" => {
+                let (name, key) = rest.split_once('#').map_or((rest, None), |(name, key)| (name, Some(key)));
+                Some(Self::AwsSecretsManager { name: name.to_owned(), key: key.map(str::to_owned) })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Env(name) => write!(f, "${{env:{name}}}"),
+            Self::File(path) => write!(f, "${{file:{path}}}"),
+            Self::AwsSecretsManager { name, key: None } => write!(f, "${{aws-sm:{name}}}"),
+            Self::AwsSecretsManager { name, key: Some(key) } => write!(f, "${{aws-sm:{name}#{key}}}"),
+        }
+    }
+}
+
 /// A secret as read at apply time.
 #[derive(Clone)]
 pub struct SecretValue(SecretString);

@@ -90,7 +90,8 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
             let site = Site::new(inputs, target, input, number, &mut objects);
             let planned = site.plan(last)?;
             for (order, draft) in planned.drafts {
-                let stage = merged.entry(order).or_insert_with(|| Draft { steps: Vec::new(), ..draft_head(&draft) });
+                let stage =
+                    merged.entry(order).or_insert_with(|| Draft { steps: Vec::new(), ..draft_head(&draft) });
                 stage.weight = stage.weight.max(draft.weight);
                 stage.steps.extend(draft.steps);
             }
@@ -98,7 +99,9 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
             warnings.extend(planned.warnings);
             targets.insert(id.clone(), planned.target);
         }
-        stages.extend(merged.into_values().filter(|draft| !draft.steps.is_empty()).map(|draft| stage(draft, number)));
+        stages.extend(
+            merged.into_values().filter(|draft| !draft.steps.is_empty()).map(|draft| stage(draft, number)),
+        );
     }
     if !finish.is_empty() {
         let title = "clean up what no release needs".to_owned();
@@ -144,7 +147,8 @@ fn waves(inputs: &Inputs<'_>) -> Vec<Vec<TargetId>> {
     let chosen = |wave: &Vec<TargetId>| -> Vec<TargetId> {
         wave.iter().filter(|id| inputs.targets.contains_key(id)).cloned().collect()
     };
-    let waves: Vec<Vec<TargetId>> = inputs.env.waves.iter().map(chosen).filter(|wave| !wave.is_empty()).collect();
+    let waves: Vec<Vec<TargetId>> =
+        inputs.env.waves.iter().map(chosen).filter(|wave| !wave.is_empty()).collect();
     if inputs.rollback_of.is_some() { vec![waves.concat()] } else { waves }
 }
 
@@ -170,7 +174,8 @@ fn preparation(inputs: &Inputs<'_>, waves: &[Vec<TargetId>]) -> Vec<Stage> {
         .iter()
         .filter(|backup| inputs.targets.contains_key(&backup.target))
         .map(|backup| {
-            let snapshot = format!("{}-{}-{}-{}", env.application, env.name, backup.instance, inputs.revision);
+            let snapshot =
+                format!("{}-{}-{}-{}", env.application, env.name, backup.instance, inputs.revision);
             let effect = Effect::Snapshot {
                 instance: backup.instance.clone(),
                 snapshot: snapshot.clone(),
@@ -186,7 +191,12 @@ fn preparation(inputs: &Inputs<'_>, waves: &[Vec<TargetId>]) -> Vec<Stage> {
     if let (Some(dir), Some(target)) = (&env.terraform, waves.first().and_then(|wave| wave.first())) {
         let dir = dir.display().to_string();
         let effect = Effect::Terraform { dir: dir.clone() };
-        let steps = vec![step(target, format!("terraform apply in {dir}"), effect, "infrastructure goes forward only")];
+        let steps = vec![step(
+            target,
+            format!("terraform apply in {dir}"),
+            effect,
+            "infrastructure goes forward only",
+        )];
         let draft = Draft { name: "infrastructure".into(), title: "infrastructure".into(), weight: 0, steps };
         stages.push(stage(draft, 0));
     }
@@ -263,7 +273,11 @@ pub fn fingerprint(input: &TargetInput) -> String {
 }
 
 /// The part of a target's plan that is the same for every strategy.
-pub(super) fn target_plan(site: &Site<'_>, inventory_indices: Vec<usize>, changes: Vec<super::Change>) -> TargetPlan {
+pub(super) fn target_plan(
+    site: &Site<'_>,
+    inventory_indices: Vec<usize>,
+    changes: Vec<super::Change>,
+) -> TargetPlan {
     let target = site.target;
     let previous = site.input.previous();
     TargetPlan {

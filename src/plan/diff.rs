@@ -90,7 +90,9 @@ fn dropped(path: &str, previous: &Value, desired: &Value, live: &Value, changes:
 fn skipped(path: &str, key: &str) -> bool {
     match path {
         "" => key == "status",
-        "metadata" => matches!(key, "resourceVersion" | "uid" | "generation" | "managedFields" | "creationTimestamp"),
+        "metadata" => {
+            matches!(key, "resourceVersion" | "uid" | "generation" | "managedFields" | "creationTimestamp")
+        }
         _ => false,
     }
 }
@@ -101,12 +103,14 @@ fn join(path: &str, key: &str) -> String {
 
 /// The key that tells the items of an associative list apart, if all have it and it is unique.
 fn list_key(items: &[Value]) -> Option<&'static str> {
-    ["name", "mountPath", "containerPort", "port", "topologyKey", "type", "host", "ip"].into_iter().find(|key| {
-        let ids: Vec<_> = items.iter().map(|item| item.get(key)).collect();
-        !items.is_empty()
-            && ids.iter().all(Option::is_some)
-            && ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id))
-    })
+    ["name", "mountPath", "containerPort", "port", "topologyKey", "type", "host", "ip"].into_iter().find(
+        |key| {
+            let ids: Vec<_> = items.iter().map(|item| item.get(key)).collect();
+            !items.is_empty()
+                && ids.iter().all(Option::is_some)
+                && ids.iter().enumerate().all(|(i, id)| !ids[..i].contains(id))
+        },
+    )
 }
 
 /// Equal, or two spellings of one quantity (`1000m` and `1`), or a number and its text.
@@ -158,7 +162,8 @@ pub fn without_server_fields(live: &Value) -> Value {
     }
     let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
     if let Some(metadata) = metadata {
-        for key in ["managedFields", "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink"] {
+        for key in ["managedFields", "uid", "resourceVersion", "creationTimestamp", "generation", "selfLink"]
+        {
             metadata.remove(key);
         }
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
@@ -194,7 +199,10 @@ mod tests {
             "status": {"x": 1},
         });
         let cases = [
-            (json!({"metadata": {"labels": {"app": "api"}}, "spec": {"ports": [{"name": "http", "port": 80}]}}), vec![]),
+            (
+                json!({"metadata": {"labels": {"app": "api"}}, "spec": {"ports": [{"name": "http", "port": 80}]}}),
+                vec![],
+            ),
             (json!({"spec": {"resources": {"cpu": "1000m", "memory": "1024Mi"}}}), vec![]),
             (
                 json!({"spec": {"ports": [{"name": "http", "port": 8080}]}}),

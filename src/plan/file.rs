@@ -26,7 +26,8 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
             .why(why)
             .next("deployctl plan ENV --out FILE")
     };
-    let head: Head = serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
+    let head: Head =
+        serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
     if head.format > FORMAT {
         return Err(refuse(format!("its format is {}, this deployctl knows up to {FORMAT}", head.format))
             .next("use the deployctl that wrote it, or a newer one"));
@@ -34,7 +35,9 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
     let plan: Plan = serde_json::from_slice(content).map_err(|error| refuse(format!("damaged: {error}")))?;
     let table = plan.objects.len();
     let known = |indices: &[usize]| indices.iter().all(|index| *index < table);
-    if !plan.targets.values().all(|target| known(&target.inventory)) || !plan.stages.iter().all(|s| refers(s, &known)) {
+    if !plan.targets.values().all(|target| known(&target.inventory))
+        || !plan.stages.iter().all(|s| refers(s, &known))
+    {
         return Err(refuse("it refers to objects that it does not hold".to_owned()));
     }
     Ok(plan)
@@ -45,7 +48,9 @@ fn refers(stage: &crate::domain::step::Stage, known: &dyn Fn(&[usize]) -> bool) 
     use crate::domain::effect::Effect;
     use crate::domain::step::Undo;
     let fine = |effect: &Effect| match effect {
-        Effect::Apply { objects } | Effect::Create { objects } | Effect::Switch { objects, .. } => known(objects),
+        Effect::Apply { objects } | Effect::Create { objects } | Effect::Switch { objects, .. } => {
+            known(objects)
+        }
         _ => true,
     };
     stage.steps.iter().all(|step| {

@@ -173,7 +173,11 @@ impl Plan {
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |action| {
-            self.targets.values().flat_map(|target| &target.changes).filter(|change| change.action == action).count()
+            self.targets
+                .values()
+                .flat_map(|target| &target.changes)
+                .filter(|change| change.action == action)
+                .count()
         };
         (count(Action::Create), count(Action::Update), count(Action::Delete))
     }

@@ -71,9 +71,13 @@ fn workload_of(objects: &[Object], component: &ComponentId) -> Result<Option<usi
 }
 
 fn unsupported(component: &ComponentId, kind: &str) -> Failure {
-    Failure::new(Code(302), Exit::Usage, format!("component {component}: a {kind} cannot be rolled out side by side"))
-        .why("canary and blue-green need a Deployment per revision")
-        .next(format!("set components.{component}.strategy: rolling"))
+    Failure::new(
+        Code(302),
+        Exit::Usage,
+        format!("component {component}: a {kind} cannot be rolled out side by side"),
+    )
+    .why("canary and blue-green need a Deployment per revision")
+    .next(format!("set components.{component}.strategy: rolling"))
 }
 
 fn name_workload(
@@ -132,11 +136,18 @@ fn retarget_autoscalers(objects: &mut [Object], from: &ObjectRef, to: &ObjectRef
 }
 
 /// Services of a blue-green component select their revision; for an Ingress switch each revision has a Service of its own.
-fn name_routes(objects: &mut Vec<Object>, component: &ComponentId, serving: &ServingWorkload, switch: Switch) {
+fn name_routes(
+    objects: &mut Vec<Object>,
+    component: &ComponentId,
+    serving: &ServingWorkload,
+    switch: Switch,
+) {
     let Some(revision) = serving.revision else { return };
     let mut revisioned = Vec::new();
     let mut names = Vec::new();
-    for object in objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service") {
+    for object in
+        objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service")
+    {
         if object.value["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
             continue;
         }
@@ -150,7 +161,9 @@ fn name_routes(objects: &mut Vec<Object>, component: &ComponentId, serving: &Ser
         names.push(name);
     }
     if switch == Switch::Ingress {
-        for object in objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Ingress") {
+        for object in
+            objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Ingress")
+        {
             rename_backends(&mut object.value, &names, revision);
         }
     }

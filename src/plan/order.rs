@@ -35,7 +35,8 @@ pub(super) fn levels(components: &[Component]) -> BTreeMap<ComponentId, u32> {
     let mut levels: BTreeMap<ComponentId, u32> = BTreeMap::new();
     // Dependencies stand before dependents, so one pass suffices.
     for component in components {
-        let depth = component.depends_on.iter().filter_map(|need| levels.get(need)).max().map_or(0, |max| max + 1);
+        let depth =
+            component.depends_on.iter().filter_map(|need| levels.get(need)).max().map_or(0, |max| max + 1);
         levels.insert(component.id.clone(), depth);
     }
     levels

@@ -97,7 +97,8 @@ impl<'a> Site<'a> {
         self.weighted_holds();
         self.smoke_and_bake(last_wave);
         self.clean_up();
-        let inventory: Vec<usize> = (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
+        let inventory: Vec<usize> =
+            (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
         let target = target_plan(&self, inventory, changes);
         Ok(Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target })
     }
@@ -105,7 +106,8 @@ impl<'a> Site<'a> {
     // --- what changes -----------------------------------------------------------------------------------------
 
     fn changes(&self) -> Vec<Change> {
-        let mut changes: Vec<Change> = self.input.named.objects.iter().map(|object| self.change(object)).collect();
+        let mut changes: Vec<Change> =
+            self.input.named.objects.iter().map(|object| self.change(object)).collect();
         changes.extend(to_delete(self).into_iter().map(|object| Change {
             object,
             component: None,
@@ -134,6 +136,8 @@ impl<'a> Site<'a> {
         let reference = object.reference();
         match self.input.live.get(&reference) {
             None => Vec::new(),
+            // Its name says its content; what the server keeps of it is not for comparing.
+            Some(_) if object.kind() == "Secret" => Vec::new(),
             Some(live) => diff::fields(&object.value, live, self.previous_manifest(&reference)),
         }
     }
@@ -166,7 +170,8 @@ impl<'a> Site<'a> {
     /// The object as it was: from the release before, else as it is live.
     fn before(&mut self, reference: &ObjectRef) -> Option<usize> {
         let live = self.input.live.get(reference)?;
-        let value = self.previous_manifest(reference).cloned().unwrap_or_else(|| diff::without_server_fields(live));
+        let value =
+            self.previous_manifest(reference).cloned().unwrap_or_else(|| diff::without_server_fields(live));
         Some(self.put(Object { component: None, origin: "the release before".to_owned(), value }))
     }
 
@@ -195,7 +200,13 @@ impl<'a> Site<'a> {
     }
 
     /// Apply, with the objects before (or their absence) as the way back.
-    fn apply_step(&mut self, component: Option<&ComponentId>, title: String, indices: &[usize], lane: Lane) -> Step {
+    fn apply_step(
+        &mut self,
+        component: Option<&ComponentId>,
+        title: String,
+        indices: &[usize],
+        lane: Lane,
+    ) -> Step {
         let objects: Vec<usize> = indices.iter().map(|index| self.object_index(*index)).collect();
         let mut restore = Vec::new();
         let mut remove = Vec::new();
@@ -219,7 +230,8 @@ impl<'a> Site<'a> {
     }
 
     fn wait_ready(&self, component: &ComponentId, workload: &ObjectRef) -> Step {
-        let effect = Effect::WaitReady { workloads: vec![workload.clone()], timeout: self.inputs.env.limits.ready };
+        let effect =
+            Effect::WaitReady { workloads: vec![workload.clone()], timeout: self.inputs.env.limits.ready };
         let undo = Undo::None { why: "waiting changes nothing".to_owned() };
         self.step(Some(component), format!("wait until {} is ready", workload.name), effect, undo)
     }
@@ -228,7 +240,8 @@ impl<'a> Site<'a> {
 
     fn prepare(&mut self) {
         let named = &self.input.named;
-        let moved: BTreeSet<usize> = (0..named.objects.len()).filter(|index| self.belongs_to_rollout(*index)).collect();
+        let moved: BTreeSet<usize> =
+            (0..named.objects.len()).filter(|index| self.belongs_to_rollout(*index)).collect();
         let mut indices: Vec<usize> =
             (0..named.objects.len()).filter(|index| !moved.contains(index) && self.changed(*index)).collect();
         order::apply_order(&mut indices, &named.objects);
@@ -266,7 +279,9 @@ impl<'a> Site<'a> {
             (Strategy::BlueGreen(blue_green), Some(_), Some(stable)) => {
                 self.blue_green(component, serving, &stable, blue_green);
             }
-            (Strategy::Canary(canary), Some(_), Some(stable)) => self.canary(component, serving, &stable, canary),
+            (Strategy::Canary(canary), Some(_), Some(stable)) => {
+                self.canary(component, serving, &stable, canary)
+            }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
                 self.canary(component, serving, &stable, &Canary { steps: Vec::new() });
             }
@@ -287,8 +302,16 @@ impl<'a> Site<'a> {
             "{}: {found} exists already and is adopted as revision r0; it keeps its objects and serves until the new revision does",
             self.target.id
         ));
-        let image = live.pointer("/spec/template/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default();
-        Some(ServingWorkload { workload: found, revision: None, image: image.to_owned(), hash: String::new() })
+        let image = live
+            .pointer("/spec/template/spec/containers/0/image")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        Some(ServingWorkload {
+            workload: found,
+            revision: None,
+            image: image.to_owned(),
+            hash: String::new(),
+        })
     }
 
     /// The index of a component's own workload object.
@@ -299,12 +322,20 @@ impl<'a> Site<'a> {
     fn autoscalers(&self, component: &ComponentId) -> Vec<usize> {
         let objects = &self.input.named.objects;
         (0..objects.len())
-            .filter(|i| objects[*i].component.as_ref() == Some(component) && objects[*i].kind() == "HorizontalPodAutoscaler")
+            .filter(|i| {
+                objects[*i].component.as_ref() == Some(component)
+                    && objects[*i].kind() == "HorizontalPodAutoscaler"
+            })
             .collect()
     }
 
     /// Creates the revision's Deployment at a given size; it is never edited again but for its size.
-    fn create_step(&mut self, component: &Component, serving: &ServingWorkload, replicas: u32) -> Option<Step> {
+    fn create_step(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        replicas: u32,
+    ) -> Option<Step> {
         let index = self.workload_index(serving)?;
         let mut object = self.input.named.objects[index].clone();
         object.value["spec"]["replicas"] = json!(replicas);
@@ -341,7 +372,8 @@ impl<'a> Site<'a> {
         let routes = self.routes(&component.id);
         let changed: Vec<usize> = routes.into_iter().filter(|index| self.changed(*index)).collect();
         if !changed.is_empty() && matches!(component.strategy, Strategy::BlueGreen(_)) {
-            let step = self.apply_step(Some(&component.id), "apply routes".to_owned(), &changed, Lane::Config);
+            let step =
+                self.apply_step(Some(&component.id), "apply routes".to_owned(), &changed, Lane::Config);
             self.stage(at::PREPARE, "prepare", "configuration", 0).steps.push(step);
         }
     }
@@ -369,7 +401,12 @@ impl<'a> Site<'a> {
         let exists = self.input.live.contains_key(&serving.workload);
         let place = if self.needed_by_revisioned(&component.id) { at::FIRST } else { at::IN_PLACE };
         if self.changed(index) {
-            let mut step = self.apply_step(Some(&component.id), format!("apply {}", serving.workload.name), &[index], Lane::Traffic);
+            let mut step = self.apply_step(
+                Some(&component.id),
+                format!("apply {}", serving.workload.name),
+                &[index],
+                Lane::Traffic,
+            );
             if !exists && self.input.named.objects[index].value["spec"].get("replicas").is_none() {
                 self.start_at_minimum(&mut step, component, index);
             }
@@ -380,7 +417,10 @@ impl<'a> Site<'a> {
                 effects.push(Effect::WaitReady { workloads: vec![serving.workload.clone()], timeout });
             }
             if component.strategy == Strategy::Recreate && exists {
-                self.warnings.push(format!("{}: {} is stopped before it starts anew: downtime", self.target.id, component.id));
+                self.warnings.push(format!(
+                    "{}: {} is stopped before it starts anew: downtime",
+                    self.target.id, component.id
+                ));
             }
             let wait = self.wait_ready(&component.id, &serving.workload);
             self.stage(place, if place == at::FIRST { "first" } else { "rolling" }, "components in place", 0)
@@ -403,13 +443,20 @@ impl<'a> Site<'a> {
 
     fn needed_by_revisioned(&self, id: &ComponentId) -> bool {
         self.inputs.env.components.iter().any(|other| {
-            other.depends_on.contains(id) && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
+            other.depends_on.contains(id)
+                && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
         })
     }
 
     // --- canary ---------------------------------------------------------------------------------------------------
 
-    fn canary(&mut self, component: &Component, serving: &ServingWorkload, stable: &ServingWorkload, canary: &Canary) {
+    fn canary(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        canary: &Canary,
+    ) {
         let weighted = is_live(self) && self.inputs.rollback_of.is_none();
         let steps = if weighted { canary.steps.as_slice() } else { &[] };
         self.arms.push(Arm {
@@ -442,11 +489,18 @@ impl<'a> Site<'a> {
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
 
-    fn share_step(&self, component: &Component, serving: &ServingWorkload, stable: &ServingWorkload, weight: u8) -> Step {
+    fn share_step(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        weight: u8,
+    ) -> Step {
         let size = self.live_size(&stable.workload);
         let pods = share::pods_beside(size, weight);
         let reached = share::reached_percent(pods, size);
-        let title = format!("scale {} to {pods} beside {size} ({reached:.0} % of the pods)", serving.workload.name);
+        let title =
+            format!("scale {} to {pods} beside {size} ({reached:.0} % of the pods)", serving.workload.name);
         let to = Size::ShareBeside { workload: stable.workload.clone(), percent: weight };
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         self.step(
@@ -463,7 +517,13 @@ impl<'a> Site<'a> {
     }
 
     /// The new revision at full size beside the old one.
-    fn promote(&mut self, component: &Component, serving: &ServingWorkload, stable: &ServingWorkload, create: bool) {
+    fn promote(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        create: bool,
+    ) {
         let mut actions = Vec::new();
         if create {
             actions.extend(self.create_step(component, serving, 0));
@@ -475,7 +535,8 @@ impl<'a> Site<'a> {
             Size::SameAs { workload: stable.workload.clone(), floor }
         };
         // With pods as the router, pods are traffic: their going is the first thing in a rollback.
-        let lane = if matches!(component.strategy, Strategy::BlueGreen(_)) { Lane::Capacity } else { Lane::Traffic };
+        let lane =
+            if matches!(component.strategy, Strategy::BlueGreen(_)) { Lane::Capacity } else { Lane::Traffic };
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         actions.push(self.step(
             Some(&component.id),
@@ -490,7 +551,8 @@ impl<'a> Site<'a> {
     /// The old revision goes, after the autoscaler has left it.
     fn drain(&mut self, component: &Component, serving: &ServingWorkload, stable: &ServingWorkload) {
         let timeout = self.inputs.env.limits.ready;
-        let size = Size::SameAs { workload: serving.workload.clone(), floor: self.live_size(&stable.workload) };
+        let size =
+            Size::SameAs { workload: serving.workload.clone(), floor: self.live_size(&stable.workload) };
         let back = vec![
             Effect::Scale { workload: stable.workload.clone(), to: size },
             Effect::WaitReady { workloads: vec![stable.workload.clone()], timeout },
@@ -514,7 +576,12 @@ impl<'a> Site<'a> {
             .map(|service| {
                 let title = format!("wait until {} serves from {} alone", service.name, workload.name);
                 let effect = Effect::WaitTraffic { service, workload: workload.clone(), timeout };
-                self.step(Some(&component.id), title, effect, Undo::None { why: "waiting changes nothing".to_owned() })
+                self.step(
+                    Some(&component.id),
+                    title,
+                    effect,
+                    Undo::None { why: "waiting changes nothing".to_owned() },
+                )
             })
             .collect()
     }
@@ -529,7 +596,14 @@ impl<'a> Site<'a> {
             .collect()
     }
 
-    fn check(&mut self, place: u32, name: &str, weight: u8, component: &Component, serving: &ServingWorkload) {
+    fn check(
+        &mut self,
+        place: u32,
+        name: &str,
+        weight: u8,
+        component: &Component,
+        serving: &ServingWorkload,
+    ) {
         let tests = self.tests(std::slice::from_ref(&component.id));
         if tests.is_empty() {
             return;
@@ -572,7 +646,12 @@ impl<'a> Site<'a> {
         let probes = if live { Vec::new() } else { self.tests(&components) };
         let patience = self.inputs.env.limits.shared_breach;
         let effect = Effect::Hold { duration, gates, arms, probes, patience };
-        self.step(None, format!("hold for {}", human(duration)), effect, Undo::None { why: "watching changes nothing".into() })
+        self.step(
+            None,
+            format!("hold for {}", human(duration)),
+            effect,
+            Undo::None { why: "watching changes nothing".into() },
+        )
     }
 
     // --- blue-green -----------------------------------------------------------------------------------------------
@@ -586,7 +665,13 @@ impl<'a> Site<'a> {
             .collect()
     }
 
-    fn blue_green(&mut self, component: &Component, serving: &ServingWorkload, stable: &ServingWorkload, how: &BlueGreen) {
+    fn blue_green(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        how: &BlueGreen,
+    ) {
         if stable.revision.is_none() {
             self.warnings.push(format!(
                 "{}: the pods of {} carry no revision label, so until the switch {} receives a share of the traffic of its Service as soon as it is ready",
@@ -649,7 +734,10 @@ impl<'a> Site<'a> {
 
     /// Services that existed before this release: those that a way back leads through.
     fn own_services(&self, component: &Component) -> Vec<ObjectRef> {
-        self.services(&component.id).into_iter().filter(|service| self.input.live.contains_key(service)).collect()
+        self.services(&component.id)
+            .into_iter()
+            .filter(|service| self.input.live.contains_key(service))
+            .collect()
     }
 
     // --- after the cut-over ---------------------------------------------------------------------------------------
@@ -677,7 +765,8 @@ impl<'a> Site<'a> {
         if duration.is_zero() {
             return;
         }
-        let arms = self.moved.iter().map(|(id, new)| Arm { component: id.clone(), new: new.clone(), stable: None });
+        let arms =
+            self.moved.iter().map(|(id, new)| Arm { component: id.clone(), new: new.clone(), stable: None });
         let step = self.hold_step(duration, arms.collect());
         let title = format!("bake wave {} for {}", self.wave, human(duration));
         self.stage(at::BAKE, "bake", &title, 100).steps.push(step);
@@ -686,7 +775,14 @@ impl<'a> Site<'a> {
     /// After the last wave the gates look once more, at full weight, over their longest window.
     fn settling(&self) -> Duration {
         let live = is_live(self);
-        self.inputs.env.gates.iter().filter(|_| live).map(|gate| gate.window + gate.interval).max().unwrap_or_default()
+        self.inputs
+            .env
+            .gates
+            .iter()
+            .filter(|_| live)
+            .map(|gate| gate.window + gate.interval)
+            .max()
+            .unwrap_or_default()
     }
 
     fn clean_up(&mut self) {

@@ -7,6 +7,7 @@ pub mod compose;
 pub mod metrics;
 pub mod notifier;
 pub mod probe;
+pub mod secrets;
 pub mod state;
 
 pub use clock::Clock;
@@ -16,4 +17,5 @@ pub use compose::Compose;
 pub use metrics::Metrics;
 pub use notifier::Notifier;
 pub use probe::Probe;
+pub use secrets::Secrets;
 pub use state::{Lock, StateStore};

@@ -103,7 +103,11 @@ impl Watch {
         self.last = Some(verdict);
         if self.breaches >= gate.breaches.max(1) {
             let limit = limit_text(gate);
-            return Decision::RollBack(format!("gate {}: {} {shown}, limit {limit}", gate.name, gate.metric.label()));
+            return Decision::RollBack(format!(
+                "gate {}: {} {shown}, limit {limit}",
+                gate.name,
+                gate.metric.label()
+            ));
         }
         self.decide(gate)
     }
@@ -116,7 +120,9 @@ impl Watch {
             None => Decision::Wait(format!("gate {name}: not measured yet")),
             Some(GateVerdict::Healthy) => Decision::Pass,
             Some(GateVerdict::Bad) => Decision::Wait(format!("gate {name}: breached once")),
-            Some(GateVerdict::SharedBad) => Decision::Wait(format!("gate {name}: stable breaches the limit too")),
+            Some(GateVerdict::SharedBad) => {
+                Decision::Wait(format!("gate {name}: stable breaches the limit too"))
+            }
             Some(verdict) => match gate.no_data {
                 NoData::Pass => Decision::Pass,
                 NoData::Hold | NoData::Fail => Decision::Wait(format!("gate {name}: {}", verdict.label())),

@@ -79,14 +79,15 @@ fn container_failure(container: &Container) -> Option<String> {
     let name = &container.name;
     match reason.as_str() {
         "CrashLoopBackOff" if container.restarts >= CRASHES_THAT_COUNT => {
-            let exit = container
-                .last_exit
-                .as_ref()
-                .map_or_else(String::new, |(code, reason)| format!(", last exit {code} ({})", exit_meaning(*code, reason)));
+            let exit = container.last_exit.as_ref().map_or_else(String::new, |(code, reason)| {
+                format!(", last exit {code} ({})", exit_meaning(*code, reason))
+            });
             Some(format!("container {name} crashes again and again ({} restarts{exit})", container.restarts))
         }
         "ImagePullBackOff" => Some(format!("image {} cannot be pulled: {message}", container.image)),
-        "InvalidImageName" | "ErrImageNeverPull" => Some(format!("image {}: {reason}: {message}", container.image)),
+        "InvalidImageName" | "ErrImageNeverPull" => {
+            Some(format!("image {}: {reason}: {message}", container.image))
+        }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
             Some(format!("container {name}: {reason}: {message}"))
         }
@@ -175,12 +176,8 @@ mod tests {
             rollout_revision: "1".into(),
             ..Workload::default()
         };
-        let set = ReplicaSet {
-            uid: "rs".into(),
-            owner_uid: "d".into(),
-            rollout_revision: "1".into(),
-            desired,
-        };
+        let set =
+            ReplicaSet { uid: "rs".into(), owner_uid: "d".into(), rollout_revision: "1".into(), desired };
         let mut snapshot = Snapshot { synced: true, ..Snapshot::default() };
         snapshot.workloads.insert(name.clone(), workload);
         snapshot.replica_sets.insert("api-r2-abc".into(), set);

@@ -9,7 +9,12 @@ use serde_json::Value;
 pub fn judge(test: &SmokeTest, answer: &Result<HttpAnswer, ProbeError>) -> Result<String, String> {
     let answer = answer.as_ref().map_err(|error| error.message.clone())?;
     if answer.status != test.status {
-        return Err(format!("answered {} instead of {}: {}", answer.status, test.status, excerpt(&answer.body)));
+        return Err(format!(
+            "answered {} instead of {}: {}",
+            answer.status,
+            test.status,
+            excerpt(&answer.body)
+        ));
     }
     if let Some(text) = &test.body_contains
         && !answer.body.contains(text.as_str())

@@ -113,7 +113,8 @@ impl<'a> Engine<'a> {
     pub(super) fn set(&self, step: &Step, event: Transition) {
         let mut statuses = self.status.lock().expect("no panic while held");
         let status = statuses.get(&step.id).copied().unwrap_or_default();
-        let status = next(status, event).unwrap_or_else(|illegal| panic!("invariant of steps: {}: {illegal}", step.id));
+        let status = next(status, event)
+            .unwrap_or_else(|illegal| panic!("invariant of steps: {}: {illegal}", step.id));
         statuses.insert(step.id.clone(), status);
     }
 
@@ -162,7 +163,8 @@ impl<'a> Engine<'a> {
 
     async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
         let is_done = |stage: &Stage| stage.steps.iter().all(|step| self.status(step) == Status::Done);
-        let first = self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());
+        let first =
+            self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());
         let mut interrupts = self.interrupts.clone();
         for stage in &self.plan.stages[first..] {
             tokio::select! {
@@ -228,7 +230,8 @@ impl<'a> Engine<'a> {
             levels.entry(step.level).or_default().entry(component).or_default().push(step);
         }
         for chains in levels.into_values() {
-            let mut running: FuturesUnordered<_> = chains.into_values().map(|chain| self.chain(chain)).collect();
+            let mut running: FuturesUnordered<_> =
+                chains.into_values().map(|chain| self.chain(chain)).collect();
             while let Some(result) = running.next().await {
                 result?;
             }
@@ -242,7 +245,12 @@ impl<'a> Engine<'a> {
             let (id, target, component) = (step.id.clone(), step.target.clone(), step.component.clone());
             let teller = self.teller();
             let title = step.title.clone();
-            teller.tell(Kind::StepStarted { step: id.clone(), target: target.clone(), component: component.clone(), title });
+            teller.tell(Kind::StepStarted {
+                step: id.clone(),
+                target: target.clone(),
+                component: component.clone(),
+                title,
+            });
             match self.perform(step).await {
                 Ok(detail) => {
                     self.set(step, Transition::Finish);
@@ -282,7 +290,9 @@ impl<'a> Engine<'a> {
     async fn conclude(&self) -> Ending {
         for target in self.plan.targets.keys() {
             if let Err(cause) = self.record(target, Outcome::Deployed, None).await {
-                return Ending::Unknown { cause: format!("the release on {target} could not be recorded: {cause}") };
+                return Ending::Unknown {
+                    cause: format!("the release on {target} could not be recorded: {cause}"),
+                };
             }
         }
         let ended = Phase::Ended { outcome: "deployed".to_owned() };
@@ -317,7 +327,9 @@ impl<'a> Engine<'a> {
             let _ = self.record(&target, outcome, Some(cause.clone())).await;
         }
         if remaining.unknown {
-            return Ending::Unknown { cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")) };
+            return Ending::Unknown {
+                cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")),
+            };
         }
         if outcome == Outcome::RolledBack {
             let _ = self.journal.phase(&Phase::Ended { outcome: "rolled-back".to_owned() }).await;
@@ -354,8 +366,10 @@ impl<'a> Engine<'a> {
     /// Targets in which at least one step was begun.
     fn touched(&self) -> Vec<TargetId> {
         let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
-        let mut targets: Vec<TargetId> =
-            steps.filter(|step| self.status(step) != Status::Pending).map(|step| step.target.clone()).collect();
+        let mut targets: Vec<TargetId> = steps
+            .filter(|step| self.status(step) != Status::Pending)
+            .map(|step| step.target.clone())
+            .collect();
         targets.sort();
         targets.dedup();
         targets
@@ -381,7 +395,8 @@ impl<'a> Engine<'a> {
         for target in self.touched() {
             let Ok(site) = self.world.site(&target) else { continue };
             let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
-            let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed) else {
+            let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
+            else {
                 continue;
             };
             let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
@@ -399,7 +414,9 @@ impl<'a> Engine<'a> {
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
             if let Err(error) = stand.perform(&effect).await {
                 remaining.unknown |= error.unknown;
-                remaining.lines.push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
+                remaining
+                    .lines
+                    .push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
             }
         }
         remaining
@@ -423,7 +440,13 @@ impl<'a> Engine<'a> {
             rollback_of: self.plan.rollback_of,
             workloads: plan.workloads.clone(),
             objects: plan.inventory.iter().map(|index| self.plan.objects[*index].clone()).collect(),
-            evidence: self.evidence.lock().expect("no panic while held").get(target).cloned().unwrap_or_default(),
+            evidence: self
+                .evidence
+                .lock()
+                .expect("no panic while held")
+                .get(target)
+                .cloned()
+                .unwrap_or_default(),
             backups: self.backups.lock().expect("no panic while held").clone(),
         };
         let limit = self.plan.limits.history;

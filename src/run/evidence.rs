@@ -30,8 +30,16 @@ pub(super) async fn collect(target: &TargetId, site: &Site, workloads: &[ObjectR
     if let Some(workload) = workloads.first() {
         let snapshots = site.cluster.follow(&workload.namespace);
         let snapshot = snapshots.borrow();
-        let recent = snapshot.warnings.iter().rev().filter(|event| workloads.iter().any(|w| event.about.contains(&w.name)));
-        lines.extend(recent.take(10).map(|e| format!("event {} {} ×{}: {}", e.about, e.reason, e.count.max(1), e.message)));
+        let recent = snapshot
+            .warnings
+            .iter()
+            .rev()
+            .filter(|event| workloads.iter().any(|w| event.about.contains(&w.name)));
+        lines.extend(
+            recent
+                .take(10)
+                .map(|e| format!("event {} {} ×{}: {}", e.about, e.reason, e.count.max(1), e.message)),
+        );
     }
     lines.into_iter().map(|line| format!("{target}: {line}")).collect()
 }
@@ -43,11 +51,15 @@ fn pod_states(snapshot: &Snapshot, workload: &ObjectRef) -> Vec<String> {
     for (_, pod) in &pods {
         *clusters.entry(state_of(pod)).or_default() += 1;
     }
-    clusters.into_iter().map(|(state, count)| format!("{}: {count}/{total} pods {state}", workload.name)).collect()
+    clusters
+        .into_iter()
+        .map(|(state, count)| format!("{}: {count}/{total} pods {state}", workload.name))
+        .collect()
 }
 
 fn state_of(pod: &Pod) -> String {
-    let waiting = pod.containers.iter().find_map(|c| c.waiting.as_ref().map(|(reason, _)| (reason, c.restarts)));
+    let waiting =
+        pod.containers.iter().find_map(|c| c.waiting.as_ref().map(|(reason, _)| (reason, c.restarts)));
     match waiting {
         Some((reason, restarts)) if restarts > 0 => format!("{reason} ({restarts} restarts)"),
         Some((reason, _)) => reason.clone(),
@@ -65,7 +77,13 @@ fn suspect(snapshot: &Snapshot, workload: &ObjectRef) -> Option<(String, String,
     Some(((*name).to_owned(), container.name.clone(), container.restarts > 0))
 }
 
-async fn logs(cluster: &dyn Cluster, namespace: &str, pod: &str, container: &str, previous: bool) -> Vec<String> {
+async fn logs(
+    cluster: &dyn Cluster,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    previous: bool,
+) -> Vec<String> {
     let request = cluster.logs(namespace, pod, container, previous, LOG_LINES);
     match tokio::time::timeout(LOG_TIMEOUT, request).await {
         Ok(Ok(text)) => text.lines().map(|line| format!("log {pod}: {line}")).collect(),

@@ -56,7 +56,10 @@ impl Stand<'_> {
                 match standing(&posts) {
                     None => break,
                     Some(why) if now >= end + patience => {
-                        return Err(StepError::failed(format!("{why}, still so {} after the hold", human(patience))));
+                        return Err(StepError::failed(format!(
+                            "{why}, still so {} after the hold",
+                            human(patience)
+                        )));
                     }
                     Some(why) => self.progress(format!("held up: {why}")),
                 }
@@ -159,15 +162,18 @@ impl Stand<'_> {
     }
 
     async fn read(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
-        let owners = self.site().map_or_else(|_| Vec::new(), |site| {
-            let snapshots = site.cluster.follow(&workload.namespace);
-            let snapshot = snapshots.borrow();
-            if workload.kind == "Deployment" {
-                snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
-            } else {
-                vec![workload.name.clone()]
-            }
-        });
+        let owners = self.site().map_or_else(
+            |_| Vec::new(),
+            |site| {
+                let snapshots = site.cluster.follow(&workload.namespace);
+                let snapshot = snapshots.borrow();
+                if workload.kind == "Deployment" {
+                    snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
+                } else {
+                    vec![workload.name.clone()]
+                }
+            },
+        );
         if owners.is_empty() {
             return Ok(Reading { value: None, requests: None });
         }
@@ -200,7 +206,13 @@ fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>
         arms.iter().filter(|arm| gate.components.contains(&arm.component)).map(move |arm| (gate, arm))
     });
     pairs
-        .map(|(gate, arm)| Post { gate, arm, watch: Watch::default(), due: began + gate.interval, alerted: false })
+        .map(|(gate, arm)| Post {
+            gate,
+            arm,
+            watch: Watch::default(),
+            due: began + gate.interval,
+            alerted: false,
+        })
         .collect()
 }
 

@@ -210,16 +210,22 @@ fn read(record: &Record) -> Result<Entry, ReadError> {
 
 fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -> Failure {
     match error {
-        ReadError::Newer(format) => {
-            Failure::new(Code(602), Exit::Usage, format!("the journal of run {run} was written by a newer deployctl"))
-                .why(format!("{target}: record {} has format {format}; this one knows up to {FORMAT}", record.name))
-                .next("use the deployctl that began the run, or a newer one")
-        }
-        ReadError::Damaged(why) => {
-            Failure::new(Code(603), Exit::Broken, format!("the journal of run {run} is damaged"))
-                .why(format!("{target}: record {}: {why}", record.name))
-                .next("deployctl status ENV shows what is live; deployctl rollback ENV --to REVISION needs no journal")
-        }
+        ReadError::Newer(format) => Failure::new(
+            Code(602),
+            Exit::Usage,
+            format!("the journal of run {run} was written by a newer deployctl"),
+        )
+        .why(format!("{target}: record {} has format {format}; this one knows up to {FORMAT}", record.name))
+        .next("use the deployctl that began the run, or a newer one"),
+        ReadError::Damaged(why) => Failure::new(
+            Code(603),
+            Exit::Broken,
+            format!("the journal of run {run} is damaged"),
+        )
+        .why(format!("{target}: record {}: {why}", record.name))
+        .next(
+            "deployctl status ENV shows what is live; deployctl rollback ENV --to REVISION needs no journal",
+        ),
     }
 }
 

@@ -85,9 +85,13 @@ impl Leases {
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 Err(LockError::Unreachable(why)) => {
-                    return Err(Failure::new(Code(610), Exit::Preflight, format!("the lock of {target} cannot be had"))
-                        .why(why)
-                        .next("deployctl preflight ENV"));
+                    return Err(Failure::new(
+                        Code(610),
+                        Exit::Preflight,
+                        format!("the lock of {target} cannot be had"),
+                    )
+                    .why(why)
+                    .next("deployctl preflight ENV"));
                 }
                 Err(LockError::Forbidden(why)) => {
                     return Err(Failure::new(Code(611), Exit::Preflight, format!("we may not take the lock of {target}"))
@@ -118,8 +122,10 @@ impl Leases {
         let every = self.holder.ttl / 3;
         loop {
             tokio::time::sleep(every).await;
-            let targets: Vec<TargetId> = self.renewed.lock().expect("no panic while held").keys().cloned().collect();
-            let renewals = targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
+            let targets: Vec<TargetId> =
+                self.renewed.lock().expect("no panic while held").keys().cloned().collect();
+            let renewals =
+                targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
             for (target, result) in futures::future::join_all(renewals).await {
                 if let Err(why) = result {
                     return (target.clone(), why);
@@ -146,7 +152,8 @@ impl Leases {
 
     /// Gives all of them back; what cannot be given back lapses by itself.
     pub async fn release(&self, world: &World) {
-        let targets: Vec<TargetId> = self.renewed.lock().expect("no panic while held").keys().cloned().collect();
+        let targets: Vec<TargetId> =
+            self.renewed.lock().expect("no panic while held").keys().cloned().collect();
         for target in targets {
             if let Ok(site) = world.site(&target) {
                 let _ = site.lock.release(&self.holder).await;

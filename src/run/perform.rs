@@ -10,6 +10,7 @@ use crate::ports::cloud::SnapshotState;
 use crate::ports::cluster::{Applied, ClusterError};
 use crate::rollout::{Verdict, readiness, share};
 use crate::run::lease::Leases;
+use crate::run::sealed;
 use crate::run::world::{Site, Teller, World};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -69,7 +70,10 @@ impl Stand<'_> {
     /// Does one effect; says what came of it.
     pub async fn perform(&self, effect: &Effect) -> Result<String, StepError> {
         if effect.writes() && !self.leases.holds(self.target, self.world.clock.now()) {
-            return Err(StepError { cause: format!("the lock of {} is no longer held", self.target), unknown: true });
+            return Err(StepError {
+                cause: format!("the lock of {} is no longer held", self.target),
+                unknown: true,
+            });
         }
         match effect {
             Effect::Apply { objects } => self.apply(objects).await,
@@ -88,7 +92,9 @@ impl Stand<'_> {
                 self.hold(*duration, gates, arms, probes, *patience).await
             }
             Effect::Smoke { tests, via } => self.smoke(tests, via).await,
-            Effect::Snapshot { instance, snapshot, timeout } => self.snapshot(instance, snapshot, *timeout).await,
+            Effect::Snapshot { instance, snapshot, timeout } => {
+                self.snapshot(instance, snapshot, *timeout).await
+            }
             Effect::Terraform { dir } => self.terraform(dir).await,
             Effect::Compose { project, images, timeout } => self.compose(project, images, *timeout).await,
             Effect::Advance { wave } => Ok(format!("wave {wave}")),
@@ -105,7 +111,8 @@ impl Stand<'_> {
             match request().await {
                 Ok(value) => return Ok(value),
                 Err(error @ ClusterError::Unreachable { .. })
-                    if attempt < CONTACT_ATTEMPTS && self.leases.holds(self.target, self.world.clock.now()) =>
+                    if attempt < CONTACT_ATTEMPTS
+                        && self.leases.holds(self.target, self.world.clock.now()) =>
                 {
                     if attempt == 1 {
                         self.progress(format!("{error}; trying again"));
@@ -125,8 +132,9 @@ impl Stand<'_> {
             let object = self.object(*index);
             let reference = object.reference();
             let what = format!("apply {reference} ({})", object.origin);
-            let value = self.keep_replicas(object).await?;
-            let applied = self.in_contact(&what, async || site.cluster.apply(&value, true, false).await).await?;
+            let value = self.to_send(object).await?;
+            let applied =
+                self.in_contact(&what, async || site.cluster.apply(&value, true, false).await).await?;
             match applied {
                 Applied::Created => counts[0] += 1,
                 Applied::Updated => counts[1] += 1,
@@ -136,9 +144,14 @@ impl Stand<'_> {
         Ok(format!("{} created, {} changed, {} as they were", counts[0], counts[1], counts[2]))
     }
 
+    /// The object as it goes over the wire. Secrets get their values here and nowhere else.
+    ///
     /// A workload whose size an autoscaler owns is applied without `replicas`. As long as we are the owner still (it was
     /// created with a size and never scaled since), leaving the field out would drop it to 1: so the live size goes along.
-    async fn keep_replicas(&self, object: &Object) -> Result<Value, StepError> {
+    async fn to_send(&self, object: &Object) -> Result<Value, StepError> {
+        if object.kind() == "Secret" {
+            return sealed::open(self.world.secrets.as_ref(), &object.value).await.map_err(StepError::failed);
+        }
         let scalable = matches!(object.kind(), "Deployment" | "StatefulSet");
         if !scalable || object.value["spec"].get("replicas").is_some() {
             return Ok(object.value.clone());
@@ -185,7 +198,9 @@ impl Stand<'_> {
         let size = match to {
             Size::Exactly(size) => *size,
             Size::SameAs { workload, floor } => self.size_of(workload).await?.max(*floor),
-            Size::ShareBeside { workload, percent } => share::pods_beside(self.size_of(workload).await?, *percent),
+            Size::ShareBeside { workload, percent } => {
+                share::pods_beside(self.size_of(workload).await?, *percent)
+            }
         };
         let what = format!("scale {workload} to {size}");
         match self.in_contact(&what, async || site.cluster.scale(workload, size).await).await {
@@ -246,7 +261,9 @@ impl Stand<'_> {
                 let left = timeout.saturating_sub(began.elapsed());
                 match tokio::time::timeout(left, snapshots.changed()).await {
                     Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Err(StepError { cause: "the watch ended".to_owned(), unknown: true }),
+                    Ok(Err(_)) => {
+                        return Err(StepError { cause: "the watch ended".to_owned(), unknown: true });
+                    }
                     Err(_) => {
                         return Err(StepError::failed(format!(
                             "{workload} was not ready within {}: {waiting_for}",
@@ -259,7 +276,12 @@ impl Stand<'_> {
         Ok(format!("ready after {}", human(Duration::from_secs(began.elapsed().as_secs()))))
     }
 
-    async fn wait_traffic(&self, service: &ObjectRef, workload: &ObjectRef, timeout: Duration) -> Result<String, StepError> {
+    async fn wait_traffic(
+        &self,
+        service: &ObjectRef,
+        workload: &ObjectRef,
+        timeout: Duration,
+    ) -> Result<String, StepError> {
         let site = self.site()?;
         let mut snapshots = site.cluster.follow(&service.namespace);
         let began = Instant::now();
@@ -267,7 +289,8 @@ impl Stand<'_> {
         loop {
             let state = {
                 let snapshot = snapshots.borrow_and_update();
-                let own: Vec<&str> = snapshot.current_pods(workload).into_iter().map(|(name, _)| name).collect();
+                let own: Vec<&str> =
+                    snapshot.current_pods(workload).into_iter().map(|(name, _)| name).collect();
                 let endpoints = snapshot.endpoints.get(&service.name).map_or(&[][..], Vec::as_slice);
                 let ready = endpoints.iter().filter(|e| e.ready && own.contains(&e.pod.as_str())).count();
                 let others = endpoints.iter().filter(|e| e.ready && !own.contains(&e.pod.as_str())).count();
@@ -276,7 +299,10 @@ impl Stand<'_> {
             match state {
                 (ready, 0) if ready > 0 => return Ok(format!("{} serves from {ready} pods", service.name)),
                 (ready, others) => {
-                    let now = format!("{} has {ready} endpoints of {}, {others} of others", service.name, workload.name);
+                    let now = format!(
+                        "{} has {ready} endpoints of {}, {others} of others",
+                        service.name, workload.name
+                    );
                     if now != told {
                         self.progress(now.clone());
                         told = now;
@@ -287,7 +313,12 @@ impl Stand<'_> {
             match tokio::time::timeout(left, snapshots.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(StepError { cause: "the watch ended".to_owned(), unknown: true }),
-                Err(_) => return Err(StepError::failed(format!("traffic did not move within {}: {told}", human(timeout)))),
+                Err(_) => {
+                    return Err(StepError::failed(format!(
+                        "traffic did not move within {}: {told}",
+                        human(timeout)
+                    )));
+                }
             }
         }
     }
@@ -299,11 +330,16 @@ impl Stand<'_> {
         loop {
             match cloud.snapshot(snapshot).await.map_err(|error| StepError::failed(error.message))? {
                 SnapshotState::Available => return Ok(format!("{snapshot} is available")),
-                SnapshotState::Failed(why) => return Err(StepError::failed(format!("snapshot {snapshot}: {why}"))),
+                SnapshotState::Failed(why) => {
+                    return Err(StepError::failed(format!("snapshot {snapshot}: {why}")));
+                }
                 SnapshotState::Creating(percent) => self.progress(format!("{percent} %")),
             }
             if began.elapsed() > timeout {
-                return Err(StepError::failed(format!("snapshot {snapshot} took longer than {}", human(timeout))));
+                return Err(StepError::failed(format!(
+                    "snapshot {snapshot} took longer than {}",
+                    human(timeout)
+                )));
             }
             tokio::time::sleep(Duration::from_secs(15)).await;
         }
@@ -314,11 +350,17 @@ impl Stand<'_> {
         cloud.terraform(dir).await.map_err(|error| StepError::failed(error.message))
     }
 
-    async fn compose(&self, project: &str, images: &[(String, String)], timeout: Duration) -> Result<String, StepError> {
+    async fn compose(
+        &self,
+        project: &str,
+        images: &[(String, String)],
+        timeout: Duration,
+    ) -> Result<String, StepError> {
         let Some(compose) = &self.site()?.compose else { return Err(not_yet("Docker Compose")) };
         compose.pull(project, images).await.map_err(|error| StepError::failed(error.message))?;
         self.progress("images are here".to_owned());
-        let down = compose.up(project, images, timeout).await.map_err(|error| StepError::failed(error.message))?;
+        let down =
+            compose.up(project, images, timeout).await.map_err(|error| StepError::failed(error.message))?;
         Ok(format!("up and healthy, {} of downtime", human(Duration::from_secs(down.as_secs()))))
     }
 }

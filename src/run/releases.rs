@@ -30,9 +30,13 @@ fn read(target: &TargetId, record: &Record) -> Result<Release, Failure> {
     };
     let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
     if head.format > FORMAT {
-        return Err(Failure::new(Code(621), Exit::Usage, format!("release {} of {target} was written by a newer deployctl", record.name))
-            .why(format!("its format is {}, this one knows up to {FORMAT}", head.format))
-            .next("use the deployctl that wrote it, or a newer one"));
+        return Err(Failure::new(
+            Code(621),
+            Exit::Usage,
+            format!("release {} of {target} was written by a newer deployctl", record.name),
+        )
+        .why(format!("its format is {}, this one knows up to {FORMAT}", head.format))
+        .next("use the deployctl that wrote it, or a newer one"));
     }
     serde_json::from_slice(&record.content).map_err(damaged)
 }

@@ -82,7 +82,8 @@ impl Stand<'_> {
         let Some(pod) = pod else {
             return Err(ProbeError { message: format!("{workload} has no ready pod to ask") });
         };
-        let live = site.cluster.get(workload).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let live =
+            site.cluster.get(workload).await.map_err(|error| ProbeError { message: error.to_string() })?;
         let port = live
             .as_ref()
             .and_then(|live| live.pointer("/spec/template/spec/containers/0/ports/0/containerPort"))
@@ -100,16 +101,23 @@ impl Stand<'_> {
         headers: std::collections::BTreeMap<String, String>,
     ) -> Result<HttpAnswer, ProbeError> {
         let site = self.site().map_err(|error| ProbeError { message: error.cause })?;
-        let live = site.cluster.get(service).await.map_err(|error| ProbeError { message: error.to_string() })?;
-        let port =
-            live.as_ref().and_then(|live| live.pointer("/spec/ports/0/port")).and_then(Value::as_u64).unwrap_or(80);
+        let live =
+            site.cluster.get(service).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let port = live
+            .as_ref()
+            .and_then(|live| live.pointer("/spec/ports/0/port"))
+            .and_then(Value::as_u64)
+            .unwrap_or(80);
         let question = HttpQuestion { method: test.method.clone(), url: test.path.clone(), headers };
         let way = format!("services/{}:{port}", service.name);
         site.cluster.proxy(&service.namespace, &way, &question, test.timeout).await
     }
 }
 
-fn find<'a>(known: &'a [(ComponentId, ObjectRef)], component: &ComponentId) -> Result<&'a ObjectRef, ProbeError> {
+fn find<'a>(
+    known: &'a [(ComponentId, ObjectRef)],
+    component: &ComponentId,
+) -> Result<&'a ObjectRef, ProbeError> {
     known
         .iter()
         .find(|(id, _)| id == component)

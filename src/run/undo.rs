@@ -36,7 +36,8 @@ impl Engine<'_> {
                 continue;
             }
             self.teller().tell(Kind::RollbackLane { lane: *lane });
-            let ways = chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
+            let ways =
+                chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
                 if let Err((step, error)) = result {
                     remaining.unknown |= error.unknown;

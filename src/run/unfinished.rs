@@ -34,9 +34,13 @@ pub async fn store(world: &World, plan: &Plan) -> Result<(), Failure> {
         match site.state.create(RecordKind::Plan, plan.run.as_str(), &content).await {
             Ok(()) | Err(StateError::Exists { .. }) => {}
             Err(error) => {
-                return Err(Failure::new(Code(630), Exit::Preflight, format!("the plan cannot be stored on {target}"))
-                    .why(error.to_string())
-                    .next("deployctl preflight ENV"));
+                return Err(Failure::new(
+                    Code(630),
+                    Exit::Preflight,
+                    format!("the plan cannot be stored on {target}"),
+                )
+                .why(error.to_string())
+                .next("deployctl preflight ENV"));
             }
         }
     }
@@ -47,7 +51,8 @@ pub async fn store(world: &World, plan: &Plan) -> Result<(), Failure> {
 pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
     let mut plans: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (target, site) in &world.sites {
-        let records = site.state.list(RecordKind::Plan, "").await.map_err(|error| unreadable(target, &error))?;
+        let records =
+            site.state.list(RecordKind::Plan, "").await.map_err(|error| unreadable(target, &error))?;
         plans.extend(records.into_iter().map(|record| (record.name, record.content)));
     }
     let Some((name, content)) = plans.into_iter().next_back() else { return Ok(None) };
@@ -55,7 +60,11 @@ pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
     let mut journals = BTreeMap::new();
     for (target, site) in world.sites.iter().filter(|(target, _)| plan.targets.contains_key(target)) {
         let prefix = format!("{}.", plan.run);
-        let records = site.state.list(RecordKind::Journal, &prefix).await.map_err(|error| unreadable(target, &error))?;
+        let records = site
+            .state
+            .list(RecordKind::Journal, &prefix)
+            .await
+            .map_err(|error| unreadable(target, &error))?;
         journals.insert(target.clone(), records);
     }
     let replayed = replay(&plan.run, &journals)?;

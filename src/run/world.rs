@@ -3,7 +3,7 @@
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::{Event, Kind};
 use crate::domain::ids::TargetId;
-use crate::ports::{Clock, Cloud, Cluster, Compose, Lock, Metrics, Probe, StateStore};
+use crate::ports::{Clock, Cloud, Cluster, Compose, Lock, Metrics, Probe, Secrets, StateStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -31,6 +31,8 @@ pub struct World {
     pub metrics: Arc<dyn Metrics>,
     /// HTTP from outside.
     pub probe: Arc<dyn Probe>,
+    /// Secret values.
+    pub secrets: Arc<dyn Secrets>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }

@@ -1,0 +1,330 @@
+//! Checks before the first write: read-only, side by side, each with its fix.
+
+use super::unfinished;
+use super::world::{Site, World};
+use crate::domain::environment::{Environment, Platform, TrafficClass};
+use crate::domain::ids::TargetId;
+use crate::domain::object::{Object, ObjectRef};
+use crate::domain::units::human;
+use crate::plan::{Action, Plan};
+use crate::ports::cluster::{ClusterError, Permission};
+use crate::ports::metrics::{Measurement, MetricsError};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Fine.
+    Pass,
+    /// Worth knowing.
+    Warn,
+    /// The run is refused.
+    Fail,
+}
+
+/// One check's result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// How it came out.
+    pub level: Level,
+    /// Where; `None` for the whole environment.
+    pub target: Option<TargetId>,
+    /// What was checked.
+    pub name: String,
+    /// What was found.
+    pub detail: String,
+    /// What to do about it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    fn new(level: Level, target: Option<&TargetId>, name: &str, detail: impl Into<String>) -> Self {
+        Self { level, target: target.cloned(), name: name.to_owned(), detail: detail.into(), fix: None }
+    }
+
+    fn fix(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// Everything that can be checked without a plan: what has no adapter yet.
+#[must_use]
+pub fn adapters(env: &Environment, world: &World) -> Vec<Check> {
+    let mut checks = Vec::new();
+    let mut missing = |what: &str, key: &str| {
+        checks.push(
+            Check::new(Level::Fail, None, what, format!("{what}: not yet possible on a real run"))
+                .fix(format!("leave `{key}` out, or see it simulated: deployctl rehearse {}", env.name)),
+        );
+    };
+    let cloud = |target: &TargetId| world.sites.get(target).is_some_and(|site| site.cloud.is_some());
+    if env.backup.rds.iter().any(|backup| world.sites.contains_key(&backup.target) && !cloud(&backup.target))
+    {
+        missing("RDS snapshots", "backup.rds");
+    }
+    if env.terraform.is_some() && !world.sites.keys().any(cloud) {
+        missing("Terraform", "terraform");
+    }
+    let compose = world.sites.values().any(|site| site.compose.is_some());
+    if matches!(env.platform, Platform::Compose { .. }) && !compose {
+        missing("Docker Compose", "platform: compose");
+    }
+    checks
+}
+
+/// All checks of a plan.
+pub async fn check(env: &Environment, world: &World, plan: &Plan) -> Vec<Check> {
+    let mut checks = adapters(env, world);
+    checks.extend(earlier_run(env, world).await);
+    let targets = world.sites.iter().map(|(target, site)| on_target(env, world, plan, target, site));
+    checks.extend(futures::future::join_all(targets).await.into_iter().flatten());
+    checks
+}
+
+async fn earlier_run(env: &Environment, world: &World) -> Vec<Check> {
+    match unfinished::latest(world).await {
+        Ok(Some(run)) if run.is_unfinished() => {
+            let detail = format!("run {} stopped in the middle", run.plan.run);
+            let fix = format!("deployctl resume {0}, or deployctl rollback {0}", env.name);
+            vec![Check::new(Level::Fail, None, "earlier run", detail).fix(fix)]
+        }
+        Ok(_) => vec![Check::new(Level::Pass, None, "earlier run", "none is unfinished")],
+        Err(failure) => vec![
+            Check::new(
+                Level::Fail,
+                None,
+                "earlier run",
+                format!("{}: {}", failure.what, failure.why.join("; ")),
+            )
+            .fix(failure.next.join("; ")),
+        ],
+    }
+}
+
+async fn on_target(
+    env: &Environment,
+    world: &World,
+    plan: &Plan,
+    target: &TargetId,
+    site: &Site,
+) -> Vec<Check> {
+    let (version, permissions, objects, lock, gates) = tokio::join!(
+        version(env, target, site),
+        permissions(plan, target, site),
+        objects(plan, target, site),
+        lock(world, target, site),
+        gates(env, world, plan, target, site),
+    );
+    [version, permissions, objects, lock, gates].concat()
+}
+
+async fn version(env: &Environment, target: &TargetId, site: &Site) -> Vec<Check> {
+    let identity = match site.cluster.identity().await {
+        Ok(identity) => identity,
+        Err(error) => {
+            return vec![
+                Check::new(Level::Fail, Some(target), "reach", error.to_string()).fix("check the kubeconfig"),
+            ];
+        }
+    };
+    let detail = format!("{} at {} as {}", identity.version, identity.server, identity.user);
+    let mut checks = vec![Check::new(Level::Pass, Some(target), "reach", detail)];
+    if identity.minor != env.cluster_version {
+        let (have, want) = (identity.minor, env.cluster_version);
+        let detail =
+            format!("the cluster is {}.{}, manifests are checked for {}.{}", have.0, have.1, want.0, want.1);
+        let fix = format!("cluster_version: \"{}.{}\"", have.0, have.1);
+        checks.push(Check::new(Level::Warn, Some(target), "version", detail).fix(fix));
+    }
+    checks
+}
+
+/// Exactly the writes that the plan holds, and those of lock, journal and releases.
+async fn permissions(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+    let mut wanted: BTreeSet<Permission> = BTreeSet::new();
+    let mut add = |verb: &str, group: &str, resource: &str, namespace: &str| {
+        wanted.insert(Permission {
+            verb: verb.to_owned(),
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+        });
+    };
+    for verb in ["get", "create", "update", "delete"] {
+        add(verb, "coordination.k8s.io", "leases", &plan.state_namespace);
+    }
+    for verb in ["list", "create", "delete"] {
+        add(verb, "", "secrets", &plan.state_namespace);
+    }
+    for (group, resource) in [
+        ("", "pods"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("discovery.k8s.io", "endpointslices"),
+    ] {
+        add("watch", group, resource, &plan.namespace);
+    }
+    add("patch", "apps", "deployments/scale", &plan.namespace);
+    let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
+    for change in &target_plan.changes {
+        let verb = match change.action {
+            Action::Create | Action::Update => "patch",
+            Action::Delete => "delete",
+            Action::Keep => continue,
+        };
+        match site.cluster.plural(&change.object.api_version, &change.object.kind).await {
+            Ok(Some(plural)) => add(verb, change.object.group(), &plural, &change.object.namespace),
+            // A kind that the plan itself brings is not known yet.
+            Ok(None) | Err(_) => {}
+        }
+    }
+    let wanted: Vec<Permission> = wanted.into_iter().collect();
+    match site.cluster.lacking(&wanted).await {
+        Ok(lacking) if lacking.is_empty() => {
+            let detail = format!("all {} that the plan needs", wanted.len());
+            vec![Check::new(Level::Pass, Some(target), "permissions", detail)]
+        }
+        Ok(lacking) => {
+            let list: Vec<String> = lacking.iter().map(|p| format!("{} {}", p.verb, p.resource)).collect();
+            let detail = format!("missing: {}", list.join(", "));
+            vec![
+                Check::new(Level::Fail, Some(target), "permissions", detail)
+                    .fix("grant them in a Role, or use another context"),
+            ]
+        }
+        Err(error) => vec![Check::new(Level::Warn, Some(target), "permissions", error.to_string())],
+    }
+}
+
+/// The server itself judges every object that would be sent, without storing it.
+async fn objects(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+    let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
+    let changed: BTreeMap<&ObjectRef, Action> =
+        target_plan.changes.iter().map(|change| (&change.object, change.action)).collect();
+    let namespaces: BTreeSet<&str> = target_plan
+        .changes
+        .iter()
+        .filter(|change| change.object.kind == "Namespace" && change.action == Action::Create)
+        .map(|change| change.object.name.as_str())
+        .collect();
+    let table = target_plan.inventory.iter().map(|index| &plan.objects[*index]);
+    let sent: Vec<&Object> = table
+        .filter(|object| changed.get(&object.reference()).is_some_and(|action| *action != Action::Keep))
+        .filter(|object| !namespaces.contains(object.reference().namespace.as_str()))
+        .filter(|object| object.kind() != "Secret")
+        .collect();
+    let asked = sent.iter().map(|object| async {
+        (object.origin.clone(), object.reference(), site.cluster.apply(&object.value, true, true).await)
+    });
+    let mut checks = Vec::new();
+    for (origin, reference, result) in futures::future::join_all(asked).await {
+        match result {
+            Ok(_) | Err(ClusterError::NotFound { .. }) => {}
+            Err(error) => {
+                let detail = format!("{reference} ({origin}) is refused: {error}");
+                checks
+                    .push(Check::new(Level::Fail, Some(target), "objects", detail).fix("mend the manifest"));
+            }
+        }
+    }
+    if checks.is_empty() {
+        let detail = if namespaces.is_empty() {
+            format!("the server accepts all {} in a dry run", sent.len())
+        } else {
+            "not tried: their namespace is part of the plan".to_owned()
+        };
+        checks.push(Check::new(Level::Pass, Some(target), "objects", detail));
+    }
+    checks
+}
+
+async fn lock(world: &World, target: &TargetId, site: &Site) -> Vec<Check> {
+    match site.lock.inspect().await {
+        Ok(None) => vec![Check::new(Level::Pass, Some(target), "lock", "free")],
+        Ok(Some(holder)) if holder.expired(world.clock.now()) => {
+            let detail = format!("left behind by {} ({}), lapsed", holder.by, holder.reason);
+            vec![Check::new(Level::Warn, Some(target), "lock", detail)]
+        }
+        Ok(Some(holder)) => {
+            let age = world.clock.now().duration_since(holder.since).unsigned_abs();
+            let age = human(Duration::from_secs(age.as_secs()));
+            let detail = format!("held by {} for {age} ({})", holder.by, holder.reason);
+            vec![Check::new(Level::Warn, Some(target), "lock", detail).fix("add --wait to queue behind it")]
+        }
+        Err(error) => {
+            let fix = "allow get on leases.coordination.k8s.io in the state namespace";
+            vec![Check::new(Level::Fail, Some(target), "lock", error.to_string()).fix(fix)]
+        }
+    }
+}
+
+/// The gates' queries must be understood, and should have data, for what serves now.
+async fn gates(env: &Environment, world: &World, plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+    let live = env.target(target).is_some_and(|target| target.traffic == TrafficClass::Live);
+    if env.gates.is_empty() || !live {
+        return Vec::new();
+    }
+    if let Err(error) = world.metrics.reachable(target).await {
+        let detail = format!("the metric store gives no answer: {error}");
+        return vec![
+            Check::new(Level::Fail, Some(target), "metrics", detail)
+                .fix(format!("check targets.{target}.prometheus")),
+        ];
+    }
+    let mut checks = Vec::new();
+    for (gate, id) in env.gates.iter().flat_map(|gate| gate.components.iter().map(move |id| (gate, id))) {
+        let Some(serving) = plan.targets.get(target).and_then(|plan| plan.workloads.get(id)) else {
+            continue;
+        };
+        let owners = owners(site, &serving.workload).await;
+        let what = Measurement {
+            metric: gate.metric.clone(),
+            target: target.clone(),
+            region: plan.targets[target].region.clone(),
+            namespace: env.namespace.clone(),
+            component: id.clone(),
+            owners: if owners.is_empty() { vec!["none".to_owned()] } else { owners.clone() },
+            window: gate.window,
+        };
+        match world.metrics.measure(&what).await {
+            Err(MetricsError::Refused { message }) => {
+                let detail = format!("gate {} of {id}: {message}", gate.name);
+                checks.push(Check::new(Level::Fail, Some(target), "metrics", detail).fix("mend the query"));
+            }
+            Err(MetricsError::Down { message }) => {
+                checks
+                    .push(Check::new(Level::Fail, Some(target), "metrics", message).fix("check Prometheus"));
+            }
+            Ok(reading) if reading.value.is_none() && !owners.is_empty() => {
+                let detail = format!("gate {} of {id}: no data about what serves now", gate.name);
+                let fix = "is the component scraped, and does the query match its labels?";
+                checks.push(Check::new(Level::Warn, Some(target), "metrics", detail).fix(fix));
+            }
+            Ok(_) => {}
+        }
+    }
+    if checks.is_empty() {
+        checks.push(Check::new(Level::Pass, Some(target), "metrics", "the gates' queries are answered"));
+    }
+    checks
+}
+
+/// `ReplicaSets` of the component as it serves now (any revision), for a look at its series.
+async fn owners(site: &Site, workload: &ObjectRef) -> Vec<String> {
+    let mut snapshots = site.cluster.follow(&workload.namespace);
+    let synced = snapshots.wait_for(|snapshot| snapshot.synced);
+    let Ok(Ok(snapshot)) = tokio::time::timeout(Duration::from_secs(10), synced).await else {
+        return Vec::new();
+    };
+    let base = workload.name.rsplit_once("-r").map_or(workload.name.as_str(), |(base, _)| base).to_owned();
+    let serving = |deployment: &ObjectRef| {
+        deployment.name == base
+            || deployment.name.strip_prefix(&base).is_some_and(|rest| rest.starts_with("-r"))
+    };
+    let deployments = snapshot.workloads.iter().filter(|(name, state)| serving(name) && state.ready > 0);
+    deployments.flat_map(|(name, _)| snapshot.current_replica_sets(name)).map(str::to_owned).collect()
+}

@@ -1,0 +1,244 @@
+//! Observes every target and makes the plan from what is wanted and what is there.
+
+use super::releases;
+use super::sealed;
+use super::world::World;
+use crate::domain::environment::Environment;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
+use crate::domain::object::{Object, ObjectRef};
+use crate::domain::release::{Actor, Outcome, Release};
+use crate::plan::naming::{self, Named};
+use crate::plan::{self, Inputs, Plan, TargetInput};
+use crate::ports::cluster::{ClusterError, Identity};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The environment.
+    pub env: &'a Environment,
+    /// Version to deploy.
+    pub version: String,
+    /// Only these components; all if empty.
+    pub components: BTreeSet<ComponentId>,
+    /// Rendered objects by target; empty for a rollback.
+    pub rendered: BTreeMap<TargetId, Vec<Object>>,
+    /// Release to bring back.
+    pub rollback: Option<Rollback>,
+    /// Who asks.
+    pub by: Actor,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Which release to bring back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollback {
+    /// The one before the one that serves.
+    Previous,
+    /// This one.
+    To(Revision),
+}
+
+/// Who a target's cluster is, and what is on record there.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The cluster.
+    pub identity: Identity,
+    /// Releases, oldest first.
+    pub history: Vec<Release>,
+}
+
+/// Looks at every target of the world, side by side.
+pub async fn look(world: &World) -> Result<BTreeMap<TargetId, Seen>, Failure> {
+    let looks = world.sites.iter().map(|(target, site)| async move {
+        let identity = site.cluster.identity().await.map_err(|error| unreachable(target, &error))?;
+        let history = releases::history(target, site.state.as_ref()).await?;
+        Ok((target.clone(), Seen { identity, history }))
+    });
+    futures::future::join_all(looks).await.into_iter().collect()
+}
+
+/// A cluster that does not answer, as an operator reads it.
+#[must_use]
+pub fn unreachable(target: &TargetId, error: &ClusterError) -> Failure {
+    Failure::new(Code(605), Exit::Preflight, format!("the cluster of {target} cannot be used"))
+        .why(error.to_string())
+        .next("check the target's `cluster:` and your kubeconfig")
+        .next("deployctl rehearse ENV, which needs no cluster")
+}
+
+/// Makes the plan. Reads only.
+pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure> {
+    let seen = look(world).await?;
+    let newest = seen.values().flat_map(|seen| &seen.history).map(|release| release.revision).max();
+    let revision = newest.unwrap_or_default().next();
+    let created = world.clock.now();
+    let sealed = if request.rollback.is_some() {
+        Vec::new()
+    } else {
+        sealed::seal(request.env, world.secrets.as_ref()).await?
+    };
+    let mut version = request.version.clone();
+    let mut rollback_of = None;
+    let mut targets = BTreeMap::new();
+    for (target, seen) in seen {
+        let named = match request.rollback {
+            None => wanted(request, &target, &sealed, revision, &seen)?,
+            Some(rollback) => {
+                let release = choose(request.env, &target, rollback, &seen.history)?;
+                version.clone_from(&release.version);
+                rollback_of = Some(release.revision);
+                Named { objects: release.objects.clone(), workloads: release.workloads.clone() }
+            }
+        };
+        let live = observe(world, &target, &named, &seen, revision).await?;
+        let cluster_uid = seen.identity.cluster_uid;
+        targets.insert(target, TargetInput { cluster_uid, named, live, history: seen.history });
+    }
+    let inputs = Inputs {
+        env: request.env,
+        version,
+        revision,
+        rollback_of,
+        run: run_id(revision, created),
+        by: request.by.clone(),
+        reason: request.reason.clone(),
+        created,
+        targets,
+    };
+    plan::build(&inputs)
+}
+
+/// The release's objects under their final names. Components that were not asked for stay as the release before has them.
+fn wanted(
+    request: &Request<'_>,
+    target: &TargetId,
+    sealed: &[Object],
+    revision: Revision,
+    seen: &Seen,
+) -> Result<Named, Failure> {
+    let previous = seen.history.iter().rev().find(|release| release.outcome == Outcome::Deployed);
+    let mut objects = sealed.to_vec();
+    objects.extend(request.rendered.get(target).cloned().unwrap_or_default());
+    let namespace = &request.env.namespace;
+    let has_namespace =
+        objects.iter().any(|object| object.kind() == "Namespace" && object.name() == namespace);
+    if !has_namespace && namespace != "default" {
+        objects.insert(0, namespace_object(request.env));
+    }
+    let chosen = |object: &Object| object.component.as_ref().is_none_or(|id| request.components.contains(id));
+    if !request.components.is_empty() {
+        objects.retain(chosen);
+    }
+    let mut named = naming::name(request.env, objects, revision, previous)?;
+    if let (false, Some(previous)) = (request.components.is_empty(), previous) {
+        named.objects.extend(previous.objects.iter().filter(|object| !chosen(object)).cloned());
+        let others = previous.workloads.iter().filter(|(id, _)| !request.components.contains(*id));
+        named.workloads.extend(others.map(|(id, serving)| (id.clone(), serving.clone())));
+    }
+    Ok(named)
+}
+
+/// Nobody has to create the namespace by hand; once there, it is kept.
+fn namespace_object(env: &Environment) -> Object {
+    Object {
+        component: None,
+        origin: format!("environments/{}.yaml: namespace", env.name),
+        value: json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": env.namespace, "labels": {"deployctl.dev/application": env.application}},
+        }),
+    }
+}
+
+fn choose<'r>(
+    env: &Environment,
+    target: &TargetId,
+    rollback: Rollback,
+    history: &'r [Release],
+) -> Result<&'r Release, Failure> {
+    let served: Vec<&Release> =
+        history.iter().filter(|release| release.outcome == Outcome::Deployed).collect();
+    let known: Vec<String> = served.iter().map(|release| release.revision.to_string()).collect();
+    let refuse = |what: String| {
+        Failure::new(Code(606), Exit::Usage, what)
+            .why(format!(
+                "{target} has on record: {}",
+                if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }
+            ))
+            .next(format!("deployctl history {}", env.name))
+    };
+    match rollback {
+        Rollback::To(revision) => served
+            .iter()
+            .find(|release| release.revision == revision)
+            .copied()
+            .ok_or_else(|| refuse(format!("there is no release {revision} to go back to on {target}"))),
+        Rollback::Previous => served
+            .iter()
+            .rev()
+            .nth(1)
+            .copied()
+            .ok_or_else(|| refuse(format!("there is no release before the one that serves on {target}"))),
+    }
+}
+
+/// Fetches every live object that matters: wanted ones, those of earlier releases, and what a first release may adopt.
+async fn observe(
+    world: &World,
+    target: &TargetId,
+    named: &Named,
+    seen: &Seen,
+    revision: Revision,
+) -> Result<BTreeMap<ObjectRef, Value>, Failure> {
+    let mut references: BTreeSet<ObjectRef> = named.objects.iter().map(Object::reference).collect();
+    references.extend(seen.history.iter().flat_map(|release| release.objects.iter().map(Object::reference)));
+    let suffix = format!("-{revision}");
+    let originals = named.workloads.values().filter_map(|serving| {
+        let name = serving.workload.name.strip_suffix(&suffix)?.to_owned();
+        Some(ObjectRef { name, ..serving.workload.clone() })
+    });
+    references.extend(originals);
+    let references: Vec<ObjectRef> = references.into_iter().collect();
+    let cluster = &world.site(target)?.cluster;
+    let live = cluster.get_all(&references).await.map_err(|error| unreachable(target, &error))?;
+    Ok(references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?))).collect())
+}
+
+/// `r000012-20260105t030000z`: sorts by release, is a DNS name.
+fn run_id(revision: Revision, now: Timestamp) -> RunId {
+    RunId::new(format!("r{:06}-{}", revision.0, now.strftime("%Y%m%dt%H%M%Sz")))
+}
+
+/// Refuses a plan that was made for another state of the world.
+pub fn still_valid(saved: &Plan, fresh: &Plan) -> Result<(), Failure> {
+    let refuse = |why: String| {
+        Failure::new(Code(607), Exit::Usage, "the plan is of an older world")
+            .why(why)
+            .next(format!("deployctl plan {} --out FILE", saved.environment))
+    };
+    if saved.environment != fresh.environment || saved.application != fresh.application {
+        return Err(refuse(format!("it was made for {} {}", saved.application, saved.environment)));
+    }
+    if saved.targets.keys().ne(fresh.targets.keys()) {
+        return Err(refuse("its targets are others than those of this command".to_owned()));
+    }
+    for (target, then) in &saved.targets {
+        let now = &fresh.targets[target];
+        if then.cluster_uid != now.cluster_uid {
+            return Err(refuse(format!("{target} is another cluster than the one it was made for")));
+        }
+        if then.previous != now.previous {
+            return Err(refuse(format!("{target} has had another release since")));
+        }
+        if then.fingerprint != now.fingerprint {
+            return Err(refuse(format!("objects on {target} changed since it was made")));
+        }
+    }
+    Ok(())
+}
