@@ -1,1 +1,20 @@
-//! (module under construction)
+//! The YAML that people write: read, layered, checked against its schema, and turned into the domain's types.
+//!
+//! Knows nothing of clusters and reads no secret.
+
+pub mod codes;
+mod convert;
+mod defaults;
+mod layers;
+mod load;
+mod model;
+mod scalar;
+mod schema;
+mod secrets;
+pub mod tree;
+pub mod values;
+mod walk;
+
+pub use layers::{Reader, read_source};
+pub use load::{Loaded, Overrides, load};
+pub use schema::json_schema;

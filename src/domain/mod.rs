@@ -3,6 +3,7 @@
 //! No IO and no knowledge of the configuration's YAML. What is stored (steps, releases, events) derives
 //! serde here, since that format is ours and versioned.
 
+pub mod diagnostic;
 pub mod effect;
 pub mod environment;
 pub mod error;
@@ -17,6 +18,7 @@ pub mod secret;
 pub mod step;
 pub mod units;
 
+pub use diagnostic::{Diagnostic, Diagnostics};
 pub use effect::Effect;
 pub use environment::Environment;
 pub use error::{Code, Failure};

@@ -1,0 +1,48 @@
+//! What holds when an environment says nothing: one place for the schema and for the conversion.
+
+/// Kubernetes version that manifests are checked against.
+pub const CLUSTER_VERSION: &str = "1.36";
+/// Time between two waves.
+pub const BAKE: &str = "10m";
+/// Hold after a blue-green switch.
+pub const BLUE_GREEN_HOLD: &str = "5m";
+/// Steps of a canary that names none.
+pub const CANARY_STEPS: [(u8, &str); 3] = [(10, "5m"), (25, "15m"), (50, "30m")];
+/// How far back a gate looks.
+pub const WINDOW: &str = "1m";
+/// Time between two measurements.
+pub const INTERVAL: &str = "15s";
+/// Consecutive breaches that end a run.
+pub const BREACHES: u32 = 2;
+/// Fewest requests for a verdict.
+pub const MIN_REQUESTS: u64 = 20;
+/// Attempts of a smoke test.
+pub const ATTEMPTS: u32 = 3;
+/// Longest wait for one answer of a smoke test.
+pub const SMOKE_TIMEOUT: &str = "5s";
+/// Wait between attempts of a smoke test.
+pub const RETRY_DELAY: &str = "2s";
+/// For pods to become ready.
+pub const READY: &str = "5m";
+/// For a whole run.
+pub const RUN: &str = "4h";
+/// For a backup.
+pub const BACKUP: &str = "1h";
+/// How long a breach that stable shares may hold a run.
+pub const SHARED_BREACH: &str = "30m";
+/// Lifetime of the lock.
+pub const LEASE: &str = "60s";
+/// Releases kept.
+pub const HISTORY: u32 = 10;
+/// Namespace of leases, journals and releases.
+pub const STATE_NAMESPACE: &str = "deployctl-state";
+
+/// Failed requests / requests.
+pub const QUERY_ERROR_RATE: &str = r#"(sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}",status=~"5.."}[{{ window }}])) or vector(0)) / sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[{{ window }}]))"#;
+/// 1 − error rate.
+pub const QUERY_AVAILABILITY: &str = r#"1 - (sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}",status=~"5.."}[{{ window }}])) or vector(0)) / sum(rate(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[{{ window }}]))"#;
+/// A latency quantile in seconds.
+pub const QUERY_LATENCY: &str = r#"histogram_quantile({{ quantile }}, sum by (le) (rate(http_request_duration_seconds_bucket{namespace="{{ namespace }}",pod=~"{{ pods }}"}[{{ window }}])))"#;
+/// Requests in the window.
+pub const QUERY_REQUESTS: &str =
+    r#"sum(increase(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[{{ window }}]))"#;

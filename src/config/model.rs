@@ -1,0 +1,586 @@
+//! The environment file as people write it. These types are the JSON Schema; `convert` turns them into the
+//! domain's. Every field is optional here because a file may extend another one; what must be there in the
+//! end is checked on the layered result.
+
+use crate::config::defaults;
+use crate::config::scalar::{Limit, Percent, SecretText, Time, Version};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// One environment of deployctl: `environments/NAME.yaml` is deployed with `deployctl deploy NAME`.
+///
+/// Required here or in the extended file: `application`, `targets` (on Kubernetes) and `components`. Everything
+/// else has a default. `${env:X}` and its like work under `secrets` only.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "deployctl environment")]
+pub struct EnvironmentFile {
+    /// Another environment (name of a file beside this one, without `.yaml`) that this one builds upon. Mappings
+    /// are merged key by key, lists and scalars replaced, `key: null` deletes.
+    #[schemars(extend("examples" = ["base"]))]
+    pub extends: Option<String>,
+    /// Name of the application: lower-case letters, digits and `-`. Required.
+    #[schemars(extend("examples" = ["prime-spark"]))]
+    pub application: Option<String>,
+    /// Namespace of the application's objects. Default: the application's name.
+    pub namespace: Option<String>,
+    /// Version that is deployed when the command line names none (`--version`). It becomes the tag of every image
+    /// that has no tag or digest of its own, and `{{ version }}` in the templates.
+    #[schemars(extend("examples" = ["1.4.0"]))]
+    pub version: Option<Version>,
+    /// What the components run on. Default: `kubernetes`.
+    pub platform: Option<PlatformFile>,
+    /// Kubernetes version (`MAJOR.MINOR`) that the manifests are checked against for removed API versions.
+    #[schemars(extend("default" = defaults::CLUSTER_VERSION))]
+    pub cluster_version: Option<Version>,
+    /// Where a release goes, by name: a target is a cluster in a region. Required on Kubernetes.
+    #[schemars(extend("examples" = [{"us-east-1": {"cloud": "aws", "cluster": {"context": "us-east-1"}, "traffic": "live"}}]))]
+    pub targets: BTreeMap<String, TargetFile>,
+    /// Order of the targets: every wave is a list of targets that are deployed at the same time; the next wave
+    /// begins when the one before has been healthy for `bake`. Every target is in exactly one wave. Default: one
+    /// wave per target in the order of the file.
+    #[schemars(extend("examples" = [[["us-west-2"], ["us-east-1"]]]))]
+    pub waves: Option<Vec<Vec<String>>>,
+    /// How long gates watch a finished wave before the next one begins.
+    #[schemars(extend("default" = defaults::BAKE))]
+    pub bake: Option<Time>,
+    /// The parts of the application, by name. Required.
+    pub components: BTreeMap<String, ComponentFile>,
+    /// How a new revision takes over, for all components that do not say otherwise. Default: `rolling`.
+    pub strategy: Option<StrategyFile>,
+    /// Metric gates, by name: conditions that must hold while a new revision takes traffic. A breach rolls back.
+    pub gates: BTreeMap<String, GateFile>,
+    /// How metrics are asked.
+    pub metrics: Option<MetricsFile>,
+    /// HTTP checks after each cut-over, by name. A failure rolls back.
+    pub smoke: BTreeMap<String, SmokeFile>,
+    /// Backups that are made before the first write.
+    pub backup: Option<BackupFile>,
+    /// Infrastructure that is applied before the rollout.
+    pub terraform: Option<TerraformFile>,
+    /// The project's own tests, run before anything is written.
+    pub tests: Option<TestsFile>,
+    /// Kubernetes Secrets to make: name of the Secret, then key, then where the value is read from.
+    #[schemars(extend("examples" = [{"app-secrets": {"DATABASE_PASSWORD": "${env:DB_PASSWORD}"}}]))]
+    pub secrets: BTreeMap<String, BTreeMap<String, SecretText>>,
+    /// Values for the templates, read as `{{ values.NAME }}`. Layers, the later wins: extended file, this file,
+    /// component, target, `--set`.
+    pub values: BTreeMap<String, Value>,
+    /// How loudly the policies for manifests speak, by name. Default: `error` for `image-tag`, `probes`, `limits`;
+    /// `warn` for `security-context`, `hpa-replicas`, `disruption-budget`, `deprecated-api`, `external-reference`.
+    pub policies: PoliciesFile,
+    /// Monthly budget in US dollars; shown in the plan.
+    #[schemars(extend("examples" = [5000]))]
+    pub budget: Option<u32>,
+    /// Who is told, by severity (`critical`, `warning`, `info`).
+    #[schemars(extend("examples" = [{"critical": ["pagerduty"], "warning": ["slack:#alerts"], "info": ["email:ops@example.com"]}]))]
+    pub alerts: AlertsFile,
+    /// How long things may take.
+    pub limits: Option<LimitsFile>,
+    /// How many releases are kept for `rollback`.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
+    pub history: Option<u32>,
+    /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
+    pub on_interrupt: Option<InterruptFile>,
+    /// Namespace (in every cluster) of the locks, journals and releases of deployctl.
+    #[schemars(extend("default" = defaults::STATE_NAMESPACE))]
+    pub state_namespace: Option<String>,
+}
+
+/// What the components run on.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PlatformFile {
+    /// By name: `kubernetes`, or `compose` with all defaults.
+    Named(PlatformName),
+    /// With settings.
+    Detailed(PlatformDetail),
+}
+
+/// A platform without settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlatformName {
+    /// Kubernetes clusters, one per target.
+    Kubernetes,
+    /// Docker Compose on this machine.
+    Compose,
+}
+
+/// A platform with settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlatformDetail {
+    /// Docker Compose on one machine.
+    pub compose: Option<ComposeFile>,
+}
+
+/// Docker Compose on one machine.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComposeFile {
+    /// The machine: `local`, or `ssh://user@host`.
+    #[schemars(extend("default" = "local"))]
+    pub host: Option<String>,
+    /// Compose project name. Default: the application's name.
+    pub project: Option<String>,
+    /// Whether a Hailo accelerator is required. It is exclusive, so every component must use `recreate`.
+    #[schemars(extend("default" = false))]
+    pub hailo: Option<bool>,
+}
+
+/// One place a release goes to.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TargetFile {
+    /// Cloud, for people: `aws`, `gcp`, …
+    pub cloud: Option<String>,
+    /// Region. Default: the target's name.
+    pub region: Option<String>,
+    /// How the target's API server is reached. Required on Kubernetes.
+    pub cluster: Option<ClusterFile>,
+    /// Whether users' requests arrive here. Gates judge live targets; a standby (`none`) is judged by smoke tests
+    /// and readiness. Default: `live`.
+    pub traffic: Option<TrafficFile>,
+    /// Base URL of the target's Prometheus. Required for gates.
+    #[schemars(extend("examples" = ["http://prometheus.us-east-1.example.com:9090"]))]
+    pub prometheus: Option<String>,
+    /// Base URL of the target's public ingress, for smoke tests `through: ingress`.
+    #[schemars(extend("examples" = ["https://us-east-1.example.com"]))]
+    pub ingress: Option<String>,
+    /// The target's own layer of template values, above the component's.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// How a cluster is reached. At least one of `context`, `kubeconfig` and `eks`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClusterFile {
+    /// Context in the kubeconfig. Default: its current context.
+    pub context: Option<String>,
+    /// Path of the kubeconfig. Default: `$KUBECONFIG`, else `~/.kube/config`.
+    pub kubeconfig: Option<String>,
+    /// Name of an EKS cluster.
+    pub eks: Option<String>,
+}
+
+/// Whether users' requests arrive at a target.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrafficFile {
+    /// Users' requests arrive.
+    Live,
+    /// A standby without users.
+    None,
+}
+
+/// One deployable part of the application.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ComponentFile {
+    /// Image. Without tag and digest, the release's version becomes the tag. Required.
+    #[schemars(extend("examples" = ["ghcr.io/prime-spark/kva-api", "postgres:17.6"]))]
+    pub image: Option<String>,
+    /// Files or folders of manifest templates (`*.yaml`), relative to the project's root. Default:
+    /// `[manifests/COMPONENT]`. Files that begin with `_` are only included by others.
+    pub manifests: Option<Vec<String>>,
+    /// Components that must be healthy before this one is deployed.
+    pub depends_on: Vec<String>,
+    /// Bounds of its size: a number, or `min` and `max` for an autoscaler. Templates read
+    /// `{{ replicas.min }}` and so on. Default: 1.
+    pub replicas: Option<ReplicasFile>,
+    /// How a new revision of this component takes over. Default: the environment's `strategy`.
+    pub strategy: Option<StrategyFile>,
+    /// Values for this component's templates, above the environment's.
+    pub values: BTreeMap<String, Value>,
+}
+
+/// Bounds of a component's size.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ReplicasFile {
+    /// Always this many pods.
+    Fixed(u32),
+    /// Between two numbers, moved by an autoscaler.
+    Range(ReplicaRange),
+}
+
+/// Bounds for an autoscaler.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplicaRange {
+    /// Fewest pods. Default: 1.
+    pub min: Option<u32>,
+    /// Most pods. Default: `min`.
+    pub max: Option<u32>,
+    /// CPU utilisation that the autoscaler aims at, of what the pods request.
+    #[schemars(extend("examples" = ["65%"]))]
+    pub cpu: Option<Percent>,
+    /// Memory utilisation that the autoscaler aims at, of what the pods request.
+    #[schemars(extend("examples" = ["75%"]))]
+    pub memory: Option<Percent>,
+}
+
+/// How a new revision takes over.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StrategyFile {
+    /// By name, with all defaults.
+    Named(StrategyName),
+    /// With settings.
+    Detailed(StrategyDetail),
+}
+
+/// A strategy with its defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyName {
+    /// One Deployment, replaced pod by pod.
+    Rolling,
+    /// Stop, then start: downtime.
+    Recreate,
+    /// A second full-size Deployment; all traffic switches at once, the old one is kept during `hold`.
+    BlueGreen,
+    /// A growing share of the pods: 10 % for 5 minutes, 25 % for 15, 50 % for 30, then all.
+    Canary,
+}
+
+/// A strategy with settings: exactly one of the keys.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StrategyDetail {
+    /// A growing share of the pods.
+    pub canary: Option<CanaryFile>,
+    /// A second full-size Deployment; all traffic switches at once.
+    pub blue_green: Option<BlueGreenFile>,
+}
+
+/// Settings of a canary.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CanaryFile {
+    /// Rising weights below 100 %; the step to 100 % follows the last hold. Default: 10 % 5m, 25 % 15m, 50 % 30m.
+    pub steps: Option<Vec<StepFile>>,
+}
+
+/// One step of a canary.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepFile {
+    /// Share of the traffic, 1–99 %.
+    #[schemars(extend("examples" = ["10%"]))]
+    pub weight: Percent,
+    /// How long gates watch at this weight.
+    #[schemars(extend("examples" = ["5m"]))]
+    pub hold: Time,
+}
+
+/// Settings of a blue-green rollout.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BlueGreenFile {
+    /// What carries the switch. Default: `service`.
+    pub switch: Option<SwitchFile>,
+    /// How long gates watch the new version after the switch, the old one still at full size.
+    #[schemars(extend("default" = defaults::BLUE_GREEN_HOLD))]
+    pub hold: Option<Time>,
+}
+
+/// What carries a blue-green switch.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SwitchFile {
+    /// The Service's selector.
+    Service,
+    /// The Ingress's backend (and the Service's selector for callers inside the cluster).
+    Ingress,
+}
+
+/// A condition that must hold while a new revision takes traffic: what is measured, and `max` or `min`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateFile {
+    /// What is measured: `error_rate`, `availability`, or a latency quantile `p50` … `p99.9`. This or `query`.
+    #[schemars(
+        regex(pattern = r"^(error_rate|availability|p[0-9]{1,2}(\.[0-9]+)?)$"),
+        extend("examples" = ["error_rate", "p95", "availability"])
+    )]
+    pub metric: Option<String>,
+    /// Any PromQL that gives one number. `{{ pods }}` (a regular expression that matches the revision's pods),
+    /// `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}` and `{{ region }}` are filled in.
+    pub query: Option<String>,
+    /// Largest value that passes: `5%` for an error rate, `200ms` for a latency, a number for a query.
+    pub max: Option<Limit>,
+    /// Smallest value that passes: `99.95%` for availability.
+    pub min: Option<Limit>,
+    /// How far back each measurement looks.
+    #[schemars(extend("default" = defaults::WINDOW))]
+    pub window: Option<Time>,
+    /// Time between measurements.
+    #[schemars(extend("default" = defaults::INTERVAL))]
+    pub interval: Option<Time>,
+    /// Components that are watched. Default: all.
+    pub components: Option<Vec<String>>,
+    /// Consecutive breaches that count as a failure.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::BREACHES))]
+    pub breaches: Option<u32>,
+    /// Fewest requests in the window for a verdict; with less there is "no data".
+    #[schemars(extend("default" = defaults::MIN_REQUESTS))]
+    pub min_requests: Option<u64>,
+    /// What a lack of data at the end of a hold means. Default: `hold`.
+    pub no_data: Option<NoDataFile>,
+    /// What a breach that the old version shows too means. Default: `hold`.
+    pub shared: Option<SharedFile>,
+}
+
+/// What a lack of data means.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoDataFile {
+    /// Wait for data up to `limits.shared_breach`, then roll back.
+    Hold,
+    /// Roll back.
+    Fail,
+    /// Go on, and say so.
+    Pass,
+}
+
+/// What a breach that the old version shows too means.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedFile {
+    /// Hold and alert: rolling back would not help.
+    Hold,
+    /// Roll back all the same.
+    Rollback,
+}
+
+/// How metrics are asked.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsFile {
+    /// PromQL templates.
+    pub queries: QueriesFile,
+}
+
+/// PromQL templates with `{{ pods }}`, `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}`,
+/// `{{ region }}` inside. The defaults read the counter `http_requests_total{namespace, pod, status}` and the
+/// histogram `http_request_duration_seconds`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueriesFile {
+    /// Failed requests divided by requests, 0–1.
+    #[schemars(extend("default" = defaults::QUERY_ERROR_RATE))]
+    pub error_rate: Option<String>,
+    /// A latency in seconds; `{{ quantile }}` is 0–1.
+    #[schemars(extend("default" = defaults::QUERY_LATENCY))]
+    pub latency: Option<String>,
+    /// Number of requests in the window.
+    #[schemars(extend("default" = defaults::QUERY_REQUESTS))]
+    pub requests: Option<String>,
+    /// 1 minus the error rate, 0–1.
+    #[schemars(extend("default" = defaults::QUERY_AVAILABILITY))]
+    pub availability: Option<String>,
+}
+
+/// An HTTP check after a cut-over.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmokeFile {
+    /// The component that is asked. Required.
+    pub component: Option<String>,
+    /// HTTP method.
+    #[schemars(extend("default" = "GET"))]
+    pub method: Option<MethodFile>,
+    /// Path and query. Required.
+    #[schemars(extend("examples" = ["/health"]))]
+    pub path: Option<String>,
+    /// Host header through the ingress. Default: the host of the target's `ingress`.
+    pub host: Option<String>,
+    /// More request headers.
+    pub headers: BTreeMap<String, String>,
+    /// Way in after the cut-over; before it, the new pods are asked directly. Default: `service`.
+    pub through: Option<ThroughFile>,
+    /// What must be answered.
+    pub expect: Option<ExpectFile>,
+    /// Longest wait for one answer.
+    #[schemars(extend("default" = defaults::SMOKE_TIMEOUT))]
+    pub timeout: Option<Time>,
+    /// Attempts before the test fails.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::ATTEMPTS))]
+    pub attempts: Option<u32>,
+    /// Wait between attempts.
+    #[schemars(extend("default" = defaults::RETRY_DELAY))]
+    pub retry_delay: Option<Time>,
+}
+
+/// HTTP methods of smoke tests.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MethodFile {
+    /// Read.
+    Get,
+    /// Read the headers only.
+    Head,
+    /// Send nothing to an endpoint that wants a POST.
+    Post,
+    /// Ask for the options.
+    Options,
+}
+
+/// How a smoke test reaches the component after the cut-over.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThroughFile {
+    /// The target's public ingress URL.
+    Ingress,
+    /// The component's Service, through the API server.
+    Service,
+}
+
+/// What a smoke test must be answered.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectFile {
+    /// HTTP status.
+    #[schemars(range(min = 100, max = 599), extend("default" = 200))]
+    pub status: Option<u16>,
+    /// Text that the body contains.
+    pub contains: Option<String>,
+    /// Values in a JSON body, by JSON pointer.
+    #[schemars(extend("examples" = [{"/status": "ok"}]))]
+    pub json: BTreeMap<String, Value>,
+    /// Slowest answer that still passes. Default: the `timeout`.
+    pub max_latency: Option<Time>,
+}
+
+/// Backups that are made before the first write.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupFile {
+    /// RDS instances to snapshot.
+    pub rds: Vec<RdsFile>,
+    /// Oldest acceptable backup (recovery point objective).
+    #[schemars(extend("examples" = ["15m"]))]
+    pub rpo: Option<Time>,
+    /// Time within which a restore must be done (recovery time objective).
+    #[schemars(extend("examples" = ["1h"]))]
+    pub rto: Option<Time>,
+    /// S3 bucket that receives a copy.
+    pub s3: Option<String>,
+}
+
+/// One database to snapshot.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RdsFile {
+    /// DB instance identifier.
+    pub instance: String,
+    /// Target whose region holds it.
+    pub target: String,
+}
+
+/// Infrastructure that is applied before the rollout.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TerraformFile {
+    /// Folder of the configuration, relative to the project's root. Required.
+    pub dir: Option<String>,
+}
+
+/// The project's own tests.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestsFile {
+    /// Program and arguments. Required.
+    #[schemars(extend("examples" = [["pytest", "tests/", "-q"]]))]
+    pub command: Option<Vec<String>>,
+}
+
+/// Policies for manifests: how loudly each speaks.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct PoliciesFile {
+    /// Images without a tag, or with `latest`.
+    #[schemars(extend("default" = "error"))]
+    pub image_tag: Option<Level>,
+    /// Containers without readiness and liveness probes.
+    #[schemars(extend("default" = "error"))]
+    pub probes: Option<Level>,
+    /// Containers without requests or a memory limit.
+    #[schemars(extend("default" = "error"))]
+    pub limits: Option<Level>,
+    /// Containers that may be root, escalate, write to their root filesystem or keep capabilities.
+    #[schemars(extend("default" = "warn"))]
+    pub security_context: Option<Level>,
+    /// `replicas` in a workload that an autoscaler owns.
+    #[schemars(extend("default" = "warn"))]
+    pub hpa_replicas: Option<Level>,
+    /// Disruption budgets that block every drain.
+    #[schemars(extend("default" = "warn"))]
+    pub disruption_budget: Option<Level>,
+    /// API versions that a later Kubernetes removes.
+    #[schemars(extend("default" = "warn"))]
+    pub deprecated_api: Option<Level>,
+    /// References to objects that none of the manifests defines.
+    #[schemars(extend("default" = "warn"))]
+    pub external_reference: Option<Level>,
+}
+
+/// How loudly a policy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Refused.
+    Error,
+    /// Reported.
+    Warn,
+    /// Not checked.
+    Off,
+}
+
+/// Who is told: `pagerduty`, `slack:#channel`, `email:ADDRESS`, `webhook:URL`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AlertsFile {
+    /// When somebody must get up: a rollback that could not be completed.
+    pub critical: Vec<String>,
+    /// When somebody should look: a run that was rolled back, a hold that waits.
+    pub warning: Vec<String>,
+    /// When nobody has to do anything: a run that began or ended well.
+    pub info: Vec<String>,
+}
+
+/// How long things may take.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsFile {
+    /// For the pods of a revision to become ready.
+    #[schemars(extend("default" = defaults::READY))]
+    pub ready: Option<Time>,
+    /// For the whole run, holds included.
+    #[schemars(extend("default" = defaults::RUN))]
+    pub run: Option<Time>,
+    /// For a backup.
+    #[schemars(extend("default" = defaults::BACKUP))]
+    pub backup: Option<Time>,
+    /// How long a gate without data, or a breach that the old version shows too, may hold the run before it is
+    /// rolled back.
+    #[schemars(extend("default" = defaults::SHARED_BREACH))]
+    pub shared_breach: Option<Time>,
+    /// Lifetime of the lock without renewal.
+    #[schemars(extend("default" = defaults::LEASE))]
+    pub lease: Option<Time>,
+}
+
+/// What Ctrl-C does once traffic is back on the old version.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterruptFile {
+    /// Stop there; `resume` or `rollback` goes on.
+    Stop,
+    /// Roll everything back.
+    Rollback,
+}

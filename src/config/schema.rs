@@ -1,0 +1,59 @@
+//! The JSON Schema of an environment file: for editors, for `deployctl schema`, and for the checker itself.
+
+use crate::config::model::EnvironmentFile;
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+use std::sync::OnceLock;
+
+/// The JSON Schema (draft 2020-12) of an environment file.
+#[must_use]
+pub fn json_schema() -> Value {
+    let mut schema = shared().clone();
+    allow_null_in_maps(&mut schema);
+    schema
+}
+
+/// The schema as generated from the types, once per process.
+pub(super) fn shared() -> &'static Value {
+    static SCHEMA: OnceLock<Value> = OnceLock::new();
+    SCHEMA.get_or_init(|| {
+        let generator = SchemaSettings::draft2020_12().into_generator();
+        let mut schema = generator.into_root_schema_for::<EnvironmentFile>().to_value();
+        drop_noise(&mut schema);
+        schema
+    })
+}
+
+/// `null` deletes an entry of a mapping, so editors must accept it there.
+fn allow_null_in_maps(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            for value in map.values_mut() {
+                allow_null_in_maps(value);
+            }
+            if let Some(entry) = map.get_mut("additionalProperties").filter(|entry| entry.is_object()) {
+                *entry = json!({"anyOf": [entry.take(), {"type": "null"}]});
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(allow_null_in_maps),
+        _ => {}
+    }
+}
+
+/// Formats of Rust's integers and empty defaults tell an author nothing.
+fn drop_noise(schema: &mut Value) {
+    match schema {
+        Value::Object(map) => {
+            let rust_format = map.get("format").and_then(Value::as_str).is_some_and(|f| f.contains("int"));
+            if rust_format {
+                map.shift_remove("format");
+            }
+            if map.get("default").is_some_and(Value::is_null) {
+                map.shift_remove("default");
+            }
+            map.values_mut().for_each(drop_noise);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_noise),
+        _ => {}
+    }
+}

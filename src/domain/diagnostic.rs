@@ -1,0 +1,404 @@
+//! A mistake in something that people write: where it stands, why it is one, and what to write instead.
+//!
+//! Values only. Drawing for terminals lives above; the plain form here is stable and compared byte for byte.
+
+use crate::domain::error::Code;
+use serde_json::{Value, json};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+/// A text that people wrote, kept for quoting its lines.
+#[derive(Debug, Default)]
+pub struct SourceFile {
+    /// Path as shown in messages, relative to the project.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+    /// Byte ranges that may hold secrets: never quoted.
+    masks: OnceLock<Vec<Range<usize>>>,
+}
+
+impl SourceFile {
+    /// Keeps a text under its name.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into(), masks: OnceLock::new() })
+    }
+
+    /// Names the byte ranges that may hold secrets; only the first call counts.
+    pub fn mask(&self, ranges: Vec<Range<usize>>) {
+        // A second parse of the same text finds the same ranges.
+        let _ = self.masks.set(ranges);
+    }
+
+    /// Line and column (both from 1, columns in characters) of a byte offset.
+    #[must_use]
+    pub fn line_column(&self, offset: usize) -> (usize, usize) {
+        let offset = self.floor(offset);
+        let before = &self.text[..offset];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    }
+
+    /// The text of a line (from 1) as it may be shown: secrets replaced.
+    #[must_use]
+    pub fn line(&self, number: usize) -> String {
+        let start = self.line_start(number);
+        let end = self.text[start..].find('\n').map_or(self.text.len(), |at| start + at);
+        self.shown(start..end).trim_end_matches('\r').replace('\t', " ")
+    }
+
+    /// Byte offset at which a line (from 1) starts.
+    #[must_use]
+    pub fn line_start(&self, number: usize) -> usize {
+        if number <= 1 {
+            return 0;
+        }
+        self.text.match_indices('\n').nth(number - 2).map_or(self.text.len(), |(at, _)| at + 1)
+    }
+
+    /// The whole text with every character of a secret replaced, so that offsets in characters stay true.
+    #[must_use]
+    pub fn shown_text(&self) -> String {
+        self.shown(0..self.text.len())
+    }
+
+    fn shown(&self, range: Range<usize>) -> String {
+        let masks = self.masks.get().map_or(&[][..], Vec::as_slice);
+        let hidden = |at: usize| masks.iter().any(|mask| mask.contains(&at));
+        self.text[range.clone()]
+            .char_indices()
+            .map(|(at, c)| if c != '\n' && hidden(range.start + at) { '*' } else { c })
+            .collect()
+    }
+
+    fn floor(&self, offset: usize) -> usize {
+        let mut offset = offset.min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+}
+
+/// A range of a source text.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The text.
+    pub file: Arc<SourceFile>,
+    /// First byte.
+    pub start: usize,
+    /// Byte after the last.
+    pub end: usize,
+}
+
+impl Place {
+    /// A range of a file.
+    #[must_use]
+    pub fn new(file: &Arc<SourceFile>, range: Range<usize>) -> Self {
+        let start = file.floor(range.start);
+        Self { file: Arc::clone(file), start, end: file.floor(range.end).max(start) }
+    }
+
+    /// A whole line (from 1) of a file, without its indentation.
+    #[must_use]
+    pub fn line_of(file: &Arc<SourceFile>, number: usize) -> Self {
+        let start = file.line_start(number);
+        let text = file.text[start..].lines().next().unwrap_or_default();
+        let indent = text.len() - text.trim_start().len();
+        Self::new(file, start + indent..start + text.trim_end().len().max(indent))
+    }
+
+    /// Line and column, both from 1.
+    #[must_use]
+    pub fn line_column(&self) -> (usize, usize) {
+        self.file.line_column(self.start)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.line_column();
+        write!(f, "{}:{line}:{column}", self.file.name)
+    }
+}
+
+/// How bad a mistake is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing may be deployed.
+    Error,
+    /// Probably not meant.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Clone, Debug)]
+pub struct Diagnostic {
+    /// Stable code.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, one line.
+    pub message: String,
+    /// Where.
+    pub place: Place,
+    /// Why it is wrong.
+    pub why: Option<String>,
+    /// What to write instead.
+    pub help: Option<String>,
+    /// Other places that matter, each with its part in this.
+    pub related: Vec<(Place, String)>,
+    /// What a template became at this place.
+    pub rendered: Option<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    pub fn error(code: u16, place: Place, message: impl Into<String>) -> Self {
+        Self {
+            code: Code(code),
+            severity: Severity::Error,
+            message: message.into(),
+            place,
+            why: None,
+            help: None,
+            related: Vec::new(),
+            rendered: None,
+        }
+    }
+
+    /// A warning at a place.
+    pub fn warning(code: u16, place: Place, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, place, message) }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn why(mut self, why: impl Into<String>) -> Self {
+        self.why = Some(why.into());
+        self
+    }
+
+    /// Says what to write instead.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Points at another place too.
+    #[must_use]
+    pub fn related(mut self, place: Place, note: impl Into<String>) -> Self {
+        self.related.push((place, note.into()));
+        self
+    }
+
+    /// Shows what the template became.
+    #[must_use]
+    pub fn rendered(mut self, snippet: impl Into<String>) -> Self {
+        self.rendered = Some(snippet.into());
+        self
+    }
+
+    fn key(&self) -> (String, usize, u16, String) {
+        (self.place.file.name.clone(), self.place.start, self.code.0, self.message.clone())
+    }
+
+    fn to_json(&self) -> Value {
+        let (line, column) = self.place.line_column();
+        json!({
+            "file": self.place.file.name,
+            "line": line,
+            "column": column,
+            "severity": self.severity.word(),
+            "code": self.code.to_string(),
+            "message": self.message,
+            "why": self.why,
+            "help": self.help,
+        })
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}[{}]: {}", self.severity.word(), self.code, self.message)?;
+        let places =
+            std::iter::once((&self.place, "")).chain(self.related.iter().map(|(p, n)| (p, n.as_str())));
+        for (index, (place, note)) in places.enumerate() {
+            write_snippet(f, place, note, if index == 0 { "-->" } else { ":::" })?;
+        }
+        if let Some(why) = &self.why {
+            writeln!(f, "  = why: {why}")?;
+        }
+        if let Some(help) = &self.help {
+            writeln!(f, "  = help: {help}")?;
+        }
+        if let Some(rendered) = &self.rendered {
+            writeln!(f, "  = rendered as:")?;
+            for line in rendered.lines() {
+                writeln!(f, "      {line}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_snippet(f: &mut fmt::Formatter<'_>, place: &Place, note: &str, arrow: &str) -> fmt::Result {
+    let (line, column) = place.line_column();
+    let text = place.file.line(line);
+    let (shown, caret_at) = clipped(&text, column);
+    let gutter = line.to_string().len();
+    writeln!(f, "{:gutter$} {arrow} {place}", "")?;
+    writeln!(f, "{:gutter$} |", "")?;
+    writeln!(f, "{line} | {shown}")?;
+    let here = place.file.text[place.start..place.end].lines().next().unwrap_or_default().chars().count();
+    let room = shown.chars().count().saturating_sub(caret_at);
+    let carets = "^".repeat(here.min(room).max(1));
+    let note = if note.is_empty() { String::new() } else { format!(" {note}") };
+    writeln!(f, "{:gutter$} | {:caret_at$}{carets}{note}", "", "")
+}
+
+/// Long lines are shown around the place only: a line of 100 kB helps nobody.
+fn clipped(text: &str, column: usize) -> (String, usize) {
+    const WIDTH: usize = 160;
+    let length = text.chars().count();
+    if length <= WIDTH {
+        return (text.to_owned(), column - 1);
+    }
+    let from = (column - 1).saturating_sub(WIDTH / 2).min(length - WIDTH);
+    let shown: String = text.chars().skip(from).take(WIDTH).collect();
+    (shown, column - 1 - from)
+}
+
+/// All mistakes that were found.
+#[derive(Clone, Debug, Default)]
+pub struct Diagnostics {
+    list: Vec<Diagnostic>,
+}
+
+impl Diagnostics {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.list.push(diagnostic);
+    }
+
+    /// Adds many.
+    pub fn extend(&mut self, others: impl IntoIterator<Item = Diagnostic>) {
+        self.list.extend(others);
+    }
+
+    /// Whether there is none at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Diagnostic> {
+        self.list.iter()
+    }
+
+    /// How many are errors.
+    #[must_use]
+    pub fn errors(&self) -> usize {
+        self.list.iter().filter(|d| d.severity == Severity::Error).count()
+    }
+
+    /// How many are warnings.
+    #[must_use]
+    pub fn warnings(&self) -> usize {
+        self.len() - self.errors()
+    }
+
+    /// Sorts by place and drops what was found twice (a base file is read by every environment).
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.list.sort_by_cached_key(Diagnostic::key);
+        self.list.dedup_by(|a, b| a.key() == b.key());
+        self
+    }
+
+    /// The JSON form: one object per mistake, for editors and CI.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        Value::Array(self.list.iter().map(Diagnostic::to_json).collect())
+    }
+}
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(one: Diagnostic) -> Self {
+        Self { list: vec![one] }
+    }
+}
+
+impl IntoIterator for Diagnostics {
+    type Item = Diagnostic;
+    type IntoIter = std::vec::IntoIter<Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Diagnostics {
+    type Item = &'a Diagnostic;
+    type IntoIter = std::slice::Iter<'a, Diagnostic>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.list.iter()
+    }
+}
+
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, diagnostic) in self.list.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{diagnostic}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The known word nearest to a wrong one, if one is near enough to be meant.
+#[must_use]
+pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = wrong.to_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|word| {
+            let other = word.to_lowercase().replace('-', "_");
+            let score = if other == folded { 1.0 } else { strsim::jaro_winkler(&folded, &other) };
+            // Jaro-Winkler alone calls `cpu` and `cluster` cousins; edits must be few as well.
+            let edits = strsim::osa_distance(&folded, &other);
+            (word, if edits <= 1 + folded.chars().count() / 3 { score } else { 0.0 })
+        })
+        .filter(|(_, score)| *score >= 0.75)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(word, _)| word)
+}

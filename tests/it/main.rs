@@ -1,0 +1,3 @@
+//! The project's tests: one binary, so that it links once.
+
+mod config;
