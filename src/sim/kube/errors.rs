@@ -165,6 +165,23 @@ impl ApiStatus {
         }
     }
 
+    /// 403 for a resource that need not be served.
+    #[must_use]
+    pub fn forbidden_resource(group: &str, resource: &str, name: &str, why: &str) -> Self {
+        let kind = Kind {
+            group: group.to_owned(),
+            version: String::new(),
+            kind: String::new(),
+            plural: resource.to_owned(),
+            namespaced: false,
+            custom: false,
+            status: false,
+            scale: false,
+            generation: false,
+        };
+        Self::forbidden(&kind, name, why)
+    }
+
     /// 422 with one cause per refused field.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, causes: &[Cause]) -> Self {

@@ -85,6 +85,8 @@ pub struct Store {
     random: u64,
     /// Per kind: the shape of its objects, and its empty object.
     shapes: Vec<(Arc<Shape>, Arc<Value>)>,
+    /// Wakes watches: holds the version of the last write.
+    signal: tokio::sync::watch::Sender<u64>,
 }
 
 /// How many changes of a kind stay in the watch window unless `set_history_window` says otherwise.
@@ -110,6 +112,7 @@ impl Store {
             undrained: Vec::new(),
             random: seed,
             shapes: Vec::new(),
+            signal: tokio::sync::watch::Sender::new(0),
         };
         store.grow();
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -241,6 +244,36 @@ impl Store {
         Ok(history.range(start..))
     }
 
+    /// The objects of a kind as they were at a version, sorted; `Err` holds the oldest version still known.
+    pub fn list_at(
+        &self,
+        kind: KindId,
+        namespace: Option<&str>,
+        version: u64,
+    ) -> Result<Vec<Arc<Value>>, u64> {
+        if version >= self.version {
+            return Ok(self.list(kind, namespace));
+        }
+        let mut objects: BTreeMap<(String, String), Arc<Value>> = BTreeMap::new();
+        for object in self.iter(kind, namespace) {
+            let key = super::write::key_of(kind, object);
+            objects.insert((key.namespace, key.name), Arc::clone(object));
+        }
+        let later: Vec<&Arc<Recorded>> = self.changes_since(kind, version)?.collect();
+        for recorded in later.into_iter().rev() {
+            let change = &recorded.change;
+            if namespace.is_some_and(|namespace| namespace != change.key.namespace) {
+                continue;
+            }
+            let names = (change.key.namespace.clone(), change.key.name.clone());
+            match &change.old {
+                Some(old) => objects.insert(names, Arc::clone(old)),
+                None => objects.remove(&names),
+            };
+        }
+        Ok(objects.into_values().collect())
+    }
+
     /// The oldest version from which a kind can be watched or listed exactly.
     #[must_use]
     pub fn oldest_version(&self, kind: KindId) -> u64 {
@@ -310,7 +343,13 @@ impl Store {
         Some(last)
     }
 
+    /// Tells of every write, for watches.
+    pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.signal.subscribe()
+    }
+
     fn record(&mut self, change: Change) {
+        self.signal.send_replace(change.seq);
         let kind = usize::from(change.key.kind.0);
         self.undrained.push(change.clone());
         let history = &mut self.history[kind];
