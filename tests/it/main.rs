@@ -1,3 +1,4 @@
 //! The project's tests: one binary, so that it links once.
 
 mod config;
+mod sim_kube_api;

@@ -92,7 +92,8 @@ fn normalise_field(schema: &Schema, ty: &StructType, field: &Field, fields: &mut
         Some(Value::Null) | None => {
             let always = match (&field.ty, &field.default) {
                 (Type::Struct(id), Some(_)) if !custom => Some(zero_present(schema, schema.get(*id))),
-                (_, Some(default)) if custom || field.required || !is_zero(default) => Some(default.clone()),
+                // a zero that is declared is a field that is always present
+                (_, Some(default)) => Some(default.clone()),
                 _ => None,
             };
             if let Some(mut value) = always {
@@ -121,7 +122,7 @@ fn normalise_field(schema: &Schema, ty: &StructType, field: &Field, fields: &mut
 fn zero_present(schema: &Schema, ty: &StructType) -> Value {
     let mut fields = Map::new();
     for field in &ty.fields {
-        if let (true, Some(default)) = (field.required, &field.default)
+        if let Some(default) = &field.default
             && !matches!(field.ty, Type::Struct(_))
         {
             fields.insert(field.name.clone(), default.clone());
@@ -131,17 +132,6 @@ fn zero_present(schema: &Schema, ty: &StructType) -> Value {
         }
     }
     Value::Object(fields)
-}
-
-fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-    }
 }
 
 fn set(fields: &mut Map<String, Value>, name: &str, value: impl Into<Value>) {

@@ -122,11 +122,42 @@ impl Default for Kinds {
             });
             assert_eq!(id.0, *index, "the ids of built-in kinds are their places in the table");
         }
+        kinds.add_listed();
         kinds
     }
 }
 
 impl Kinds {
+    /// Adds what discovery lists and the table above does not: kinds without semantics of their own here.
+    fn add_listed(&mut self) {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        for group in super::discovery::builtin()["groups"].as_array().into_iter().flatten() {
+            for version in group["versions"].as_array().into_iter().flatten() {
+                for resource in version["resources"].as_array().into_iter().flatten() {
+                    let (name, release) = (text(&group["metadata"]["name"]), text(&version["version"]));
+                    let plural = text(&resource["resource"]);
+                    let listable =
+                        resource["verbs"].as_array().is_some_and(|all| all.iter().any(|v| v == "list"));
+                    if !listable || self.by_resource(&name, &release, &plural).is_some() {
+                        continue;
+                    }
+                    let subresources = resource["subresources"].as_array().into_iter().flatten();
+                    self.add(Kind {
+                        group: name,
+                        version: release,
+                        kind: text(&resource["responseKind"]["kind"]),
+                        plural,
+                        namespaced: resource["scope"] == "Namespaced",
+                        custom: false,
+                        status: subresources.into_iter().any(|one| one["subresource"] == "status"),
+                        scale: false,
+                        generation: true,
+                    });
+                }
+            }
+        }
+    }
+
     /// Adds a kind, or replaces the one that serves the same resource.
     pub fn add(&mut self, kind: Kind) -> KindId {
         let key = (kind.group.clone(), kind.version.clone(), kind.plural.clone());
