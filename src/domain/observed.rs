@@ -3,14 +3,22 @@
 use crate::domain::object::ObjectRef;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use tokio::time::Instant;
+
+/// Label that ties a pod of a `StatefulSet` to the template it was made from.
+pub const LABEL_TEMPLATE_HASH: &str = "controller-revision-hash";
 
 /// The state of one namespace as the watches last told it.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// Grows with every change that a watch delivered.
     pub version: u64,
-    /// Whether every kind has been listed once.
+    /// Whether every kind has been listed once (or is in `unseen`).
     pub synced: bool,
+    /// Since when a watch has had no contact: what is told here may be older than that. `None` when all watch.
+    pub stale_since: Option<Instant>,
+    /// Kinds that the server does not let us watch, and its words: nothing of them is here.
+    pub unseen: BTreeMap<String, String>,
     /// Deployments, `StatefulSets`, `DaemonSets` and Jobs by reference.
     pub workloads: BTreeMap<ObjectRef, Workload>,
     /// `ReplicaSets` by name.
@@ -46,7 +54,8 @@ pub struct Workload {
     pub succeeded: u32,
     /// Conditions: type → (status, reason, message).
     pub conditions: BTreeMap<String, Condition>,
-    /// `deployment.kubernetes.io/revision` of a Deployment, which its newest `ReplicaSet` shares.
+    /// What its newest pods share: `deployment.kubernetes.io/revision` of a Deployment (and its newest `ReplicaSet`),
+    /// `status.updateRevision` of a `StatefulSet`.
     pub rollout_revision: String,
 }
 
@@ -110,6 +119,8 @@ pub struct Container {
     pub waiting: Option<(String, String)>,
     /// Exit code and reason of the last run that ended.
     pub last_exit: Option<(i32, String)>,
+    /// Its termination message, empty if it left none.
+    pub exit_message: String,
 }
 
 /// One backend of a Service.
@@ -155,6 +166,12 @@ impl Snapshot {
         self.pods
             .iter()
             .filter(|(_, pod)| owners.contains(&pod.owner_uid.as_str()))
+            .filter(|(_, pod)| {
+                let made_from = pod.labels.get(LABEL_TEMPLATE_HASH);
+                workload.kind != "StatefulSet"
+                    || owner.rollout_revision.is_empty()
+                    || made_from.is_none_or(|hash| *hash == owner.rollout_revision)
+            })
             .map(|(name, pod)| (name.as_str(), pod))
             .collect()
     }
