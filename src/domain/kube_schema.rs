@@ -1,6 +1,6 @@
 //! What Kubernetes v1.36 says about the shape of its built-in objects: fields, types, list keys, patch strategies.
 //!
-//! The table `kube_schema.bin` is made by `tools/kube_schema.py` from the API server's own OpenAPI documents. It is
+//! The table `kube_schema.bin` is made by `tools/kube_schema.py` from the API server's own `OpenAPI` documents. It is
 //! gzipped text, one struct type a line, tab-separated: name, `A` if atomic, the `group/version/Kind`s it is the root
 //! of, then one `name type flags merge-key default` a field, where flags are `!` required, `m` merged by strategic
 //! merge patch, `r` retains keys. Types: `s` string, `d`/`D` time, `y` base64, `i`/`l` integers, `n` number, `b` bool,
@@ -227,7 +227,9 @@ impl Schema {
             (Type::List { element, .. }, Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     let length = path.len();
-                    path.push_str(&format!("[{index}]"));
+                    path.push('[');
+                    path.push_str(&index.to_string());
+                    path.push(']');
                     self.check_type(element, item, path, problems);
                     path.truncate(length);
                 }

@@ -214,11 +214,10 @@ fn pod_security_violations(spec: &Value, level: &str) -> Vec<String> {
     violations
 }
 
-fn restricted_violations(
-    spec: &Value,
-    named: &dyn Fn(&dyn Fn(&Value) -> bool) -> Option<String>,
-    violations: &mut Vec<String>,
-) {
+/// Names the containers whose security context is bad, if there are any.
+type Named<'a> = dyn Fn(&dyn Fn(&Value) -> bool) -> Option<String> + 'a;
+
+fn restricted_violations(spec: &Value, named: &Named<'_>, violations: &mut Vec<String>) {
     if let Some(who) = named(&|context| context["allowPrivilegeEscalation"] != false) {
         violations.push(format!(
             "allowPrivilegeEscalation != false ({who} must set securityContext.allowPrivilegeEscalation=false)"

@@ -219,13 +219,12 @@ impl<'de> Visitor<'de> for Duplicates<'_> {
 
 /// Decodes the configuration of a server-side apply, YAML or JSON, and checks it against the kind's types.
 pub fn apply_config(info: &RequestInfo, kind: &Kind, shape: &Shape, body: &[u8]) -> Result<Value, ApiStatus> {
-    let mut config: Value = match serde_json::from_slice(body) {
-        Ok(config) => config,
-        Err(_) => {
-            let text = String::from_utf8_lossy(body);
-            serde_saphyr::from_str(&text)
-                .map_err(|error| ApiStatus::bad_request(format!("error decoding YAML: {error}")))?
-        }
+    let mut config: Value = if let Ok(config) = serde_json::from_slice(body) {
+        config
+    } else {
+        let text = String::from_utf8_lossy(body);
+        serde_saphyr::from_str(&text)
+            .map_err(|error| ApiStatus::bad_request(format!("error decoding YAML: {error}")))?
     };
     if config["kind"].as_str().is_none_or(str::is_empty)
         || config["apiVersion"].as_str().is_none_or(str::is_empty)
@@ -267,7 +266,8 @@ fn typed_errors(schema: &Schema, ty: &Type, value: &Value, path: &mut String, er
         (_, Value::Null) | (Type::Any, _) => {}
         (Type::Struct(_) | Type::Map { .. }, Value::Object(members)) => {
             for (name, member) in members {
-                path.push_str(&format!(".{name}"));
+                path.push('.');
+                path.push_str(name);
                 match ty {
                     Type::Map { element, .. } => typed_errors(schema, element, member, path, errors),
                     Type::Struct(id) => match schema.get(*id).field(name) {
@@ -284,7 +284,7 @@ fn typed_errors(schema: &Schema, ty: &Type, value: &Value, path: &mut String, er
             list_errors(schema, element, kind, items, path, errors);
         }
         (Type::Struct(_) | Type::Map { .. }, other) => {
-            errors.push(format!("{path}: expected map, got {other}"))
+            errors.push(format!("{path}: expected map, got {other}"));
         }
         (Type::List { .. }, other) => errors.push(format!("{path}: expected list, got {other}")),
         (Type::Int32 | Type::Int64 | Type::Number, other) if !other.is_number() => {
@@ -311,17 +311,15 @@ fn list_errors(
     let length = path.len();
     let mut seen: Vec<String> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let label = match kind {
-            ListKind::Atomic => format!("[{index}]"),
-            _ => match item_element(schema, element, kind, item) {
-                Some(name) => shown_element(&name),
-                None => {
-                    errors.push(format!(
-                        "{path}: element {index}: associative list with keys has an element that omits key field"
-                    ));
-                    continue;
-                }
-            },
+        let label = if *kind == ListKind::Atomic {
+            format!("[{index}]")
+        } else if let Some(name) = item_element(schema, element, kind, item) {
+            shown_element(&name)
+        } else {
+            errors.push(format!(
+                "{path}: element {index}: associative list with keys has an element that omits key field"
+            ));
+            continue;
         };
         if *kind != ListKind::Atomic && seen.contains(&label) {
             errors.push(format!("{path}: duplicate entries for key {label}"));

@@ -68,10 +68,14 @@ fn normalise(schema: &Schema, ty: &Type, value: &mut Value) {
             }
         }
         (Type::Map { element, .. }, Value::Object(entries)) => {
-            entries.values_mut().for_each(|value| normalise(schema, element, value));
+            for value in entries.values_mut() {
+                normalise(schema, element, value);
+            }
         }
         (Type::List { element, .. }, Value::Array(items)) => {
-            items.iter_mut().for_each(|item| normalise(schema, element, item));
+            for item in items {
+                normalise(schema, element, item);
+            }
         }
         (Type::Quantity, Value::Number(number)) => {
             let text = number.to_string();
@@ -207,7 +211,7 @@ fn default_apps(name: &str, fields: &mut Map<String, Value>) {
             set(fields, "revisionHistoryLimit", 10);
             set(fields, "progressDeadlineSeconds", 600);
         }
-        "v1.DeploymentStrategy" => {
+        "v1.DeploymentStrategy" | "v1.StatefulSetUpdateStrategy" | "v1.DaemonSetUpdateStrategy" => {
             set(fields, "type", "RollingUpdate");
             if fields["type"] == "RollingUpdate" {
                 set(fields, "rollingUpdate", json!({}));
@@ -228,21 +232,9 @@ fn default_apps(name: &str, fields: &mut Map<String, Value>) {
             set(fields, "whenDeleted", "Retain");
             set(fields, "whenScaled", "Retain");
         }
-        "v1.StatefulSetUpdateStrategy" => {
-            set(fields, "type", "RollingUpdate");
-            if fields["type"] == "RollingUpdate" {
-                set(fields, "rollingUpdate", json!({}));
-            }
-        }
         "v1.RollingUpdateStatefulSetStrategy" => set(fields, "partition", 0),
         "v1.StatefulSetStatus" => set(fields, "availableReplicas", 0),
         "v1.DaemonSetSpec" => set(fields, "revisionHistoryLimit", 10),
-        "v1.DaemonSetUpdateStrategy" => {
-            set(fields, "type", "RollingUpdate");
-            if fields["type"] == "RollingUpdate" {
-                set(fields, "rollingUpdate", json!({}));
-            }
-        }
         "v1.RollingUpdateDaemonSet" => {
             set(fields, "maxUnavailable", 1);
             set(fields, "maxSurge", 0);
@@ -274,11 +266,7 @@ fn default_core(name: &str, fields: &mut Map<String, Value>) {
         | "v1.DownwardAPIVolumeSource" => set(fields, "defaultMode", 420),
         "v1.ServiceAccountTokenProjection" => set(fields, "expirationSeconds", 3600),
         "v1.HostPathVolumeSource" => set(fields, "type", ""),
-        "v1.Volume" => {
-            if fields.len() == 1 {
-                set(fields, "emptyDir", json!({}));
-            }
-        }
+        "v1.Volume" if fields.len() == 1 => set(fields, "emptyDir", json!({})),
         // an empty value of a variable is the same as none, and is kept as none
         "v1.EnvVar" if fields.get("value").is_some_and(|value| value == "") => {
             fields.shift_remove("value");
@@ -353,10 +341,8 @@ fn default_kind(kind: KindId, object: &mut Value) {
                 set(fields, "type", "Opaque");
             }
         }
-        KindId::PERSISTENT_VOLUME_CLAIMS => {
-            if object["status"]["phase"].is_null() {
-                object["status"]["phase"] = "Pending".into();
-            }
+        KindId::PERSISTENT_VOLUME_CLAIMS if object["status"]["phase"].is_null() => {
+            object["status"]["phase"] = "Pending".into();
         }
         KindId::CUSTOM_RESOURCE_DEFINITIONS => default_crd(object),
         KindId::HORIZONTAL_POD_AUTOSCALERS => {

@@ -82,13 +82,11 @@ fn groups(store: &Store) -> Vec<Value> {
         }
         let resource = custom_resource(kind);
         let at = groups.iter().position(|group| group["metadata"]["name"] == kind.group.as_str());
-        let group = match at {
-            Some(at) => &mut groups[at],
-            None => {
-                groups.push(json!({"metadata": {"name": kind.group}, "versions": []}));
-                groups.last_mut().expect("pushed above")
-            }
-        };
+        let at = at.unwrap_or_else(|| {
+            groups.push(json!({"metadata": {"name": kind.group}, "versions": []}));
+            groups.len() - 1
+        });
+        let group = &mut groups[at];
         let Some(versions) = group["versions"].as_array_mut() else { continue };
         match versions.iter_mut().find(|version| version["version"] == kind.version.as_str()) {
             Some(version) => {

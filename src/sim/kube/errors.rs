@@ -10,7 +10,7 @@ pub struct ApiStatus {
     /// HTTP status code.
     pub code: u16,
     /// Machine-readable reason; empty where the API gives none.
-    pub reason: String,
+    pub reason: &'static str,
     /// What a person reads.
     pub message: String,
     /// The `details` field, where there is one.
@@ -98,8 +98,8 @@ fn details(kind: &Kind, name: &str) -> Map<String, Value> {
 impl ApiStatus {
     /// A status with a message and no details.
     #[must_use]
-    pub fn new(code: u16, reason: &str, message: impl Into<String>) -> Self {
-        Self { code, reason: reason.to_owned(), message: message.into(), details: None }
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
     }
 
     /// 400 with reason `BadRequest`.
@@ -212,7 +212,7 @@ impl ApiStatus {
         body.insert("status".into(), "Failure".into());
         body.insert("message".into(), self.message.clone().into());
         if !self.reason.is_empty() {
-            body.insert("reason".into(), self.reason.clone().into());
+            body.insert("reason".into(), self.reason.into());
         }
         if let Some(details) = &self.details {
             body.insert("details".into(), details.clone());

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value};
 
-/// A set of field paths as a tree. An element of a path is spelled as in FieldsV1: `f:name` a field,
+/// A set of field paths as a tree. An element of a path is spelled as in `FieldsV1`: `f:name` a field,
 /// `k:{"name":"api"}` an item of a keyed list, `v:"x"` an item of a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
@@ -158,7 +158,7 @@ impl FieldSet {
         }
     }
 
-    /// The set as FieldsV1.
+    /// The set as `FieldsV1`.
     #[must_use]
     pub fn to_fields_v1(&self) -> Value {
         Value::Object(self.encode(false))
@@ -175,7 +175,7 @@ impl FieldSet {
         object
     }
 
-    /// Reads FieldsV1; what is not an object is no path.
+    /// Reads `FieldsV1`; what is not an object is no path.
     #[must_use]
     pub fn from_fields_v1(value: &Value) -> Self {
         let mut set = Self::default();
@@ -198,9 +198,13 @@ fn push_element(path: &mut String, element: &str) {
     } else if let Some(keys) = element.strip_prefix("k:") {
         let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
         let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        path.push_str(&format!("[{}]", keys.join(",")));
+        path.push('[');
+        path.push_str(&keys.join(","));
+        path.push(']');
     } else if let Some(value) = element.strip_prefix("v:") {
-        path.push_str(&format!("[={value}]"));
+        path.push_str("[=");
+        path.push_str(value);
+        path.push(']');
     }
 }
 

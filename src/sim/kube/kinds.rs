@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 /// One served kind of object.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own that discovery tells")]
 pub struct Kind {
     /// API group, empty for the core group.
     pub group: String,

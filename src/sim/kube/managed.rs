@@ -58,10 +58,10 @@ impl Entry {
     fn described(&self) -> String {
         let mut text = format!("\"{}\"", self.manager);
         if !self.subresource.is_empty() {
-            text.push_str(&format!(" with subresource \"{}\"", self.subresource));
+            text = format!("{text} with subresource \"{}\"", self.subresource);
         }
         if self.operation == Operation::Update {
-            text.push_str(&format!(" using {}", self.api_version));
+            text = format!("{text} using {}", self.api_version);
         }
         text
     }
@@ -167,16 +167,13 @@ pub fn track_update(shape: &Shape, old: &Value, new: &mut Value, writer: &Writer
     }
     if !taken.is_empty() {
         let own = entries.iter_mut().find(|entry| entry.is_of(writer, Operation::Update, api_version));
-        match own {
-            Some(own) => {
-                own.fields.union(&taken);
-                own.time = time(writer.now);
-            }
-            None => {
-                let mut own = Entry::new(writer, Operation::Update, api_version);
-                own.fields = taken;
-                entries.push(own);
-            }
+        if let Some(own) = own {
+            own.fields.union(&taken);
+            own.time = time(writer.now);
+        } else {
+            let mut own = Entry::new(writer, Operation::Update, api_version);
+            own.fields = taken;
+            entries.push(own);
         }
     }
     write(new, entries);
@@ -211,7 +208,9 @@ pub fn apply(
     let mut object = typed::merge(schema, root, live, config);
     if let Some(last) = last {
         let mut kept = own.fields.clone();
-        entries.iter().for_each(|entry| kept.union(&entry.fields));
+        for entry in &entries {
+            kept.union(&entry.fields);
+        }
         let mut dropped = typed::with_named_parents(schema, root, &last);
         dropped.subtract(&typed::with_named_parents(schema, root, &kept));
         object = typed::without(schema, root, &object, &dropped).unwrap_or_else(|| json!({}));

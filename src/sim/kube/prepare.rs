@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Completes an object before a change of it is stored.
-    pub(crate) fn prepare_update(&mut self, kind: KindId, old: &Value, object: &mut Value) {
+    pub(crate) fn prepare_update(kind: KindId, old: &Value, object: &mut Value) {
         match kind {
             KindId::SERVICES => {
                 for field in

@@ -299,13 +299,13 @@ impl FieldSelector {
     #[must_use]
     pub fn matches(&self, object: &Value) -> bool {
         self.terms.iter().all(|(path, wanted, equal)| {
-            let found = path.split('.').fold(Some(object), |value, part| value?.get(part));
+            let found = path.split('.').try_fold(object, |value, part| value.get(part));
             let same = match found {
                 Some(Value::String(text)) => text == wanted,
                 None | Some(Value::Null) => {
                     wanted.is_empty() || (wanted == "false" && path == "spec.unschedulable")
                 }
-                Some(other) => other.to_string() == *wanted,
+                Some(other) => *wanted == format!("{other}"),
             };
             same == *equal
         })

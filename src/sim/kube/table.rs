@@ -97,8 +97,8 @@ const POD: &[Column] = &[
         if !object["metadata"]["deletionTimestamp"].is_null() {
             return "Terminating".into();
         }
-        let statuses = object["status"]["containerStatuses"].as_array().into_iter().flatten();
-        let waiting = statuses.filter_map(|status| status["state"]["waiting"]["reason"].as_str()).next();
+        let mut statuses = object["status"]["containerStatuses"].as_array().into_iter().flatten();
+        let waiting = statuses.find_map(|status| status["state"]["waiting"]["reason"].as_str());
         waiting.or(object["status"]["phase"].as_str()).unwrap_or("Unknown").into()
     }),
     Column(
@@ -118,7 +118,7 @@ const OTHER: &[Column] = &[Column("Name", NAME, 0, name), Column("Age", AGE, 0, 
 
 /// Objects as a table.
 #[must_use]
-pub fn table(kind: &Kind, metadata: Value, objects: &[&Value], now: Timestamp) -> Value {
+pub fn table(kind: &Kind, metadata: &Value, objects: &[&Value], now: Timestamp) -> Value {
     let columns = match (kind.group.as_str(), kind.plural.as_str()) {
         ("apps", "deployments") => DEPLOYMENT,
         ("", "pods") => POD,

@@ -46,6 +46,7 @@ fn member_type<'a>(schema: &'a Schema, ty: &'a Type, name: &str) -> (&'a Type, b
 }
 
 /// The name of an item of a keyed list or of a set.
+#[must_use]
 pub fn item_element(schema: &Schema, element: &Type, kind: &ListKind, item: &Value) -> Option<Box<str>> {
     let ListKind::Map(keys) = kind else {
         return Some(format!("v:{item}").into());
@@ -77,7 +78,6 @@ pub fn fields_of(schema: &Schema, ty: &Type, value: &Value) -> FieldSet {
 fn field_node(schema: &Schema, ty: &Type, value: &Value) -> Node {
     let mut node = Node::default();
     match (atom_of(schema, ty, value), value) {
-        (_, Value::Null) | (Atom::Leaf, _) => return Node::leaf(),
         (Atom::Fields, Value::Object(members)) => {
             for (name, member) in members {
                 let (inner, declared) = member_type(schema, ty, name);
@@ -146,7 +146,7 @@ fn compare_members(schema: &Schema, ty: &Type, old: Option<&Value>, new: Option<
     let old = old.and_then(Value::as_object).unwrap_or(&none);
     let new = new.and_then(Value::as_object).unwrap_or(&none);
     let mut nodes = Nodes::default();
-    for (name, value) in new {
+    for (name, value) in new.iter().filter(|(name, value)| old.get(name.as_str()) != Some(*value)) {
         let (inner, _) = member_type(schema, ty, name);
         insert_all(
             &mut nodes,
@@ -161,21 +161,23 @@ fn compare_members(schema: &Schema, ty: &Type, old: Option<&Value>, new: Option<
     nodes
 }
 
-fn compare_items(
+fn compare_items<'a>(
     schema: &Schema,
     element: &Type,
     kind: &ListKind,
-    old: Option<&Value>,
-    new: Option<&Value>,
+    old: Option<&'a Value>,
+    new: Option<&'a Value>,
 ) -> Nodes {
-    let named = |list: Option<&'_ Value>| -> Vec<(Box<str>, Value)> {
-        let items = list.and_then(Value::as_array).into_iter().flatten();
-        items.filter_map(|item| Some((item_element(schema, element, kind, item)?, item.clone()))).collect()
+    fn items(list: Option<&Value>) -> &[Value] {
+        list.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    }
+    let named = |list: &'a [Value]| -> Vec<(Box<str>, &'a Value)> {
+        list.iter().filter_map(|item| Some((item_element(schema, element, kind, item)?, item))).collect()
     };
-    let (old, new) = (named(old), named(new));
+    let (old, new) = (named(items(old)), named(items(new)));
     let mut nodes = Nodes::default();
     for (name, item) in &new {
-        let before = old.iter().find(|(other, _)| other == name).map(|(_, item)| item);
+        let before = old.iter().find(|(other, _)| other == name).map(|(_, item)| *item);
         insert_all(&mut nodes, name, compare_nodes(schema, element, before, Some(item)));
     }
     for (name, item) in old.iter().filter(|(name, _)| !new.iter().any(|(other, _)| other == name)) {

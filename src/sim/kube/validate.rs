@@ -38,7 +38,7 @@ pub fn is_dns_label(text: &str) -> bool {
 }
 
 fn is_dns_subdomain(text: &str) -> bool {
-    text.len() <= 253 && text.split('.').all(|label| is_dns_label_of_any_length(label))
+    text.len() <= 253 && text.split('.').all(is_dns_label_of_any_length)
 }
 
 fn is_dns_label_of_any_length(text: &str) -> bool {
@@ -348,7 +348,7 @@ fn check_update(kind: KindId, old: &Value, new: &Value, causes: &mut Vec<Cause>)
     };
     match kind {
         KindId::DEPLOYMENTS | KindId::REPLICA_SETS | KindId::DAEMON_SETS => {
-            immutable("spec.selector", causes)
+            immutable("spec.selector", causes);
         }
         KindId::STATEFUL_SETS => check_stateful_set_update(old, new, causes),
         KindId::JOBS => {

@@ -50,7 +50,7 @@ impl View {
             Self::Partial => encode(&partial(object)),
             Self::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                encode(&table::table(store.kind_info(kind), metadata, &[object], now))
+                encode(&table::table(store.kind_info(kind), &metadata, &[object], now))
             }
         }
     }
@@ -206,7 +206,7 @@ impl ListOptions {
         match view {
             View::Table => {
                 let rows: Vec<&Value> = objects.iter().map(|object| &**object).collect();
-                encode(&table::table(kind, Value::Object(metadata.clone()), &rows, now))
+                encode(&table::table(kind, &Value::Object(metadata.clone()), &rows, now))
             }
             View::Partial => {
                 let items: Vec<Value> = objects.iter().map(|object| partial(object)).collect();

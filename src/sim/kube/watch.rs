@@ -136,7 +136,7 @@ impl WatchRequest {
             View::Partial => encode(&partial(&object)),
             View::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                encode(&table::table(store.kind_info(change.key.kind), metadata, &[&object], host.now()))
+                encode(&table::table(store.kind_info(change.key.kind), &metadata, &[&object], host.now()))
             }
         };
         Some(line(name_of(typ), &body))

@@ -217,7 +217,7 @@ impl Store {
             Ownership::Applied(entries) => managed::write(&mut object, entries),
         }
         if !through_status {
-            self.prepare_update(key.kind, &old, &mut object);
+            Self::prepare_update(key.kind, &old, &mut object);
             self.bump_generation(key.kind, &old, &mut object);
         }
         if managed::same_but_times(&old, &object) {

@@ -37,7 +37,7 @@ pub fn set_up(server: &mut Server, case: &str, exchanges: &[Value]) -> Value {
         }
         "eviction-blocked-by-pdb" => eviction(server, &body, &request),
         "crd-get-established" | "cr-ssa-create" => {
-            server.load_crd(&exchange("crd-create")["request"]["body"])
+            server.load_crd(&exchange("crd-create")["request"]["body"]);
         }
         "quota-exceeded"
         | "pss-restricted-denies-pod"
@@ -78,11 +78,12 @@ impl Server {
 /// The deployments and stateful sets as they were before each change.
 fn deployments(server: &mut Server, case: &str, body: &dyn Fn(&str) -> Value) {
     match case {
-        "ssa-no-op" | "scale-get" | "scale-patch" if case == "ssa-no-op" => server.load(&body(case)),
+        "ssa-no-op" => server.load(&body(case)),
         "ssa-update-image" => server.load(&body("ssa-no-op")),
-        "ssa-update-missing-image" => server.load(&before_image(&body(case), "shop/api:v2")),
+        "ssa-update-missing-image" | "ssa-update-crash" => {
+            server.load(&before_image(&body(case), "shop/api:v2"));
+        }
         "ssa-back" => server.load(&before_image(&body(case), "shop/api:missing")),
-        "ssa-update-crash" => server.load(&before_image(&body(case), "shop/api:v2")),
         "ssa-back-2" => server.load(&before_image(&body(case), "shop/api:crash")),
         "scale-get" | "scale-patch" => {
             let mut object = body("ssa-back-2");
@@ -221,12 +222,12 @@ fn namespace_state(server: &Server, case: &str, body: &dyn Fn(&str) -> Value) {
     }
 }
 
-fn load_list(server: &Server, case: &str, list: &Value, body: &dyn Fn(&str) -> Value) {
+fn load_list(server: &Server, case: &str, list: &Value, recorded: &dyn Fn(&str) -> Value) {
     let kind = list["kind"].as_str().expect("a kind").trim_end_matches("List");
     for item in list["items"].as_array().expect("items") {
         let mut object = item.clone();
         if case == "metadata-only" {
-            object = body("label-selector")["items"][0].clone();
+            object = recorded("label-selector")["items"][0].clone();
             object["metadata"] = item["metadata"].clone();
         }
         object["apiVersion"] =
@@ -234,17 +235,17 @@ fn load_list(server: &Server, case: &str, list: &Value, body: &dyn Fn(&str) -> V
         object["kind"] = if case == "metadata-only" { json!("Deployment") } else { json!(kind) };
         server.load(&object);
     }
-    let mut last = list["items"][0].clone();
-    last["apiVersion"] = json!("v1");
-    last["kind"] = json!(kind);
-    let more: Vec<String> = match case {
+    let mut template = list["items"][0].clone();
+    template["apiVersion"] = json!("v1");
+    template["kind"] = json!(kind);
+    let others: Vec<String> = match case {
         "nodes" => (1..6).map(|index| format!("node-{index}")).collect(),
         "field-selector" => vec!["zzz".to_owned()],
         _ => Vec::new(),
     };
-    for name in more {
-        last["metadata"]["name"] = name.into();
-        server.load(&last);
+    for name in others {
+        template["metadata"]["name"] = name.into();
+        server.load(&template);
     }
 }
 

@@ -123,7 +123,7 @@ pub fn normalise(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(normalise),
         Value::String(text) => {
             if text.starts_with("kube-api-access-") {
-                *text = "kube-api-access-<generated>".to_owned();
+                "kube-api-access-<generated>".clone_into(text);
             }
             if let Some(at) = text.find("too old resource version") {
                 text.truncate(at + "too old resource version".len());
