@@ -2,4 +2,27 @@
 //!
 //! It may know `domain` and `ports` (whose traits it implements) and nothing of `plan`, `rollout` or `run`.
 
+pub mod active;
+pub mod clock;
+pub mod cloud;
+pub mod cluster;
+pub mod compose;
+pub mod faults;
+pub mod host;
 pub mod kube;
+pub mod metrics;
+pub mod pods;
+pub mod probe;
+pub mod queue;
+pub mod random;
+pub mod report;
+pub mod series;
+pub mod spec;
+mod strike;
+pub mod traffic;
+pub mod world;
+
+pub use faults::{Fault, ScheduledFault};
+pub use spec::{ClusterSpec, WorldSpec};
+pub use traffic::LoadSpec;
+pub use world::World;

@@ -2,3 +2,4 @@
 
 mod config;
 mod sim_kube_api;
+mod sim_world;

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod controllers;
 pub mod crd;
 pub mod decode;
 pub mod defaults;

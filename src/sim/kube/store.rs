@@ -348,6 +348,11 @@ impl Store {
         Some(last)
     }
 
+    /// Breaks every watch off; the clients begin new ones.
+    pub fn drop_watches(&mut self) {
+        self.signal = tokio::sync::watch::Sender::new(self.version);
+    }
+
     /// Tells of every write, for watches.
     pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
         self.signal.subscribe()

@@ -1,0 +1,278 @@
+//! HorizontalPodAutoscalers: replicas by CPU and memory use, always within their bounds.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::object;
+use super::{Context, Controller};
+use crate::sim::kube::kinds::KindId;
+
+const ME: Controller = Controller::HorizontalPodAutoscaler;
+
+/// A ratio this near to one changes nothing.
+const TOLERANCE: f64 = 0.1;
+
+/// Memory use of a pod in percent of its request: the simulated processes neither grow nor leak.
+const MEMORY_PERCENT: i64 = 55;
+
+/// Scaling down follows the highest advice of so many seconds, unless the behaviour says otherwise.
+const STABILIZATION: i64 = 300;
+
+/// What the metrics advise.
+enum Advice {
+    Replicas { wanted: i64, metrics: Vec<Value> },
+    Unknown { reason: &'static str, message: String },
+}
+
+/// Looks at one autoscaler, and again a period later.
+pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
+    let Some(scaler) = cx.get(KindId::HORIZONTAL_POD_AUTOSCALERS, namespace, name) else {
+        return;
+    };
+    if object::deleting(&scaler) || !cx.due(ME, &scaler, cx.settings.hpa_period) {
+        return;
+    }
+    let reference = object::at(&scaler, &["spec", "scaleTargetRef"]);
+    let kind = match object::text(reference, &["kind"]) {
+        "StatefulSet" => KindId::STATEFUL_SETS,
+        _ => KindId::DEPLOYMENTS,
+    };
+    let Some(target) = cx.get(kind, namespace, object::text(reference, &["name"])) else {
+        let message = format!(
+            "the HPA controller was unable to get the target's current scale: deployments.apps \"{}\" not found",
+            object::text(reference, &["name"])
+        );
+        cx.event(&scaler, ME, true, "FailedGetScale", &message[64..]);
+        let able = condition(cx, "AbleToScale", "False", "FailedGetScale", &message);
+        write_status(cx, &scaler, None, vec![able], Vec::new());
+        return;
+    };
+    let current = object::number(&target, &["spec", "replicas"]).unwrap_or(1);
+    let succeeded = "the HPA controller was able to get the target's current scale";
+    let able = condition(cx, "AbleToScale", "True", "SucceededGetScale", succeeded);
+    if current == 0 {
+        let message = "scaling is disabled since the replica count of the target is zero";
+        let active = condition(cx, "ScalingActive", "False", "ScalingDisabled", message);
+        write_status(cx, &scaler, Some((current, 0)), vec![able, active], Vec::new());
+        return;
+    }
+    match advise(cx, &scaler, &target, current) {
+        Advice::Unknown { reason, message } => {
+            cx.event(&scaler, ME, true, reason, message.rsplit("replica count: ").next().unwrap_or(&message));
+            let active = condition(cx, "ScalingActive", "False", reason, &message);
+            // out of bounds is repaired without any metric
+            let wanted = within_bounds(&scaler, current).0;
+            apply(cx, kind, &scaler, &target, current, wanted);
+            write_status(
+                cx,
+                &scaler,
+                Some((current, if wanted == current { 0 } else { wanted })),
+                vec![able, active],
+                Vec::new(),
+            );
+        }
+        Advice::Replicas { wanted, metrics } => {
+            let wanted = stabilized(cx, &scaler, current, wanted);
+            let (wanted, limited) = within_bounds(&scaler, wanted);
+            let message = "the HPA was able to successfully calculate a replica count from cpu resource utilization (percentage of request)";
+            let active = condition(cx, "ScalingActive", "True", "ValidMetricFound", message);
+            let limited = condition(cx, "ScalingLimited", limited.0, limited.1, limited.2);
+            apply(cx, kind, &scaler, &target, current, wanted);
+            write_status(cx, &scaler, Some((current, wanted)), vec![able, active, limited], metrics);
+        }
+    }
+}
+
+fn condition(cx: &Context<'_>, kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"type": kind, "status": status, "lastTransitionTime": cx.stamp(), "reason": reason, "message": message})
+}
+
+/// The pods that the target's selector matches, which need not be its own.
+fn pods_of(cx: &Context<'_>, target: &Value) -> Vec<Arc<Value>> {
+    let selector = object::at(target, &["spec", "selector"]);
+    cx.store
+        .iter(KindId::PODS, Some(object::namespace(target)))
+        .filter(|pod| {
+            object::active_pod(pod) && object::selects(selector, object::at(pod, &["metadata", "labels"]))
+        })
+        .cloned()
+        .collect()
+}
+
+fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Advice {
+    let failed = |reason, why: &str| Advice::Unknown {
+        reason,
+        message: format!("the HPA was unable to compute the replica count: {why}"),
+    };
+    if let Some(rivals) = rivals(cx, scaler, target) {
+        return failed("AmbiguousSelector", &rivals);
+    }
+    let pods = pods_of(cx, target);
+    let mut wanted: Option<i64> = None;
+    let mut metrics = Vec::new();
+    for metric in object::items(scaler, &["spec", "metrics"]) {
+        let name = object::text(metric, &["resource", "name"]);
+        if object::text(metric, &["type"]) != "Resource" {
+            continue;
+        }
+        if !cx.settings.resource_metrics {
+            let why = format!(
+                "failed to get {name} utilization: unable to get metrics for resource {name}: unable to fetch metrics from resource metrics API: the server could not find the requested resource (get pods.metrics.k8s.io)"
+            );
+            return failed("FailedGetResourceMetric", &why);
+        }
+        let aim = object::number(metric, &["resource", "target", "averageUtilization"]).unwrap_or(80);
+        match utilization(cx, &pods, name) {
+            Err(why) => return failed("FailedGetResourceMetric", &why),
+            Ok((percent, ready)) => {
+                let ratio = percent / aim as f64;
+                let needed = if (ratio - 1.0).abs() <= TOLERANCE {
+                    current
+                } else {
+                    // pods that are not ready yet count as idle when that would scale up
+                    let count = if ratio > 1.0 { ready.max(1) } else { ready.max(current) };
+                    (ratio * count as f64).ceil() as i64
+                };
+                wanted = Some(wanted.map_or(needed, |most: i64| most.max(needed)));
+                metrics.push(json!({"type": "Resource", "resource": {
+                    "name": name, "current": {"averageUtilization": percent.round() as i64, "averageValue": "0"},
+                }}));
+            }
+        }
+    }
+    match wanted {
+        Some(wanted) => Advice::Replicas { wanted, metrics },
+        None => failed("FailedGetExternalMetric", "no metrics known to return"),
+    }
+}
+
+/// Average use in percent of the request, and over how many ready pods.
+fn utilization(cx: &Context<'_>, pods: &[Arc<Value>], name: &str) -> Result<(f64, i64), String> {
+    let (mut used, mut requested, mut ready) = (0, 0, 0);
+    for pod in pods.iter().filter(|pod| object::ready(pod)) {
+        let request = super::quota::of_pod(pod, name);
+        if request == 0 {
+            let container = object::items(pod, &["spec", "containers"])
+                .first()
+                .map_or("", |c| object::text(c, &["name"]));
+            return Err(format!(
+                "failed to get {name} utilization: missing request for {name} in container {container} of Pod {}",
+                object::name(pod)
+            ));
+        }
+        ready += 1;
+        requested += request;
+        used += match name {
+            "cpu" => cx.cpu.get(object::uid(pod)).copied().unwrap_or(0),
+            _ => request * MEMORY_PERCENT / 100,
+        };
+    }
+    if ready == 0 {
+        return Err(format!(
+            "failed to get {name} utilization: did not receive metrics for targeted pods (pods might be unready)"
+        ));
+    }
+    Ok((used as f64 * 100.0 / requested as f64, ready))
+}
+
+/// Other autoscalers that match some of the same pods: none of them acts then.
+fn rivals(cx: &Context<'_>, scaler: &Value, target: &Value) -> Option<String> {
+    let namespace = object::namespace(scaler);
+    let mine: Vec<String> = pods_of(cx, target).iter().map(|pod| object::uid(pod).to_owned()).collect();
+    let mut names: Vec<String> = cx
+        .store
+        .iter(KindId::HORIZONTAL_POD_AUTOSCALERS, Some(namespace))
+        .filter(|other| object::name(other) != object::name(scaler))
+        .filter(|other| {
+            let name = object::text(other, &["spec", "scaleTargetRef", "name"]);
+            cx.get(KindId::DEPLOYMENTS, namespace, name).is_some_and(|target| {
+                pods_of(cx, &target).iter().any(|pod| mine.contains(&object::uid(pod).to_owned()))
+            })
+        })
+        .map(|other| format!("{namespace}/{}", object::name(other)))
+        .collect();
+    if names.is_empty() {
+        return None;
+    }
+    names.push(format!("{namespace}/{}", object::name(scaler)));
+    names.sort();
+    let selector = object::pairs(object::at(target, &["spec", "selector", "matchLabels"]));
+    Some(format!("pods by selector {selector} are controlled by multiple HPAs: [{}]", names.join(" ")))
+}
+
+/// The highest advice of the stabilization window, when the newest would scale down.
+fn stabilized(cx: &mut Context<'_>, scaler: &Value, current: i64, wanted: i64) -> i64 {
+    let window = object::number(scaler, &["spec", "behavior", "scaleDown", "stabilizationWindowSeconds"]);
+    let window = window.unwrap_or(STABILIZATION).unsigned_abs() * 1000;
+    let at = cx.at;
+    let advice = cx.memory.entry(object::uid(scaler).to_owned()).or_default();
+    advice.retain(|(then, _)| then + window >= at);
+    if advice.is_empty() {
+        advice.push((at, current));
+    }
+    advice.push((at, wanted));
+    if wanted >= current {
+        return wanted;
+    }
+    advice.iter().map(|(_, wanted)| *wanted).max().unwrap_or(wanted).min(current)
+}
+
+fn within_bounds(scaler: &Value, wanted: i64) -> (i64, (&'static str, &'static str, &'static str)) {
+    let least = object::number(scaler, &["spec", "minReplicas"]).unwrap_or(1);
+    let most = object::number(scaler, &["spec", "maxReplicas"]).unwrap_or(i64::MAX);
+    if wanted > most {
+        (
+            most,
+            ("True", "TooManyReplicas", "the desired replica count is more than the maximum replica count"),
+        )
+    } else if wanted < least {
+        (
+            least,
+            ("True", "TooFewReplicas", "the desired replica count is less than the minimum replica count"),
+        )
+    } else {
+        (wanted, ("False", "DesiredWithinRange", "the desired count is within the acceptable range"))
+    }
+}
+
+fn apply(cx: &mut Context<'_>, kind: KindId, scaler: &Value, target: &Value, current: i64, wanted: i64) {
+    if wanted == current {
+        return;
+    }
+    cx.modify(kind, target, ME, |target| target["spec"]["replicas"] = wanted.into());
+    let why = if wanted > current {
+        "cpu resource utilization (percentage of request) above target"
+    } else {
+        "All metrics below target"
+    };
+    cx.event(scaler, ME, false, "SuccessfulRescale", &format!("New size: {wanted}; reason: {why}"));
+    let stamp = cx.stamp();
+    cx.modify_status(KindId::HORIZONTAL_POD_AUTOSCALERS, scaler, ME, |scaler| {
+        object::set(scaler, &["status", "lastScaleTime"], stamp.into());
+    });
+}
+
+fn write_status(
+    cx: &mut Context<'_>,
+    scaler: &Value,
+    replicas: Option<(i64, i64)>,
+    conditions: Vec<Value>,
+    metrics: Vec<Value>,
+) {
+    cx.modify_status(KindId::HORIZONTAL_POD_AUTOSCALERS, scaler, ME, |scaler| {
+        let mut merged = object::items(scaler, &["status", "conditions"]).to_vec();
+        for condition in conditions {
+            super::pod_control::set_condition(&mut merged, condition);
+        }
+        let status = &mut scaler["status"];
+        if let Some((current, wanted)) = replicas {
+            status["currentReplicas"] = current.into();
+            status["desiredReplicas"] = wanted.into();
+        }
+        status["currentMetrics"] = if metrics.is_empty() { json!([{"type": ""}]) } else { metrics.into() };
+        status["conditions"] = merged.into();
+    });
+    let period = cx.settings.hpa_period;
+    cx.again(ME, scaler, period);
+}

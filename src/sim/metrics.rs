@@ -1,0 +1,132 @@
+//! The simulated metric store: counters of the processes as scraped, with the store's own faults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::faults::FaultKind;
+use super::series::Increase;
+use super::world::Shared;
+use crate::domain::gate::Metric;
+use crate::domain::ids::TargetId;
+use crate::ports::metrics::{Measurement, Metrics, MetricsError, Reading};
+
+/// How long a query takes.
+const QUERY: Duration = Duration::from_millis(20);
+
+/// How long a client waits for a store that does not answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whose counters are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Namespace, any if empty.
+    pub namespace: String,
+    /// Component, any if empty.
+    pub component: String,
+    /// Owners whose pods (`OWNER-xxxxx`) are meant; all if empty.
+    pub owners: Vec<String>,
+}
+
+/// The metric store.
+#[derive(Clone)]
+pub struct SimMetrics {
+    shared: Arc<Shared>,
+}
+
+impl SimMetrics {
+    /// The metric store of the world.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// What the selected processes of a cluster counted in the window before now, whatever the store's faults;
+    /// `delay` is how far the store lags behind.
+    #[must_use]
+    pub fn increase(
+        &self,
+        cluster: &str,
+        selection: &Selection,
+        window: Duration,
+        delay: Duration,
+    ) -> Option<Increase> {
+        let state = self.shared.state();
+        let cluster = state.clusters.iter().find(|known| known.name == cluster)?;
+        let now = state.moment().at.saturating_sub(delay.as_millis() as u64);
+        let wanted = |run: &super::pods::PodRun| {
+            (selection.namespace.is_empty() || run.namespace == selection.namespace)
+                && (selection.component.is_empty()
+                    || run.component == selection.component
+                    || !selection.owners.is_empty())
+                && (selection.owners.is_empty()
+                    || selection.owners.iter().any(|owner| owned_by(&run.name, owner)))
+        };
+        Some(cluster.history.increase(&cluster.kubelet, now, window.as_millis() as u64, &wanted))
+    }
+
+    /// The fault that the store shows for a cluster now: its kind and amount.
+    fn fault(&self, cluster: &str) -> Option<(FaultKind, f64)> {
+        let state = self.shared.state();
+        let at = state.moment().at;
+        [FaultKind::MetricsDown, FaultKind::NoData, FaultKind::NotANumber, FaultKind::MetricsDelay]
+            .iter()
+            .find_map(|kind| state.faults.of_kind(*kind, cluster, at))
+            .map(|fault| (fault.kind, fault.amount))
+    }
+}
+
+/// True if a pod of this name is `OWNER-xxxxx`.
+fn owned_by(pod: &str, owner: &str) -> bool {
+    pod.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| !rest.contains('-'))
+}
+
+#[async_trait]
+impl Metrics for SimMetrics {
+    async fn measure(&self, what: &Measurement) -> Result<Reading, MetricsError> {
+        let cluster = what.target.as_str();
+        let fault = self.fault(cluster);
+        if matches!(fault, Some((FaultKind::MetricsDown, _))) {
+            tokio::time::sleep(TIMEOUT).await;
+            return Err(MetricsError::Down { message: "connection timed out".to_owned() });
+        }
+        tokio::time::sleep(QUERY).await;
+        let delay = match fault {
+            Some((FaultKind::NoData | FaultKind::NotANumber, _)) => {
+                return Ok(Reading { value: None, requests: None });
+            }
+            Some((FaultKind::MetricsDelay, seconds)) => Duration::from_secs_f64(seconds),
+            _ => Duration::ZERO,
+        };
+        let selection = Selection {
+            namespace: what.namespace.clone(),
+            component: what.component.as_str().to_owned(),
+            owners: what.owners.clone(),
+        };
+        let Some(increase) = self.increase(cluster, &selection, what.window, delay) else {
+            return Ok(Reading { value: None, requests: None });
+        };
+        let value = match &what.metric {
+            Metric::ErrorRate => increase.error_rate(),
+            Metric::Availability => increase.error_rate().map(|rate| 1.0 - rate),
+            Metric::Latency { quantile } => increase.quantile(*quantile),
+            Metric::Query(_) => {
+                return Err(MetricsError::Refused {
+                    message: "the simulated store understands no PromQL".to_owned(),
+                });
+            }
+        };
+        let requests = (increase.series > 0).then(|| increase.requests());
+        Ok(Reading { value, requests })
+    }
+
+    async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError> {
+        if matches!(self.fault(target.as_str()), Some((FaultKind::MetricsDown, _))) {
+            tokio::time::sleep(TIMEOUT).await;
+            return Err(MetricsError::Down { message: "connection timed out".to_owned() });
+        }
+        tokio::time::sleep(QUERY).await;
+        Ok(())
+    }
+}

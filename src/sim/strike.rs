@@ -1,0 +1,129 @@
+//! What faults do to a cluster at the moment at which they begin.
+
+use serde_json::json;
+
+use super::active::{ActiveFaults, revision_number};
+use super::cluster::{Cluster, Happening, Moment, lock};
+use super::faults::{Fault, FaultKind};
+use super::kube::controllers::object;
+use super::kube::kinds::KindId;
+use super::kube::store::Key;
+use super::pods::life::Step;
+use super::pods::{PodIndex, Stage};
+use super::queue::Millis;
+
+/// Within so many milliseconds the processes of a version crash one after the other.
+const CRASH_SPREAD: (Millis, Millis) = (100, 2_500);
+
+impl Cluster {
+    /// A fault begins.
+    pub fn strike(
+        &mut self,
+        fault: &Fault,
+        moment: Moment,
+        faults: &ActiveFaults,
+        follow: &mut Vec<(Millis, Happening)>,
+    ) {
+        match fault.kind {
+            FaultKind::CrashLoop | FaultKind::PodCrashAfter | FaultKind::Unready => {
+                self.strike_running(fault, moment, faults, follow);
+            }
+            _ if !fault.hits_cluster(&self.name) => {}
+            FaultKind::NodeLoss => {
+                self.lose_node(moment, follow);
+            }
+            FaultKind::Gone => {
+                let mut store = lock(&self.store);
+                store.compact();
+                store.drop_watches();
+            }
+            FaultKind::WatchDrop => lock(&self.store).drop_watches(),
+            FaultKind::Quota => self.fill_quotas(moment),
+            FaultKind::LeaseStolen => self.steal_leases(moment),
+            _ => {}
+        }
+    }
+
+    /// Processes that run already feel what begins now.
+    fn strike_running(
+        &mut self,
+        fault: &Fault,
+        moment: Moment,
+        faults: &ActiveFaults,
+        follow: &mut Vec<(Millis, Happening)>,
+    ) {
+        let effects = faults.effects(self, moment.at);
+        let hit: Vec<PodIndex> = self
+            .kubelet
+            .present()
+            .filter(|index| {
+                let run = &self.kubelet.runs[*index];
+                run.stage == Stage::Running && !run.stopping && effects.apply(run).is_some()
+            })
+            .collect();
+        for index in hit {
+            let wait = self.spread(CRASH_SPREAD);
+            let run = &self.kubelet.runs[index];
+            let (at, step) = match fault.kind {
+                FaultKind::PodCrashAfter => {
+                    let due = run.started_at + (fault.amount * 1000.0) as Millis;
+                    (due.max(moment.at + wait), Step::Exit(1))
+                }
+                FaultKind::Unready => (moment.at + wait, Step::Unready),
+                _ => (moment.at + wait, Step::Exit(1)),
+            };
+            follow.push((at, Happening::Pod { index, epoch: run.epoch, step }));
+        }
+    }
+
+    /// Every namespace that runs pods may run no more than it does now.
+    fn fill_quotas(&mut self, moment: Moment) {
+        let mut store = lock(&self.store);
+        let mut namespaces: Vec<(String, usize)> = Vec::new();
+        for pod in store.iter(KindId::PODS, None) {
+            match namespaces.iter_mut().find(|(name, _)| name == object::namespace(pod)) {
+                Some((_, count)) => *count += 1,
+                None => namespaces.push((object::namespace(pod).to_owned(), 1)),
+            }
+        }
+        for (namespace, count) in namespaces {
+            let quota = json!({
+                "apiVersion": "v1", "kind": "ResourceQuota",
+                "metadata": {"name": "platform", "namespace": namespace},
+                "spec": {"hard": {"pods": count.to_string()}},
+            });
+            // a namespace that goes away takes none
+            let _ = store.create(moment.now, "platform-team", KindId::RESOURCE_QUOTAS, quota);
+        }
+    }
+
+    /// Somebody else holds every Lease of deployctl.
+    fn steal_leases(&mut self, moment: Moment) {
+        let mut store = lock(&self.store);
+        let keys: Vec<Key> = store
+            .iter(KindId::LEASES, None)
+            .filter(|lease| object::namespace(lease) != "kube-node-lease")
+            .map(|lease| Key::new(KindId::LEASES, object::namespace(lease), object::name(lease)))
+            .collect();
+        let stamp = super::clock::micros_text(moment.now);
+        for key in keys {
+            let _ = store.modify(moment.now, "deployctl", &key, |lease| {
+                let transitions = object::count(lease, &["spec", "leaseTransitions"]) + 1;
+                lease["spec"]["holderIdentity"] = "somebody-else/1".into();
+                lease["spec"]["leaseTransitions"] = transitions.into();
+                lease["spec"]["acquireTime"] = stamp.as_str().into();
+                lease["spec"]["renewTime"] = stamp.as_str().into();
+            });
+        }
+    }
+
+    /// The newest revision of each component is called stable.
+    pub fn mark_stable(&mut self) {
+        for index in self.kubelet.present().collect::<Vec<_>>() {
+            let run = &self.kubelet.runs[index];
+            let revision = revision_number(&run.revision);
+            let known = self.baseline.entry(run.component.clone()).or_insert(revision);
+            *known = (*known).max(revision);
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! The data plane: which backend a host and path lead to, by what weight, and which pods stand behind it.
+//!
+//! A [`Plane`] is built from the API's objects and takes effect some time after them, as a router reloads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::sim::kube::controllers::object;
+use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Store;
+use crate::sim::pods::{Kubelet, PodIndex};
+
+const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
+const ALB_ACTION: &str = "alb.ingress.kubernetes.io/actions.";
+
+/// A Service by namespace and name.
+pub type ServiceName = (String, String);
+
+/// What sends part of a rule's traffic elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Canary {
+    backend: ServiceName,
+    /// Percent.
+    weight: f64,
+    header: String,
+    header_value: String,
+    cookie: String,
+}
+
+/// One host and path.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    host: String,
+    path: String,
+    exact: bool,
+    backends: Vec<(ServiceName, f64)>,
+    canary: Option<Canary>,
+}
+
+/// The routers and endpoints as they are in effect.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plane {
+    rules: Vec<Rule>,
+    endpoints: BTreeMap<ServiceName, Vec<PodIndex>>,
+}
+
+/// Why a request reaches no pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// No rule for this host and path: 404.
+    NoRoute,
+    /// No ready endpoint: 503.
+    NoEndpoint,
+}
+
+impl Plane {
+    /// Reads the routers and EndpointSlices of a cluster.
+    #[must_use]
+    pub fn read(store: &Store, kubelet: &Kubelet) -> Self {
+        let mut plane = Self::default();
+        let mut canaries = Vec::new();
+        for ingress in store.iter(KindId::INGRESSES, None) {
+            read_ingress(ingress, &mut plane.rules, &mut canaries);
+        }
+        for (group, plural, read) in [
+            ("gateway.networking.k8s.io", "httproutes", read_http_route as fn(&Value, &mut Vec<Rule>)),
+            ("networking.istio.io", "virtualservices", read_virtual_service),
+        ] {
+            if let Some(kind) = store.kind(group, plural) {
+                for route in store.iter(kind, None) {
+                    read(route, &mut plane.rules);
+                }
+            }
+        }
+        for (host, path, canary) in canaries {
+            let rule = plane
+                .rules
+                .iter_mut()
+                .find(|rule| rule.host == host && rule.path == path && rule.canary.is_none());
+            if let Some(rule) = rule {
+                rule.canary = Some(canary);
+            }
+        }
+        // the longest path wins, a host before none
+        plane.rules.sort_by_key(|rule| std::cmp::Reverse((!rule.host.is_empty(), rule.path.len())));
+        for slice in store.iter(KindId::ENDPOINT_SLICES, None) {
+            let service = object::label(slice, "kubernetes.io/service-name");
+            let name = (object::namespace(slice).to_owned(), service.to_owned());
+            let ready = plane.endpoints.entry(name).or_default();
+            for endpoint in object::items(slice, &["endpoints"]) {
+                if endpoint["conditions"]["ready"] == true {
+                    ready.extend(kubelet.of_uid(object::text(endpoint, &["targetRef", "uid"])));
+                }
+            }
+        }
+        plane
+    }
+
+    /// True if some rule or Service answers for this.
+    #[must_use]
+    pub fn knows(&self, host: &str, path: &str) -> bool {
+        self.rule(host, path).is_some()
+    }
+
+    fn rule(&self, host: &str, path: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| {
+            (rule.host.is_empty() || host_matches(&rule.host, host))
+                && if rule.exact { rule.path == path } else { path.starts_with(&rule.path) }
+        })
+    }
+
+    /// The host and path of the first rule that leads to a Service of `component`.
+    #[must_use]
+    pub fn address_of(&self, component: &str) -> Option<(String, String)> {
+        let leads = |rule: &&Rule| rule.backends.iter().any(|((_, service), _)| belongs(service, component));
+        self.rules.iter().find(leads).map(|rule| (rule.host.clone(), rule.path.clone()))
+    }
+
+    /// A Service of `component`, for traffic that comes through no router.
+    #[must_use]
+    pub fn service_of(&self, component: &str) -> Option<ServiceName> {
+        let exact = self.endpoints.keys().find(|(_, service)| service == component);
+        exact.or_else(|| self.endpoints.keys().find(|(_, service)| belongs(service, component))).cloned()
+    }
+
+    /// The ready pods of a Service.
+    #[must_use]
+    pub fn endpoints_of(&self, service: &ServiceName) -> &[PodIndex] {
+        self.endpoints.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// How the traffic of a host and path without any special header divides over pods; the shares sum to 1.
+    pub fn shares(&self, host: &str, path: &str) -> Result<Vec<(PodIndex, f64)>, Miss> {
+        let rule = self.rule(host, path).ok_or(Miss::NoRoute)?;
+        let mut shares = BTreeMap::new();
+        let total: f64 = rule.backends.iter().map(|(_, weight)| weight).sum();
+        let aside = match &rule.canary {
+            // nginx sends to a canary only while it has endpoints
+            Some(canary) if !self.endpoints_of(&canary.backend).is_empty() => {
+                self.spread(&canary.backend, canary.weight / 100.0, &mut shares);
+                canary.weight / 100.0
+            }
+            _ => 0.0,
+        };
+        let mut lost = 0.0;
+        for (backend, weight) in &rule.backends {
+            let share = if total > 0.0 { weight / total } else { 0.0 } * (1.0 - aside);
+            if share > 0.0 && !self.spread(backend, share, &mut shares) {
+                lost += share;
+            }
+        }
+        if shares.is_empty() || (lost > 0.0 && rule.backends.len() == 1) {
+            return Err(Miss::NoEndpoint);
+        }
+        // a weighted backend without endpoints loses its share: what is missing to 1 is failed by the caller
+        Ok(shares.into_iter().collect())
+    }
+
+    /// Spreads `share` over the pods of a Service; false if it has none.
+    fn spread(&self, service: &ServiceName, share: f64, shares: &mut BTreeMap<PodIndex, f64>) -> bool {
+        let pods = self.endpoints_of(service);
+        for pod in pods {
+            *shares.entry(*pod).or_default() += share / pods.len() as f64;
+        }
+        !pods.is_empty()
+    }
+
+    /// The Service for one request; `draw` in `[0, 1)` decides by weight.
+    pub fn choose(
+        &self,
+        host: &str,
+        path: &str,
+        headers: &BTreeMap<String, String>,
+        draw: f64,
+    ) -> Result<ServiceName, Miss> {
+        let rule = self.rule(host, path).ok_or(Miss::NoRoute)?;
+        if let Some(canary) = &rule.canary
+            && !self.endpoints_of(&canary.backend).is_empty()
+            && canary.takes(headers, draw)
+        {
+            return Ok(canary.backend.clone());
+        }
+        let total: f64 = rule.backends.iter().map(|(_, weight)| weight).sum();
+        let mut left = draw * total;
+        for (backend, weight) in &rule.backends {
+            if left < *weight {
+                return Ok(backend.clone());
+            }
+            left -= weight;
+        }
+        rule.backends.first().map(|(backend, _)| backend.clone()).ok_or(Miss::NoEndpoint)
+    }
+
+    /// The configured weights of a host and path by Service, in percent.
+    #[must_use]
+    pub fn weights(&self, host: &str, path: &str) -> Vec<(ServiceName, f64)> {
+        let Some(rule) = self.rule(host, path) else {
+            return Vec::new();
+        };
+        let aside = rule.canary.as_ref().map_or(0.0, |canary| canary.weight);
+        let total: f64 = rule.backends.iter().map(|(_, weight)| weight).sum();
+        let mut weights: Vec<_> = rule
+            .backends
+            .iter()
+            .map(|(backend, weight)| (backend.clone(), weight / total.max(1e-9) * (100.0 - aside)))
+            .collect();
+        weights.extend(rule.canary.as_ref().map(|canary| (canary.backend.clone(), canary.weight)));
+        weights
+    }
+}
+
+impl Canary {
+    /// Header before cookie before weight.
+    fn takes(&self, headers: &BTreeMap<String, String>, draw: f64) -> bool {
+        let found = headers
+            .iter()
+            .find(|(name, _)| !self.header.is_empty() && name.eq_ignore_ascii_case(&self.header));
+        if let Some((_, value)) = found {
+            if self.header_value.is_empty() {
+                match value.as_str() {
+                    "always" => return true,
+                    "never" => return false,
+                    _ => {}
+                }
+            } else if *value == self.header_value {
+                return true;
+            }
+        }
+        let cookies = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("cookie"));
+        if let Some((_, cookies)) = cookies
+            && !self.cookie.is_empty()
+        {
+            for cookie in cookies.split(';').map(str::trim) {
+                match cookie.strip_prefix(self.cookie.as_str()).and_then(|rest| rest.strip_prefix('=')) {
+                    Some("always") => return true,
+                    Some("never") => return false,
+                    _ => {}
+                }
+            }
+        }
+        draw * 100.0 < self.weight
+    }
+}
+
+/// True if a Service's name says that it belongs to the component: its name, with or without a suffix.
+fn belongs(service: &str, component: &str) -> bool {
+    service == component || service.strip_prefix(component).is_some_and(|rest| rest.starts_with('-'))
+}
+
+fn host_matches(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(suffix) => host.split_once('.').is_some_and(|(_, rest)| rest == suffix),
+        None => pattern == host,
+    }
+}
+
+fn read_ingress(ingress: &Arc<Value>, rules: &mut Vec<Rule>, canaries: &mut Vec<(String, String, Canary)>) {
+    let namespace = object::namespace(ingress);
+    let annotation = |key: &str| object::annotation(ingress, key).to_owned();
+    let canary = annotation(CANARY) == "true";
+    for rule in object::items(ingress, &["spec", "rules"]) {
+        let host = object::text(rule, &["host"]);
+        for path in object::items(rule, &["http", "paths"]) {
+            let service = object::text(path, &["backend", "service", "name"]);
+            let backend = (namespace.to_owned(), service.to_owned());
+            let prefix = match object::text(path, &["path"]) {
+                "" => "/",
+                path => path,
+            };
+            if canary {
+                let total: f64 =
+                    annotation("nginx.ingress.kubernetes.io/canary-weight-total").parse().unwrap_or(100.0);
+                let weight: f64 =
+                    annotation("nginx.ingress.kubernetes.io/canary-weight").parse().unwrap_or(0.0);
+                let canary = Canary {
+                    backend,
+                    weight: (weight * 100.0 / total.max(1.0)).clamp(0.0, 100.0),
+                    header: annotation("nginx.ingress.kubernetes.io/canary-by-header"),
+                    header_value: annotation("nginx.ingress.kubernetes.io/canary-by-header-value"),
+                    cookie: annotation("nginx.ingress.kubernetes.io/canary-by-cookie"),
+                };
+                canaries.push((host.to_owned(), prefix.to_owned(), canary));
+                continue;
+            }
+            let action = annotation(&format!("{ALB_ACTION}{service}"));
+            rules.push(Rule {
+                host: host.to_owned(),
+                path: prefix.to_owned(),
+                exact: object::text(path, &["pathType"]) == "Exact",
+                backends: alb_backends(namespace, &action).unwrap_or_else(|| vec![(backend, 100.0)]),
+                canary: None,
+            });
+        }
+    }
+}
+
+fn alb_backends(namespace: &str, action: &str) -> Option<Vec<(ServiceName, f64)>> {
+    let action: Value = serde_json::from_str(action).ok()?;
+    let groups = action.get("ForwardConfig").or_else(|| action.get("forwardConfig"))?;
+    let groups = groups.get("TargetGroups").or_else(|| groups.get("targetGroups"))?.as_array()?;
+    let field =
+        |group: &Value, upper: &str, lower: &str| group.get(upper).or_else(|| group.get(lower)).cloned();
+    let backends = groups.iter().filter_map(|group| {
+        let name = field(group, "ServiceName", "serviceName")?.as_str()?.to_owned();
+        let weight = field(group, "Weight", "weight").and_then(|weight| weight.as_f64()).unwrap_or(1.0);
+        Some(((namespace.to_owned(), name), weight))
+    });
+    Some(backends.collect())
+}
+
+fn read_http_route(route: &Value, rules: &mut Vec<Rule>) {
+    let namespace = object::namespace(route);
+    let hosts: Vec<&str> =
+        object::items(route, &["spec", "hostnames"]).iter().filter_map(Value::as_str).collect();
+    for rule in object::items(route, &["spec", "rules"]) {
+        let backends: Vec<_> = object::items(rule, &["backendRefs"])
+            .iter()
+            .map(|backend| {
+                let other = object::text(backend, &["namespace"]);
+                let namespace = if other.is_empty() { namespace } else { other };
+                let weight = object::number(backend, &["weight"]).unwrap_or(1) as f64;
+                ((namespace.to_owned(), object::text(backend, &["name"]).to_owned()), weight)
+            })
+            .collect();
+        let matches = object::items(rule, &["matches"]);
+        let path = matches.first().map_or("", |first| object::text(first, &["path", "value"]));
+        for host in if hosts.is_empty() { &[""][..] } else { &hosts } {
+            rules.push(Rule {
+                host: (*host).to_owned(),
+                path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+                exact: false,
+                backends: backends.clone(),
+                canary: None,
+            });
+        }
+    }
+}
+
+fn read_virtual_service(service: &Value, rules: &mut Vec<Rule>) {
+    let namespace = object::namespace(service);
+    for host in object::items(service, &["spec", "hosts"]).iter().filter_map(Value::as_str) {
+        for route in object::items(service, &["spec", "http"]) {
+            let targets = object::items(route, &["route"]);
+            let backends = targets
+                .iter()
+                .map(|target| {
+                    let full = object::text(target, &["destination", "host"]);
+                    let mut parts = full.split('.');
+                    let name = parts.next().unwrap_or_default().to_owned();
+                    let namespace = parts.next().unwrap_or(namespace).to_owned();
+                    let default = if targets.len() == 1 { 100 } else { 0 };
+                    ((namespace, name), object::number(target, &["weight"]).unwrap_or(default) as f64)
+                })
+                .collect();
+            let prefix =
+                object::items(route, &["match"]).first().map_or("", |m| object::text(m, &["uri", "prefix"]));
+            rules.push(Rule {
+                host: host.to_owned(),
+                path: if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() },
+                exact: false,
+                backends,
+                canary: None,
+            });
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The simulated world: rollouts that really happen, traffic that is counted, faults, all from one seed.
+
+mod rig;
+mod rollouts;
