@@ -1,5 +1,6 @@
 //! The project's tests: one binary, so that it links once.
 
+mod adapters;
 mod config;
 mod sim_kube_api;
 mod sim_world;

@@ -9,7 +9,7 @@ use crate::adapters::kubernetes::request::Call;
 use crate::ports::ClusterError;
 use crate::ports::state::REQUEST_TIMEOUT;
 use bytes::Bytes;
-use http::header::{DATE, HeaderMap, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::Client;
@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+/// Who we are in audit logs.
+const AGENT: &str = concat!("deployctl/", env!("CARGO_PKG_VERSION"));
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Repetitions that a client may owe: each costs one, each success earns one back. A dead server is not stormed.
@@ -233,7 +235,8 @@ impl Api {
     }
 
     /// The door. Everything that goes to the server goes through here.
-    async fn transmit(&self, request: Request<Bytes>, until: Instant) -> Result<Response<Body>, Miss> {
+    async fn transmit(&self, mut request: Request<Bytes>, until: Instant) -> Result<Response<Body>, Miss> {
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(AGENT));
         match timeout_at(until, self.client.send(request.map(Body::from))).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(classify(&error, &self.server)),

@@ -146,13 +146,18 @@ impl ApiService {
         if lose_answer {
             return Err(lost());
         }
-        Ok(match answer {
+        let mut response = match answer {
             Ok(answer) => self.respond(answer),
             Err(status) => {
                 let retry_after = (status.code == 429).then_some(10);
                 refusal(&status, retry_after)
             }
-        })
+        };
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&self.host.now());
+        if let Some(date) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
+            response.headers_mut().insert(header::DATE, date);
+        }
+        Ok(response)
     }
 
     fn answer(&self, incoming: &Incoming) -> Result<Answer, ApiStatus> {

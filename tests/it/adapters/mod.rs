@@ -1,0 +1,5 @@
+//! The adapters: one contract against the simulated API and a real one, faults by script, local servers.
+
+mod contract;
+mod real;
+mod simulated;
