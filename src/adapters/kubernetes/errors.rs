@@ -1,5 +1,6 @@
 //! What an API server's refusals mean in the port's words. Pure.
 
+use crate::domain::object::FIELD_MANAGER;
 use crate::ports::ClusterError;
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -97,6 +98,16 @@ impl Status {
     }
 }
 
+/// Whether a conflict's message, as [`Status::into_error`] words it, names nobody but us: what we scaled or modified
+/// stands against what we apply.
+pub(crate) fn is_with_ourselves(message: &str) -> bool {
+    let ours = |part: &str| {
+        let rest = part.strip_prefix(FIELD_MANAGER).unwrap_or_default();
+        rest.starts_with(" owns ") || rest.starts_with(" (") && rest.contains(") owns ")
+    };
+    message.split("; ").all(ours)
+}
+
 /// `kubectl (scale)` from `conflict with "kubectl" with subresource "scale" using apps/v1`.
 fn owner(message: &str) -> String {
     let mut quoted = message.split('"').skip(1).step_by(2);
@@ -155,6 +166,10 @@ mod tests {
         let message =
             "kubectl (scale) owns .spec.replicas; kubectl-client-side-apply owns .metadata.labels.app";
         assert_eq!(error(409, body), ClusterError::Conflict { message: message.into() });
+        assert!(!is_with_ourselves(message));
+        assert!(is_with_ourselves("deployctl (scale) owns .spec.replicas; deployctl owns .spec.selector"));
+        assert!(!is_with_ourselves("deployctl owns .a; deployctl-old owns .b"));
+        assert!(!is_with_ourselves("the object has been modified"));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Reading and writing single objects.
 
 use crate::adapters::kubernetes::KubeCluster;
+use crate::adapters::kubernetes::errors::is_with_ourselves;
 use crate::adapters::kubernetes::request;
-use crate::adapters::kubernetes::send::Patience;
+use crate::adapters::kubernetes::send::{Answer, Patience};
 use crate::domain::object::{FIELD_MANAGER, ObjectRef};
 use crate::ports::ClusterError;
 use crate::ports::cluster::Applied;
@@ -81,10 +82,10 @@ impl KubeCluster {
     ) -> Result<Applied, ClusterError> {
         let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
         let patience = Patience::write();
-        let request = request::apply(&path, object, force, dry_run);
         if dry_run {
             let before: Option<Value> = absent(self.api.read(&request::get(&path), patience).await)?;
-            let after: Value = self.api.read(&request, patience).await?;
+            let answer = self.send_apply(&path, object, force, true, patience).await?;
+            let after: Value = self.api.parse(&answer)?;
             return Ok(match before.map(substance) {
                 None => Applied::Created,
                 Some(before) if before == substance(after) => Applied::Unchanged,
@@ -93,7 +94,7 @@ impl KubeCluster {
         }
         // What was there before tells create, update and no-op apart even when the first answer is lost.
         let before: Option<Marked> = absent(self.api.read(&request::get_metadata(&path), patience).await)?;
-        let answer = self.api.call(&request, patience).await?;
+        let answer = self.send_apply(&path, object, force, false, patience).await?;
         let after: Marked = self.api.parse(&answer)?;
         Ok(match before {
             None => Applied::Created,
@@ -101,6 +102,23 @@ impl KubeCluster {
             Some(before) if before.metadata.unchanged(&after.metadata) => Applied::Unchanged,
             Some(_) => Applied::Updated,
         })
+    }
+
+    /// Applies; a conflict with fields that we scaled or modified ourselves is none.
+    async fn send_apply(
+        &self,
+        path: &str,
+        object: &Value,
+        force: bool,
+        dry_run: bool,
+        patience: Patience,
+    ) -> Result<Answer, ClusterError> {
+        match self.api.call(&request::apply(path, object, force, dry_run), patience).await {
+            Err(ClusterError::Conflict { message }) if !force && is_with_ourselves(&message) => {
+                self.api.call(&request::apply(path, object, true, dry_run), patience).await
+            }
+            result => result,
+        }
     }
 
     pub(crate) async fn scale_object(

@@ -79,6 +79,11 @@ impl Rig {
         let live = cluster.get(&reference).await.unwrap().unwrap();
         assert_eq!(live["spec"]["replicas"], 3);
 
+        // What we scaled is ours to apply.
+        assert_eq!(cluster.apply(&newer, false, true).await, Ok(Applied::Updated));
+        assert_eq!(cluster.apply(&newer, false, false).await, Ok(Applied::Updated));
+        assert_eq!(cluster.scale(&reference, 2).await, Ok(2));
+
         let note = |live: &Value| {
             (live["metadata"]["annotations"]["note"] != "x")
                 .then(|| json!({ "metadata": { "annotations": { "note": "x" } } }))
