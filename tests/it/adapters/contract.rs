@@ -325,7 +325,7 @@ impl Rig {
     /// Waits until the snapshot shows something.
     pub async fn until(&self, what: &str, shows: impl Fn(&Snapshot) -> bool) -> Snapshot {
         let mut receiver = self.cluster.follow(&self.namespace);
-        let seen = tokio::time::timeout(Duration::from_secs(60), receiver.wait_for(shows)).await;
+        let seen = tokio::time::timeout(Duration::from_mins(1), receiver.wait_for(shows)).await;
         let Ok(seen) = seen else {
             panic!("{what} was not seen: {:#?}", *self.cluster.follow(&self.namespace).borrow())
         };

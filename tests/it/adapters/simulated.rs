@@ -110,7 +110,7 @@ fn client(host: &Arc<TestHost>, identity: Identity) -> kube::Client {
     kube::Client::new(service, "default")
 }
 
-fn refuse(code: u16, reason: &str, retry_after: Option<u64>) -> Fault {
+fn refuse(code: u16, reason: &'static str, retry_after: Option<u64>) -> Fault {
     Fault::Refuse(ApiStatus::new(code, reason, format!("{reason}!")), retry_after)
 }
 
