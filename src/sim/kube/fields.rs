@@ -125,6 +125,26 @@ impl FieldSet {
         })
     }
 
+    /// Whether `FieldsV1` holds every path of the set; nothing is decoded for it.
+    #[must_use]
+    pub fn is_within(&self, fields_v1: &Value) -> bool {
+        self.nodes.iter().all(|(element, node)| {
+            fields_v1
+                .get(&**element)
+                .is_some_and(|inner| (!node.member || is_member(inner)) && node.children.is_within(inner))
+        })
+    }
+
+    /// Whether `FieldsV1` holds any path of the set.
+    #[must_use]
+    pub fn meets(&self, fields_v1: &Value) -> bool {
+        self.nodes.iter().any(|(element, node)| {
+            fields_v1
+                .get(&**element)
+                .is_some_and(|inner| (node.member && is_member(inner)) || node.children.meets(inner))
+        })
+    }
+
     /// Takes away a field with all that is below it.
     pub fn cut(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
@@ -183,12 +203,16 @@ impl FieldSet {
             if element == "." {
                 continue;
             }
-            let empty = inner.as_object().is_none_or(Map::is_empty);
-            let member = empty || inner.get(".").is_some();
+            let member = is_member(inner);
             set.insert(element.as_str(), Node { member, children: Self::from_fields_v1(inner) });
         }
         set
     }
+}
+
+/// Whether a path ends at a node of `FieldsV1`.
+fn is_member(inner: &Value) -> bool {
+    inner.as_object().is_none_or(Map::is_empty) || inner.get(".").is_some()
 }
 
 fn push_element(path: &mut String, element: &str) {

@@ -153,11 +153,14 @@ pub fn track_update(shape: &Shape, old: &Value, new: &mut Value, writer: &Writer
     strip(&mut difference.added);
     strip(&mut difference.removed);
     strip(&mut difference.modified);
-    let mut taken = difference.added;
-    taken.union(&difference.modified);
-    if taken.is_empty() && difference.removed.is_empty() {
+    if difference.added.is_empty()
+        && difference.removed.is_empty()
+        && (difference.modified.is_empty() || touch(new, &difference.modified, writer, api_version))
+    {
         return;
     }
+    let mut taken = difference.added;
+    taken.union(&difference.modified);
     let mut entries = read(old);
     for entry in &mut entries {
         if !entry.is_of(writer, Operation::Update, api_version) {
@@ -177,6 +180,32 @@ pub fn track_update(shape: &Shape, old: &Value, new: &mut Value, writer: &Writer
         }
     }
     write(new, entries);
+}
+
+/// The common case of a controller that changes what it alone owns already: only the time of its entry moves.
+/// False if it is not that case, and nothing has been done.
+fn touch(object: &mut Value, modified: &FieldSet, writer: &Writer<'_>, api_version: &str) -> bool {
+    let Some(entries) = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut) else {
+        return false;
+    };
+    let is_own = |entry: &Value| {
+        entry["manager"] == writer.manager
+            && entry["operation"] == "Update"
+            && entry["apiVersion"] == api_version
+            && entry["subresource"].as_str().unwrap_or_default() == writer.subresource
+    };
+    let Some(own) = entries.iter().position(is_own) else { return false };
+    let alone =
+        entries.iter().enumerate().all(|(at, entry)| at == own || !modified.meets(&entry["fieldsV1"]));
+    if !alone || !modified.is_within(&entries[own]["fieldsV1"]) {
+        return false;
+    }
+    entries[own]["time"] = time(writer.now).into();
+    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
+    entries.sort_by_cached_key(|entry| {
+        ["operation", "time", "manager", "apiVersion", "subresource"].map(|field| text(entry, field))
+    });
+    true
 }
 
 /// What an apply leads to: the merged object and who owns what in it.

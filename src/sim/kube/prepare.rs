@@ -79,7 +79,8 @@ impl Store {
         spec.entry("ipFamilyPolicy").or_insert_with(|| policy.into());
         if matches!(ty.as_str(), "NodePort" | "LoadBalancer") {
             let mut free = self.next_random();
-            for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            for port in object.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten()
+            {
                 if port["nodePort"].as_u64().unwrap_or(0) == 0 {
                     port["nodePort"] = (30_000 + free % 2_768).into();
                     free = free.rotate_left(17);
@@ -142,7 +143,7 @@ impl Store {
 fn keep_node_ports(old: &Value, object: &mut Value) {
     let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let exposed = matches!(object["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
-    for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    for port in object.pointer_mut("/spec/ports").and_then(Value::as_array_mut).into_iter().flatten() {
         let same =
             before.iter().find(|one| one["port"] == port["port"] && one["protocol"] == port["protocol"]);
         if let Some(same) = same.filter(|same| exposed && !same["nodePort"].is_null())
