@@ -59,7 +59,7 @@ impl Reader {
         let mut chain: Vec<(String, Layer)> = Vec::new();
         let mut next = Some((name.to_owned(), None));
         while let Some((name, asked_at)) = next.take() {
-            if let Some(at) = self.circle(&chain, &name, asked_at.as_ref()) {
+            if let Some(at) = Self::circle(&chain, &name, asked_at.as_ref()) {
                 out.push(at);
                 break;
             }
@@ -91,7 +91,7 @@ impl Reader {
         Some(Layered { files, tree })
     }
 
-    fn circle(&self, chain: &[(String, Layer)], name: &str, at: Option<&Place>) -> Option<Diagnostic> {
+    fn circle(chain: &[(String, Layer)], name: &str, at: Option<&Place>) -> Option<Diagnostic> {
         let known = chain.iter().any(|(known, _)| known == name);
         if !known && chain.len() < MAX_LAYERS {
             return None;
@@ -130,22 +130,19 @@ impl Reader {
             }
             None => format!("there are: {}", names.join(", ")),
         };
-        match asked_at {
-            Some(at) => {
-                let message = format!("`extends: {name}`: there is no environments/{name}.yaml");
-                Diagnostic::error(codes::NOT_FOUND, at.clone(), message).help(help)
-            }
-            None => {
-                let file = SourceFile::new("command line", name);
-                let place = Place::new(&file, 0..name.len());
-                let message = format!("there is no environment `{name}`");
-                Diagnostic::error(codes::UNKNOWN_ENVIRONMENT, place, message)
-                    .why(format!(
-                        "{} does not exist",
-                        self.root.join(format!("environments/{name}.yaml")).display()
-                    ))
-                    .help(help)
-            }
+        if let Some(at) = asked_at {
+            let message = format!("`extends: {name}`: there is no environments/{name}.yaml");
+            Diagnostic::error(codes::NOT_FOUND, at.clone(), message).help(help)
+        } else {
+            let file = SourceFile::new("command line", name);
+            let place = Place::new(&file, 0..name.len());
+            let message = format!("there is no environment `{name}`");
+            Diagnostic::error(codes::UNKNOWN_ENVIRONMENT, place, message)
+                .why(format!(
+                    "{} does not exist",
+                    self.root.join(format!("environments/{name}.yaml")).display()
+                ))
+                .help(help)
         }
     }
 }

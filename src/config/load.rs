@@ -37,10 +37,14 @@ pub struct Loaded {
 }
 
 /// An environment as far as it could be read.
-pub(super) struct Attempt {
+pub struct Attempt {
+    /// The environment, if there is enough of it to go on with.
     pub environment: Option<Environment>,
+    /// All layers in one tree, if the files are YAML.
     pub tree: Option<Node>,
+    /// The files, the one named first.
     pub sources: Vec<Arc<SourceFile>>,
+    /// Every mistake, unsorted.
     pub diagnostics: Diagnostics,
 }
 
@@ -60,7 +64,7 @@ pub fn load(root: &Path, name: &str, overrides: &Overrides) -> Result<Loaded, Di
 }
 
 /// Reads an environment as far as it goes.
-pub(super) fn attempt(reader: &mut Reader, root: &Path, name: &str, overrides: &Overrides) -> Attempt {
+pub fn attempt(reader: &mut Reader, root: &Path, name: &str, overrides: &Overrides) -> Attempt {
     let mut out = Diagnostics::new();
     let layered = reader.layered(name, &mut out);
     let Some(Layered { files, tree }) = layered else {
@@ -74,7 +78,7 @@ pub(super) fn attempt(reader: &mut Reader, root: &Path, name: &str, overrides: &
             out.push(base_only(name, &files));
             None
         }
-        Ok(file) => convert(name, root, &tree, file, &mut out),
+        Ok(file) => convert(name, root, &tree, &file, &mut out),
         Err(error) => {
             // The schema and the types are one definition: a disagreement is still better told than hidden.
             let place = Place::line_of(&files[0], 1);
@@ -92,7 +96,8 @@ pub(super) fn attempt(reader: &mut Reader, root: &Path, name: &str, overrides: &
 }
 
 /// A file that others extend: it has neither targets nor a platform, nor says what to deploy where.
-pub(super) fn is_base(tree: &Node) -> bool {
+#[must_use]
+pub fn is_base(tree: &Node) -> bool {
     tree.get("targets").is_none() && tree.get("platform").is_none()
 }
 
@@ -113,18 +118,17 @@ fn apply(attempt: &mut Attempt, overrides: &Overrides) {
     let known: Vec<String> = environment.components.iter().map(|c| c.id.to_string()).collect();
     for (component, image) in &overrides.images {
         let id = ComponentId::new(component);
-        match environment.components.iter_mut().find(|c| c.id == id) {
-            Some(found) => found.image.clone_from(image),
-            None => {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let text = format!("{component}={image}");
-                let place = Place::new(&SourceFile::new("--image", text), 0..component.len());
-                let message = format!("there is no component `{component}`");
-                attempt.diagnostics.push(
-                    Diagnostic::error(codes::UNKNOWN_COMPONENT, place, message)
-                        .help(suggestion(component, &known)),
-                );
-            }
+        if let Some(found) = environment.components.iter_mut().find(|c| c.id == id) {
+            found.image.clone_from(image)
+        } else {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let text = format!("{component}={image}");
+            let place = Place::new(&SourceFile::new("--image", text), 0..component.len());
+            let message = format!("there is no component `{component}`");
+            attempt.diagnostics.push(
+                Diagnostic::error(codes::UNKNOWN_COMPONENT, place, message)
+                    .help(suggestion(component, &known)),
+            );
         }
     }
     let mut set = Value::Object(Map::new());

@@ -8,6 +8,7 @@ mod defaults;
 mod layers;
 mod load;
 mod model;
+pub mod report;
 mod scalar;
 mod schema;
 mod secrets;
@@ -16,5 +17,5 @@ pub mod values;
 mod walk;
 
 pub use layers::{Reader, read_source};
-pub use load::{Loaded, Overrides, load};
+pub use load::{Attempt, Loaded, Overrides, attempt, is_base, load};
 pub use schema::json_schema;

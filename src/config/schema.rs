@@ -2,7 +2,7 @@
 
 use crate::config::model::EnvironmentFile;
 use schemars::generate::SchemaSettings;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
 /// The JSON Schema (draft 2020-12) of an environment file.
@@ -20,7 +20,7 @@ pub(super) fn shared() -> &'static Value {
         let generator = SchemaSettings::draft2020_12().into_generator();
         let mut schema = generator.into_root_schema_for::<EnvironmentFile>().to_value();
         drop_noise(&mut schema);
-        schema
+        in_reading_order(schema)
     })
 }
 
@@ -40,7 +40,8 @@ fn allow_null_in_maps(schema: &mut Value) {
     }
 }
 
-/// Formats of Rust's integers and empty defaults tell an author nothing.
+/// Formats of Rust's integers and empty defaults tell an author nothing, and the line breaks of doc comments
+/// are no line breaks of a description.
 fn drop_noise(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
@@ -48,12 +49,36 @@ fn drop_noise(schema: &mut Value) {
             if rust_format {
                 map.shift_remove("format");
             }
-            if map.get("default").is_some_and(Value::is_null) {
+            let empty = |value: &Value| match value {
+                Value::Null => true,
+                Value::Array(items) => items.is_empty(),
+                Value::Object(map) => map.is_empty(),
+                _ => false,
+            };
+            if map.get("default").is_some_and(empty) {
                 map.shift_remove("default");
+            }
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                let paragraphs: Vec<String> =
+                    text.split("\n\n").map(|part| part.replace('\n', " ")).collect();
+                *text = paragraphs.join("\n\n");
             }
             map.values_mut().for_each(drop_noise);
         }
         Value::Array(items) => items.iter_mut().for_each(drop_noise),
         _ => {}
     }
+}
+
+/// Whoever prints the schema reads from the top: what it is comes first.
+fn in_reading_order(schema: Value) -> Value {
+    let Value::Object(mut map) = schema else { return schema };
+    let mut ordered = Map::new();
+    for key in ["$schema", "title", "description", "type", "additionalProperties", "properties", "$defs"] {
+        if let Some(value) = map.shift_remove(key) {
+            ordered.insert(key.to_owned(), value);
+        }
+    }
+    ordered.extend(map);
+    Value::Object(ordered)
 }

@@ -62,7 +62,7 @@ fn below_secrets(text: &str) -> Vec<Range<usize>> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         if !line.starts_with([' ', '\t', '#', '-', '}', ']', '\n', '\r']) {
-            inside = line.starts_with("secrets") || line.starts_with("\"secrets") || line.starts_with("{");
+            inside = line.starts_with("secrets") || line.starts_with("\"secrets") || line.starts_with('{');
         }
         if inside {
             let from = line.find(':').map_or(0, |colon| colon + 1);

@@ -7,13 +7,15 @@ use crate::config::codes;
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place, SourceFile};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, Span};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Deepest nesting of a file.
 const MAX_DEPTH: usize = 64;
-/// Most nodes of a file, expanded aliases included.
-const MAX_NODES: usize = 200_000;
+/// Most nodes of an environment file, expanded aliases included.
+const MAX_NODES: usize = 20_000;
+/// Most nodes of a rendered manifest: definitions of custom resources are long.
+const MAX_MANIFEST_NODES: usize = 200_000;
 /// Largest file.
 const MAX_BYTES: usize = 4 << 20;
 
@@ -125,7 +127,7 @@ impl Node {
         match &self.kind {
             Kind::Null => "nothing (null)".to_owned(),
             Kind::Bool(value) => format!("the boolean `{value}`"),
-            Kind::Number(number) => format!("the number `{number}`"),
+            Kind::Number(_) => format!("the number `{}`", self.text),
             Kind::Text => "a text".to_owned(),
             Kind::List(_) => "a list".to_owned(),
             Kind::Map(_) => "a mapping".to_owned(),
@@ -222,7 +224,7 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<(String, Place)> },
+    Map { entries: Entries, key: Option<(String, Place)> },
 }
 
 struct Builder<'a> {
@@ -280,7 +282,7 @@ impl Builder<'_> {
                 self.stack.push(Open { anchor, start: span, content: Content::List(Vec::new()) });
             }
             Event::MappingStart(_, anchor, _) => {
-                let content = Content::Map { entries: Vec::new(), key: None };
+                let content = Content::Map { entries: Entries::default(), key: None };
                 self.stack.push(Open { anchor, start: span, content });
             }
             Event::SequenceEnd | Event::MappingEnd => return self.close(place.end, shift),
@@ -294,8 +296,8 @@ impl Builder<'_> {
                     return false;
                 };
                 let count = target.count();
-                if self.nodes + count > MAX_NODES {
-                    self.out.push(too_many(place));
+                if self.nodes + count > self.most_nodes() {
+                    self.out.push(too_many(place, self.most_nodes()));
                     return false;
                 }
                 self.nodes += count;
@@ -307,21 +309,28 @@ impl Builder<'_> {
         true
     }
 
+    fn most_nodes(&self) -> usize {
+        match self.dialect {
+            Dialect::Core => MAX_NODES,
+            Dialect::Kubernetes => MAX_MANIFEST_NODES,
+        }
+    }
+
     fn close(&mut self, end: usize, shift: usize) -> bool {
         let Some(open) = self.stack.pop() else { return true };
         let start = open.start.start.byte_offset().unwrap_or(0) + shift;
         let place = Place::new(self.file, start..end.max(start));
         let kind = match open.content {
             Content::List(items) => Kind::List(items),
-            Content::Map { entries, .. } => Kind::Map(entries),
+            Content::Map { entries, .. } => Kind::Map(entries.list),
         };
         self.finish(Node { kind, text: String::new(), place }, open.anchor)
     }
 
     fn finish(&mut self, node: Node, anchor: usize) -> bool {
         self.nodes += 1;
-        if self.nodes > MAX_NODES {
-            self.out.push(too_many(node.place));
+        if self.nodes > self.most_nodes() {
+            self.out.push(too_many(node.place, self.most_nodes()));
             return false;
         }
         if anchor != 0 {
@@ -336,7 +345,7 @@ impl Builder<'_> {
             Content::Map { entries, key } => match key.take() {
                 None => *key = Some(key_of(node, &mut self.out)),
                 Some((name, key_place)) => {
-                    add_entry(entries, Entry { key: name, key_place, value: node }, &mut self.out);
+                    entries.add(Entry { key: name, key_place, value: node }, &mut self.out);
                 }
             },
         }
@@ -355,44 +364,61 @@ fn key_of(node: Node, out: &mut Diagnostics) -> (String, Place) {
     (node.text, node.place)
 }
 
-fn add_entry(entries: &mut Vec<Entry>, entry: Entry, out: &mut Diagnostics) {
-    if entry.key == "<<" {
-        let sources = match entry.value.kind {
-            Kind::List(items) => items,
-            _ => vec![entry.value],
-        };
-        for merged in sources.into_iter().flat_map(|node| match node.kind {
-            Kind::Map(entries) => entries,
-            _ => Vec::new(),
-        }) {
-            if !entries.iter().any(|known| known.key == merged.key) {
-                entries.push(merged);
-            }
+/// The entries of a mapping, with an index so that many keys stay cheap.
+#[derive(Default)]
+struct Entries {
+    list: Vec<Entry>,
+    index: HashMap<String, usize>,
+    /// Keys that only `<<` brought.
+    merged: HashSet<String>,
+}
+
+impl Entries {
+    fn add(&mut self, entry: Entry, out: &mut Diagnostics) {
+        if entry.key == "<<" {
+            return self.merge(entry.value);
         }
-        return;
-    }
-    if let Some(first) = entries.iter_mut().find(|known| known.key == entry.key) {
+        let Some(first) = self.index.get(&entry.key).map(|at| &mut self.list[*at]) else {
+            return self.push(entry);
+        };
         // A key that only `<<` brought may be overridden; one that was written twice is a mistake.
-        if first.key_place.start < entry.key_place.start {
+        if !self.merged.remove(&entry.key) {
+            let message = format!("`{}` is there twice", entry.key);
             out.push(
-                Diagnostic::error(
-                    codes::DUPLICATE_KEY,
-                    entry.key_place.clone(),
-                    format!("`{}` is there twice", entry.key),
-                )
-                .why("only one of the two values could count")
-                .help("remove one of them, or merge the two")
-                .related(first.key_place.clone(), "first written here"),
+                Diagnostic::error(codes::DUPLICATE_KEY, entry.key_place.clone(), message)
+                    .why("only one of the two values could count")
+                    .help("remove one of them, or merge the two")
+                    .related(first.key_place.clone(), "first written here"),
             );
         }
         first.value = entry.value;
-        return;
     }
-    entries.push(entry);
+
+    fn push(&mut self, entry: Entry) {
+        self.index.insert(entry.key.clone(), self.list.len());
+        self.list.push(entry);
+    }
+
+    /// Entries that `<<` brings, where the mapping has none of its own.
+    fn merge(&mut self, value: Node) {
+        let sources = match value.kind {
+            Kind::List(items) => items,
+            _ => vec![value],
+        };
+        for source in sources {
+            let Kind::Map(entries) = source.kind else { continue };
+            for entry in entries {
+                if !self.index.contains_key(&entry.key) {
+                    self.merged.insert(entry.key.clone());
+                    self.push(entry);
+                }
+            }
+        }
+    }
 }
 
-fn too_many(place: Place) -> Diagnostic {
-    Diagnostic::error(codes::TOO_LARGE, place, format!("more than {MAX_NODES} values"))
+fn too_many(place: Place, most: usize) -> Diagnostic {
+    Diagnostic::error(codes::TOO_LARGE, place, format!("more than {most} values"))
         .why("aliases that repeat aliases grow without bound")
         .help("write the values out, or split the file")
 }

@@ -247,7 +247,8 @@ impl<'s> Walker<'s> {
             let (what, help) = wrong.split_once("; ").unwrap_or((&wrong, ""));
             let message = format!("{what} (`{}`)", path.join("."));
             self.out.push(Diagnostic::error(codes::BAD_UNIT, node.place.clone(), message).help(help));
-            return None;
+            // With a guessed unit the rest of a canary's step can still be checked.
+            return (unit == "duration" && number).then(|| Value::String(format!("{text}s")));
         }
         Some(Value::String(text.to_owned()))
     }

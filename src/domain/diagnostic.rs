@@ -57,18 +57,23 @@ impl SourceFile {
         self.text.match_indices('\n').nth(number - 2).map_or(self.text.len(), |(at, _)| at + 1)
     }
 
-    /// The whole text with every character of a secret replaced, so that offsets in characters stay true.
+    /// The whole text with every byte of a secret replaced, so that byte offsets stay true.
     #[must_use]
     pub fn shown_text(&self) -> String {
-        self.shown(0..self.text.len())
+        self.text
+            .char_indices()
+            .map(|(at, c)| if c != '\n' && self.hides(at) { "*".repeat(c.len_utf8()) } else { c.to_string() })
+            .collect()
+    }
+
+    fn hides(&self, at: usize) -> bool {
+        self.masks.get().is_some_and(|masks| masks.iter().any(|mask| mask.contains(&at)))
     }
 
     fn shown(&self, range: Range<usize>) -> String {
-        let masks = self.masks.get().map_or(&[][..], Vec::as_slice);
-        let hidden = |at: usize| masks.iter().any(|mask| mask.contains(&at));
         self.text[range.clone()]
             .char_indices()
-            .map(|(at, c)| if c != '\n' && hidden(range.start + at) { '*' } else { c })
+            .map(|(at, c)| if c != '\n' && self.hides(range.start + at) { '*' } else { c })
             .collect()
     }
 
@@ -107,6 +112,12 @@ impl Place {
         let text = file.text[start..].lines().next().unwrap_or_default();
         let indent = text.len() - text.trim_start().len();
         Self::new(file, start + indent..start + text.trim_end().len().max(indent))
+    }
+
+    /// The text at the place, as far as it goes on its first line. It may hold a secret.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.file.text[self.start..self.end].lines().next().unwrap_or_default()
     }
 
     /// Line and column, both from 1.
@@ -234,10 +245,12 @@ impl Diagnostic {
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}[{}]: {}", self.severity.word(), self.code, self.message)?;
-        let places =
-            std::iter::once((&self.place, "")).chain(self.related.iter().map(|(p, n)| (p, n.as_str())));
-        for (index, (place, note)) in places.enumerate() {
-            write_snippet(f, place, note, if index == 0 { "-->" } else { ":::" })?;
+        let related = self.related.iter().map(|(place, note)| (place, note.as_str()));
+        let places: Vec<(&Place, &str)> = std::iter::once((&self.place, "")).chain(related).collect();
+        let last = places.iter().map(|(place, _)| place.line_column().0).max().unwrap_or_default();
+        let gutter = last.to_string().len();
+        for (index, (place, note)) in places.into_iter().enumerate() {
+            write_snippet(f, place, note, if index == 0 { "-->" } else { ":::" }, gutter)?;
         }
         if let Some(why) = &self.why {
             writeln!(f, "  = why: {why}")?;
@@ -255,15 +268,20 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-fn write_snippet(f: &mut fmt::Formatter<'_>, place: &Place, note: &str, arrow: &str) -> fmt::Result {
+fn write_snippet(
+    f: &mut fmt::Formatter<'_>,
+    place: &Place,
+    note: &str,
+    arrow: &str,
+    gutter: usize,
+) -> fmt::Result {
     let (line, column) = place.line_column();
     let text = place.file.line(line);
     let (shown, caret_at) = clipped(&text, column);
-    let gutter = line.to_string().len();
     writeln!(f, "{:gutter$} {arrow} {place}", "")?;
     writeln!(f, "{:gutter$} |", "")?;
-    writeln!(f, "{line} | {shown}")?;
-    let here = place.file.text[place.start..place.end].lines().next().unwrap_or_default().chars().count();
+    writeln!(f, "{}", format!("{line:gutter$} | {shown}").trim_end())?;
+    let here = place.text().chars().count();
     let room = shown.chars().count().saturating_sub(caret_at);
     let carets = "^".repeat(here.min(room).max(1));
     let note = if note.is_empty() { String::new() } else { format!(" {note}") };
@@ -281,6 +299,9 @@ fn clipped(text: &str, column: usize) -> (String, usize) {
     let shown: String = text.chars().skip(from).take(WIDTH).collect();
     (shown, column - 1 - from)
 }
+
+/// Most mistakes that are shown: whoever has more has one cause, and it stands among them.
+const MOST: usize = 500;
 
 /// All mistakes that were found.
 #[derive(Clone, Debug, Default)]
@@ -339,6 +360,13 @@ impl Diagnostics {
     pub fn sorted(mut self) -> Self {
         self.list.sort_by_cached_key(Diagnostic::key);
         self.list.dedup_by(|a, b| a.key() == b.key());
+        if let Some(first_left_out) = self.list.get(MOST) {
+            let more = self.list.len() - MOST;
+            let mut note = first_left_out.clone();
+            note.message = format!("{} (and {more} more mistakes, not shown)", note.message);
+            self.list.truncate(MOST);
+            self.list.push(note);
+        }
         self
     }
 

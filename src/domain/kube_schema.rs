@@ -187,6 +187,16 @@ impl Schema {
         self.roots.get(&key).copied().or_else(|| self.base?.roots.get(&key).copied())
     }
 
+    /// Group, version and kind of everything that has a root type, sorted.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<(&str, &str, &str)> {
+        let own =
+            self.roots.keys().map(|(group, version, kind)| (group.as_str(), version.as_str(), kind.as_str()));
+        let mut kinds: Vec<_> = own.chain(self.base.into_iter().flat_map(Schema::kinds)).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
     /// The root type of a kind, with its fields.
     #[must_use]
     pub fn lookup(&self, group: &str, version: &str, kind: &str) -> Option<&StructType> {

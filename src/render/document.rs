@@ -60,11 +60,18 @@ impl Output {
             return Place::line_of(&self.template, line.min(lines));
         };
         let whole = Place::line_of(&file, number);
-        let key = rendered.file.text[rendered.start..rendered.end].lines().next().unwrap_or_default();
-        // The key itself where the template holds it verbatim, else the line.
-        match file.text[whole.start..whole.end].find(key).filter(|_| !key.is_empty()) {
-            Some(at) => Place::new(&file, whole.start + at..whole.start + at + key.len()),
-            None => whole,
+        let template_line = file.line(number);
+        if template_line == rendered.file.line(line) {
+            let start = file.line_start(number) + (rendered.start - rendered.file.line_start(line));
+            return Place::new(&file, start..start + rendered.text().len());
+        }
+        // The word itself where the template's line holds it once, else the line.
+        let word = rendered.text();
+        let text = &file.text[whole.start..whole.end];
+        let mut found = text.match_indices(word).filter(|_| !word.is_empty());
+        match (found.next(), found.next()) {
+            (Some((at, _)), None) => Place::new(&file, whole.start + at..whole.start + at + word.len()),
+            _ => whole,
         }
     }
 
@@ -118,15 +125,27 @@ impl Document {
     /// An error about a field, with what was rendered there. Secrets are not shown.
     #[must_use]
     pub fn error(&self, code: u16, path: &[&str], message: impl Into<String>) -> Diagnostic {
-        let rendered = self.rendered_place(path);
-        let place = self.output.origin(&rendered);
+        self.error_at(&self.rendered_place(path), code, message)
+    }
+
+    /// An error about a key itself, not its value.
+    #[must_use]
+    pub fn key_error(&self, code: u16, path: &[&str], message: impl Into<String>) -> Diagnostic {
+        let (parents, last) = path.split_at(path.len().saturating_sub(1));
+        let entry = last.first().and_then(|key| self.tree.find(parents)?.entry(key));
+        let place = entry.map_or_else(|| self.rendered_place(path), |entry| entry.key_place.clone());
+        self.error_at(&place, code, message)
+    }
+
+    fn error_at(&self, rendered: &Place, code: u16, message: impl Into<String>) -> Diagnostic {
+        let place = self.output.origin(rendered);
         let diagnostic = Diagnostic::error(code, place, message);
         let verbatim = diagnostic.place.file.line(diagnostic.place.line_column().0).trim()
             == self.output.text.line(rendered.line_column().0).trim();
         if verbatim || self.kind() == "Secret" {
             return diagnostic;
         }
-        let snippet = self.output.snippet(&rendered);
+        let snippet = self.output.snippet(rendered);
         diagnostic.rendered(snippet)
     }
 }

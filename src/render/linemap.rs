@@ -20,7 +20,8 @@ pub fn mark(text: &str, file: usize) -> String {
         let body = line.trim_start_matches([' ', '\t']);
         if matches!(state, State::Text | State::Raw) && may_mark(body) {
             marked.push_str(&line[..line.len() - body.len()]);
-            marked.push_str(&format!("{OPEN}{file}:{}{CLOSE}", index + 1));
+            marked.extend([OPEN.to_string(), file.to_string(), ":".to_owned()]);
+            marked.extend([(index + 1).to_string(), CLOSE.to_string()]);
             marked.push_str(body);
         } else {
             marked.push_str(line);

@@ -10,9 +10,11 @@ mod document;
 mod linemap;
 mod sources;
 mod template;
+pub mod validate;
 
 pub use document::Document;
 pub use sources::Renderer;
+pub use validate::{Validation, validate};
 
 use crate::domain::diagnostic::Diagnostics;
 use crate::domain::environment::{Environment, Target};

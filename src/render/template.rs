@@ -92,12 +92,11 @@ fn missing_step(path: &str, context: &Json) -> Option<(String, Vec<String>)> {
             walked.push('.');
         }
         walked.push_str(step);
-        match next {
-            Some(next) => node = next,
-            None => {
-                let dot = if prefix.is_empty() { "" } else { "." };
-                return Some((walked, map.keys().map(|key| format!("{prefix}{dot}{key}")).collect()));
-            }
+        if let Some(next) = next {
+            node = next
+        } else {
+            let dot = if prefix.is_empty() { "" } else { "." };
+            return Some((walked, map.keys().map(|key| format!("{prefix}{dot}{key}")).collect()));
         }
     }
     None

@@ -37,6 +37,11 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         self.check_platform(&components, platform);
+        if !compose {
+            for component in &components {
+                self.check_manifests(component);
+            }
+        }
         self.in_order(components)
     }
 
@@ -73,6 +78,35 @@ impl Cx<'_> {
             strategy,
             replicas: self.replicas(file.replicas.as_ref(), id),
             values: values(&file.values),
+        }
+    }
+
+    fn check_manifests(&mut self, component: &Component) {
+        let id = component.id.as_str();
+        for (index, path) in component.manifests.iter().enumerate() {
+            let full = self.root.join(path);
+            let why = match std::fs::read_dir(&full) {
+                Ok(entries) => {
+                    let mut names = entries.flatten().map(|entry| entry.file_name());
+                    if names.any(|name| is_manifest(&name.to_string_lossy())) {
+                        continue;
+                    }
+                    "the folder holds no *.yaml file"
+                }
+                Err(_) if full.is_file() => continue,
+                Err(_) => "it does not exist",
+            };
+            let shown = path.display();
+            let index = index.to_string();
+            let diagnostic = self
+                .error(
+                    codes::NO_MANIFESTS,
+                    &["components", id, "manifests", &index],
+                    format!("component `{id}` has no manifests in {shown}"),
+                )
+                .why(why)
+                .help(format!("create it, or name other files: `components.{id}.manifests: [PATH]`"));
+            self.out.push(diagnostic);
         }
     }
 
@@ -220,12 +254,11 @@ impl Cx<'_> {
                     .iter()
                     .all(|other| !known.contains(other) || done.iter().any(|c| c.id == *other))
             });
-            match ready {
-                Some(index) => done.push(waiting.remove(index)),
-                None => {
-                    self.circle(&waiting);
-                    done.append(&mut waiting);
-                }
+            if let Some(index) = ready {
+                done.push(waiting.remove(index))
+            } else {
+                self.circle(&waiting);
+                done.append(&mut waiting);
             }
         }
         done
@@ -254,6 +287,11 @@ impl Cx<'_> {
             .help("remove one of these dependencies");
         self.out.push(diagnostic);
     }
+}
+
+/// Whether a file of a manifest folder is a template.
+fn is_manifest(name: &str) -> bool {
+    !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, end)| end == "yaml" || end == "yml")
 }
 
 fn blue_green(file: &BlueGreenFile) -> Strategy {

@@ -26,24 +26,26 @@ pub fn convert(
     name: &str,
     root: &Path,
     tree: &Node,
-    file: EnvironmentFile,
+    file: &EnvironmentFile,
     out: &mut Diagnostics,
 ) -> Option<Environment> {
     let before = out.errors();
-    let mut cx = Cx { tree, out };
-    let application = cx.application(&file);
+    let mut cx = Cx { tree, root, out };
+    let application = cx.application(file);
     let namespace = file.namespace.clone().or_else(|| application.clone()).unwrap_or_default();
-    cx.check_name(&namespace, &["namespace"]);
+    if file.namespace.is_some() {
+        cx.check_name(&namespace, &["namespace"]);
+    }
     let state_namespace = file.state_namespace.clone().unwrap_or(defaults::STATE_NAMESPACE.to_owned());
     cx.check_name(&state_namespace, &["state_namespace"]);
-    let platform = cx.platform(&file, application.as_deref().unwrap_or_default());
+    let platform = cx.platform(file, application.as_deref().unwrap_or_default());
     let compose = matches!(platform, Platform::Compose { .. });
-    let targets = cx.targets(&file, name, compose);
-    let waves = cx.waves(&file, &targets);
-    let components = cx.components(&file, &platform);
-    let gates = cx.gates(&file, &components, &targets);
-    let smoke = cx.smoke(&file, &components, &targets);
-    let backup = cx.backup(&file, &targets);
+    let targets = cx.targets(file, name, compose);
+    let waves = cx.waves(file, &targets);
+    let components = cx.components(file, &platform);
+    let gates = cx.gates(file, &components, &targets);
+    let smoke = cx.smoke(file, &components, &targets);
+    let backup = cx.backup(file, &targets);
     let limits = limits(file.limits.as_ref());
     let environment = Environment {
         name: name.to_owned(),
@@ -53,7 +55,7 @@ pub fn convert(
         namespace,
         state_namespace,
         version: file.version.as_ref().map(|version| version.0.clone()),
-        cluster_version: cx.cluster_version(&file),
+        cluster_version: cx.cluster_version(file),
         targets,
         waves,
         bake: time(file.bake, defaults::BAKE),
@@ -62,13 +64,13 @@ pub fn convert(
         queries: gates::queries(file.metrics.as_ref()),
         smoke,
         backup,
-        terraform: cx.terraform(&file, root),
-        tests: cx.tests(&file),
-        secrets: cx.secrets(&file),
+        terraform: cx.terraform(file, root),
+        tests: cx.tests(file),
+        secrets: cx.secrets(file),
         values: Value::Object(file.values.clone().into_iter().collect()),
         policies: policies(&file.policies),
         budget_usd: file.budget,
-        alerts: cx.alerts(&file),
+        alerts: cx.alerts(file),
         limits,
         history_limit: file.history.unwrap_or(defaults::HISTORY),
         on_interrupt: match file.on_interrupt {
@@ -84,6 +86,7 @@ pub fn convert(
 /// What every part of the conversion needs: the tree for places, and where mistakes go.
 struct Cx<'a> {
     tree: &'a Node,
+    root: &'a Path,
     out: &'a mut Diagnostics,
 }
 
@@ -146,28 +149,22 @@ impl Cx<'_> {
 
     /// Reports a name that is none of the known ones.
     fn unknown(&mut self, code: u16, what: &str, name: &str, path: &[&str], known: &[&str]) {
-        let mut help = suggestion(name, known);
-        if known.is_empty() {
-            help = "remove it".to_owned();
-        }
+        let help = suggestion(name, known);
         let diagnostic = self.error(code, path, format!("there is no {what} `{name}`")).help(help);
         self.out.push(diagnostic);
     }
 
     fn application(&mut self, file: &EnvironmentFile) -> Option<String> {
-        match &file.application {
-            Some(name) => {
-                self.check_name(name, &["application"]);
-                Some(name.clone())
-            }
-            None => {
-                self.missing(
-                    &["application"],
-                    "`application` is missing",
-                    "add `application: NAME`: it names the locks, releases and labels",
-                );
-                None
-            }
+        if let Some(name) = &file.application {
+            self.check_name(name, &["application"]);
+            Some(name.clone())
+        } else {
+            self.missing(
+                &["application"],
+                "`application` is missing",
+                "add `application: NAME`: it names the locks, releases and labels",
+            );
+            None
         }
     }
 

@@ -23,7 +23,7 @@ impl Cx<'_> {
                 let settings = detail.compose.clone().unwrap_or_default();
                 if let Some(host) = &settings.host
                     && host != "local"
-                    && !host.strip_prefix("ssh://").is_some_and(|rest| !rest.is_empty())
+                    && host.strip_prefix("ssh://").is_none_or(str::is_empty)
                 {
                     let diagnostic = self
                         .error(
@@ -127,8 +127,8 @@ impl Cx<'_> {
                 let steps = [path[0].as_str(), &path[1], &path[2]];
                 if !known.contains(&name.as_str()) {
                     self.unknown(codes::UNKNOWN_TARGET, "target", name, &steps, &known);
-                } else if let Some((_, first)) = seen.iter().find(|(other, _)| other == name) {
-                    let first = self.place(&[&first[0], &first[1], &first[2]]);
+                } else if let Some((_, [a, b, c])) = seen.iter().find(|(other, _)| other == name) {
+                    let first = self.place(&[a, b, c]);
                     let diagnostic = self
                         .error(codes::BAD_WAVES, &steps, format!("target `{name}` is in two waves"))
                         .why("it would be deployed twice")

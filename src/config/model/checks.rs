@@ -1,0 +1,166 @@
+//! Gates, metrics and smoke tests as people write them.
+
+use crate::config::defaults;
+use crate::config::scalar::{Limit, Time};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A condition that must hold while a new revision takes traffic: what is measured, and `max` or `min`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GateFile {
+    /// What is measured: `error_rate`, `availability`, or a latency quantile `p50` … `p99.9`. This or `query`.
+    #[schemars(
+        regex(pattern = r"^(error_rate|availability|p[0-9]{1,2}(\.[0-9]+)?)$"),
+        extend("examples" = ["error_rate", "p95", "availability"])
+    )]
+    pub metric: Option<String>,
+    /// Any `PromQL` that gives one number. `{{ pods }}` (a regular expression that matches the revision's pods),
+    /// `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}` and `{{ region }}` are filled in.
+    pub query: Option<String>,
+    /// Largest value that passes: `5%` for an error rate, `200ms` for a latency, a number for a query.
+    pub max: Option<Limit>,
+    /// Smallest value that passes: `99.95%` for availability.
+    pub min: Option<Limit>,
+    /// How far back each measurement looks.
+    #[schemars(extend("default" = defaults::WINDOW))]
+    pub window: Option<Time>,
+    /// Time between measurements.
+    #[schemars(extend("default" = defaults::INTERVAL))]
+    pub interval: Option<Time>,
+    /// Components that are watched. Default: all.
+    pub components: Option<Vec<String>>,
+    /// Consecutive breaches that count as a failure.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::BREACHES))]
+    pub breaches: Option<u32>,
+    /// Fewest requests in the window for a verdict; with less there is "no data".
+    #[schemars(extend("default" = defaults::MIN_REQUESTS))]
+    pub min_requests: Option<u64>,
+    /// What a lack of data at the end of a hold means. Default: `hold`.
+    pub no_data: Option<NoDataFile>,
+    /// What a breach that the old version shows too means. Default: `hold`.
+    pub shared: Option<SharedFile>,
+}
+
+/// What a lack of data means.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoDataFile {
+    /// Wait for data up to `limits.shared_breach`, then roll back.
+    Hold,
+    /// Roll back.
+    Fail,
+    /// Go on, and say so.
+    Pass,
+}
+
+/// What a breach that the old version shows too means.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SharedFile {
+    /// Hold and alert: rolling back would not help.
+    Hold,
+    /// Roll back all the same.
+    Rollback,
+}
+
+/// How metrics are asked.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MetricsFile {
+    /// `PromQL` templates.
+    pub queries: QueriesFile,
+}
+
+/// `PromQL` templates with `{{ pods }}`, `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}`,
+/// `{{ region }}` inside. The defaults read the counter `http_requests_total{namespace, pod, status}` and the
+/// histogram `http_request_duration_seconds`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueriesFile {
+    /// Failed requests divided by requests, 0–1.
+    #[schemars(extend("default" = defaults::QUERY_ERROR_RATE))]
+    pub error_rate: Option<String>,
+    /// A latency in seconds; `{{ quantile }}` is 0–1.
+    #[schemars(extend("default" = defaults::QUERY_LATENCY))]
+    pub latency: Option<String>,
+    /// Number of requests in the window.
+    #[schemars(extend("default" = defaults::QUERY_REQUESTS))]
+    pub requests: Option<String>,
+    /// 1 minus the error rate, 0–1.
+    #[schemars(extend("default" = defaults::QUERY_AVAILABILITY))]
+    pub availability: Option<String>,
+}
+
+/// An HTTP check after a cut-over.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmokeFile {
+    /// The component that is asked. Required.
+    pub component: Option<String>,
+    /// HTTP method.
+    #[schemars(extend("default" = "GET"))]
+    pub method: Option<MethodFile>,
+    /// Path and query. Required.
+    #[schemars(extend("examples" = ["/health"]))]
+    pub path: Option<String>,
+    /// Host header through the ingress. Default: the host of the target's `ingress`.
+    pub host: Option<String>,
+    /// More request headers.
+    pub headers: BTreeMap<String, String>,
+    /// Way in after the cut-over; before it, the new pods are asked directly. Default: `service`.
+    pub through: Option<ThroughFile>,
+    /// What must be answered.
+    pub expect: Option<ExpectFile>,
+    /// Longest wait for one answer.
+    #[schemars(extend("default" = defaults::SMOKE_TIMEOUT))]
+    pub timeout: Option<Time>,
+    /// Attempts before the test fails.
+    #[schemars(range(min = 1, max = 100), extend("default" = defaults::ATTEMPTS))]
+    pub attempts: Option<u32>,
+    /// Wait between attempts.
+    #[schemars(extend("default" = defaults::RETRY_DELAY))]
+    pub retry_delay: Option<Time>,
+}
+
+/// HTTP methods of smoke tests.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum MethodFile {
+    /// Read.
+    Get,
+    /// Read the headers only.
+    Head,
+    /// Send nothing to an endpoint that wants a POST.
+    Post,
+    /// Ask for the options.
+    Options,
+}
+
+/// How a smoke test reaches the component after the cut-over.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ThroughFile {
+    /// The target's public ingress URL.
+    Ingress,
+    /// The component's Service, through the API server.
+    Service,
+}
+
+/// What a smoke test must be answered.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExpectFile {
+    /// HTTP status.
+    #[schemars(range(min = 100, max = 599), extend("default" = 200))]
+    pub status: Option<u16>,
+    /// Text that the body contains.
+    pub contains: Option<String>,
+    /// Values in a JSON body, by JSON pointer.
+    #[schemars(extend("examples" = [{"/status": "ok"}]))]
+    pub json: BTreeMap<String, Value>,
+    /// Slowest answer that still passes. Default: the `timeout`.
+    pub max_latency: Option<Time>,
+}

@@ -1,0 +1,232 @@
+//! Templates and objects: errors with the template's line, checks, policies.
+
+use super::{MINIMAL, Project};
+use deployctl::render;
+
+/// What `validate` says of one manifest, policies switched off.
+fn said(manifest: &str) -> String {
+    let quiet = "policies: {probes: off, limits: off, security-context: off, image-tag: off}\n";
+    let environment = format!("{MINIMAL}{quiet}values: {{port: 8080, hosts: [a, b], nothing: ~}}\n");
+    let project = Project::new(&[("environments/p.yaml", &environment), ("manifests/api/a.yaml", manifest)]);
+    let found = project.validate("p");
+    let unused = |part: &&str| !part.starts_with("warning[DC0125]");
+    found.split("\n\n").filter(unused).map(|part| part.trim_end()).collect::<Vec<_>>().join("\n\n") + "\n"
+}
+
+const POD: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api}
+spec:
+  selector: {matchLabels: {app: api}}
+  template:
+    metadata: {labels: {app: api}}
+    spec:
+      containers:
+        - name: api
+          image: api:1
+          ports: [{name: http, containerPort: 8080}]
+";
+
+#[test]
+fn an_undefined_value_names_the_nearest_one() {
+    assert_eq!(
+        said("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:\n  port: \"{{ values.prot }}\"\n"),
+        "error[DC0141]: `values.prot` is never set
+  --> manifests/api/a.yaml:5:13
+  |
+5 |   port: \"{{ values.prot }}\"
+  |             ^^^^^^^^^^^
+  = why: there are: values.hosts, values.nothing, values.port
+  = help: write `values.port`, or set `prot` under `values:`, or give a default: `| default(…)`
+"
+    );
+}
+
+#[test]
+fn an_undefined_value_in_a_branch_that_is_not_taken_is_found_and_a_guarded_one_is_not() {
+    let branch = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n{% if values.port == 1 %}\ndata: {x: {{ values.gone }}}\n{% endif %}\n";
+    assert!(
+        said(branch)
+            .starts_with("error[DC0141]: `values.gone` is never set\n  --> manifests/api/a.yaml:5:14\n")
+    );
+    let guarded = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: '{{ values.gone | default(3) }}'}\n{% if values.lost is defined %}\nx: 1\n{% endif %}\n";
+    assert_eq!(said(guarded), "\n");
+}
+
+#[test]
+fn a_failing_expression_shows_the_values_that_made_it_fail() {
+    assert_eq!(
+        said(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: {{ values.port + values.hosts }}}\n"
+        ),
+        "error[DC0142]: tried to use + operator on unsupported types number and sequence
+  --> manifests/api/a.yaml:4:14
+  |
+4 | data: {x: {{ values.port + values.hosts }}}
+  |              ^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = why: `values.port` is 8080, `values.hosts` is [\"a\",\"b\"]
+"
+    );
+    let null =
+        said("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: {{ values.nothing }}}\n");
+    assert!(null.starts_with("error[DC0142]: the value is `null`, which is no text\n"), "{null}");
+    let list = said("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {x: {{ values.hosts }}}\n");
+    assert!(list.contains("| toyaml"), "{list}");
+}
+
+#[test]
+fn a_mistake_behind_loops_and_branches_points_at_the_line_of_the_template() {
+    let manifest = format!(
+        "# head\n{}",
+        POD.replace(
+            "          ports:",
+            "          env:
+            {% for host in values.hosts %}
+            - name: HOST_{{ loop.index }}
+              value: {{ values.port }}
+            {% endfor %}
+          ports:"
+        )
+    );
+    assert_eq!(
+        said(&manifest),
+        "error[DC0152]: `spec.template.spec.containers[0].env[0].value` takes a text, not the number `8080`
+   --> manifests/api/a.yaml:16:15
+   |
+16 |               value: {{ values.port }}
+   |               ^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: put quotes around it: `\"8080\"`, in a template `{{ … | quote }}`
+  = rendered as:
+        13 |           env:
+        14 |             - name: HOST_1
+        15 |               value: 8080
+"
+        .replace("        13 |           env:\n        14 |", "        14 |")
+        .replace(
+            "        15 |               value: 8080\n",
+            "        15 |               value: 8080\n        16 |             - name: HOST_2\n"
+        ) + "
+error[DC0152]: `spec.template.spec.containers[0].env[1].value` takes a text, not the number `8080`
+   --> manifests/api/a.yaml:16:15
+   |
+16 |               value: {{ values.port }}
+   |               ^^^^^^^^^^^^^^^^^^^^^^^^
+  = help: put quotes around it: `\"8080\"`, in a template `{{ … | quote }}`
+  = rendered as:
+        16 |             - name: HOST_2
+        17 |               value: 8080
+        18 |           ports: [{name: http, containerPort: 8080}]
+"
+    );
+}
+
+#[test]
+fn each_mistake_of_an_object_is_named() {
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\nspec:\n  selector: {app: api}\n  ports: [{name: http, port: 80, targetPort: http}]\n";
+    let pod = |from: &str, to: &str| POD.replace(from, to);
+    let with = |more: &str| format!("{POD}---\n{service}---\n{more}");
+    let cases: Vec<(String, &str)> = vec![
+        (
+            pod("spec:\n  sel", "spec:\n  replicass: 3\n  sel"),
+            "DC0151]: Deployment has no field `replicass` in `spec`",
+        ),
+        (
+            pod("labels: {app: api}", "labels: {app: other}"),
+            "DC0154]: Deployment/api selects other pods than its own",
+        ),
+        (
+            with(&service.replace("name: api", "name: b").replace("app: api", "app: z")),
+            "DC0154]: Service/b selects no pod",
+        ),
+        (with(service), "DC0153]: Service/api is there twice"),
+        (
+            with(&service.replace("name: api", "name: b").replace("targetPort: http", "targetPort: htp")),
+            "DC0155]: the pods of Service/b have no port `htp`",
+        ),
+        (
+            with(
+                "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: apj}}\n",
+            ),
+            "DC0155]: HorizontalPodAutoscaler/a scales Deployment/apj, which is not there",
+        ),
+        (
+            with(
+                "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 1, selector: {matchLabels: {app: api}}}\n",
+            ),
+            "DC0156]: Kubernetes 1.36 does not serve PodDisruptionBudget in `policy/v1beta1`",
+        ),
+        (
+            with(
+                "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 0, selector: {matchLabels: {app: api}}}\n",
+            ),
+            "DC0175]: PodDisruptionBudget/a allows no disruption",
+        ),
+        (
+            with(
+                "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: api, port: {name: web}}}}]}}]}\n",
+            ),
+            "DC0155]: Service/api has no port `web`",
+        ),
+        (
+            with("apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: a}\n"),
+            "DC0150]: Kubernetes has no Deploymnt in `apps/v1`",
+        ),
+        (
+            with("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"),
+            "DC0150]: the ConfigMap has no `metadata.name`",
+        ),
+        (
+            with("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: other}\n"),
+            "DC0158]: ConfigMap/a is in namespace `other`, not `app`",
+        ),
+        (
+            pod("ports:", "volumeMounts: [{name: tmp, mountPath: /tmp}]\n          ports:"),
+            "DC0155]: container `api` mounts a volume `tmp` that is not there",
+        ),
+        (
+            pod("ports:", "envFrom: [{configMapRef: {name: conf}}]\n          ports:"),
+            "DC0155]: Deployment/api needs ConfigMap/conf, which none of the manifests defines",
+        ),
+        (
+            pod("ports:", "readinessProbe: {httpGet: {path: /, port: web}}\n          ports:"),
+            "DC0155]: container `api` has no port `web`",
+        ),
+        (
+            pod("ports:", "imagePullPolicy: always\n          ports:"),
+            "DC0152]: `always` is not a value of `spec.template.spec.containers[0].imagePullPolicy`",
+        ),
+        (
+            pod("ports:", "resources: {limits: {memory: lots}}\n          ports:"),
+            "DC0152]: `lots` is not an amount",
+        ),
+        ("- 1\n".to_owned(), "DC0150]: expected an object, found a list"),
+        ("a: [\n".to_owned(), "DC0101]: not valid YAML"),
+    ];
+    for (manifest, expected) in cases {
+        let found = said(&manifest);
+        assert!(found.contains(expected), "expected {expected}\nfound:\n{found}");
+        assert!(found.contains("--> manifests/api/a.yaml:"), "{found}");
+    }
+    assert_eq!(
+        said(&with("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {any: thing}\n")),
+        "\n"
+    );
+}
+
+#[test]
+fn policies_speak_as_loudly_as_the_environment_says() {
+    let count = |level: &str| {
+        let policies = format!(
+            "policies: {{image-tag: {level}, probes: {level}, limits: {level}, security-context: {level}}}\n"
+        );
+        let project = Project::new(&[
+            ("environments/p.yaml", &format!("{MINIMAL}{policies}")),
+            ("manifests/api/a.yaml", &POD.replace("api:1", "api:latest")),
+        ]);
+        let found = render::validate(&project.0, Some("p")).diagnostics;
+        (found.errors(), found.warnings())
+    };
+    assert_eq!(count("error"), (5, 0));
+    assert_eq!(count("warn"), (0, 5));
+    assert_eq!(count("off"), (0, 0));
+}
