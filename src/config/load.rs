@@ -119,7 +119,7 @@ fn apply(attempt: &mut Attempt, overrides: &Overrides) {
     for (component, image) in &overrides.images {
         let id = ComponentId::new(component);
         if let Some(found) = environment.components.iter_mut().find(|c| c.id == id) {
-            found.image.clone_from(image)
+            found.image.clone_from(image);
         } else {
             let known: Vec<&str> = known.iter().map(String::as_str).collect();
             let text = format!("{component}={image}");

@@ -93,7 +93,7 @@ fn missing_step(path: &str, context: &Json) -> Option<(String, Vec<String>)> {
         }
         walked.push_str(step);
         if let Some(next) = next {
-            node = next
+            node = next;
         } else {
             let dot = if prefix.is_empty() { "" } else { "." };
             return Some((walked, map.keys().map(|key| format!("{prefix}{dot}{key}")).collect()));

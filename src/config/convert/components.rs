@@ -255,7 +255,7 @@ impl Cx<'_> {
                     .all(|other| !known.contains(other) || done.iter().any(|c| c.id == *other))
             });
             if let Some(index) = ready {
-                done.push(waiting.remove(index))
+                done.push(waiting.remove(index));
             } else {
                 self.circle(&waiting);
                 done.append(&mut waiting);

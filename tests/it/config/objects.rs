@@ -10,7 +10,7 @@ fn said(manifest: &str) -> String {
     let project = Project::new(&[("environments/p.yaml", &environment), ("manifests/api/a.yaml", manifest)]);
     let found = project.validate("p");
     let unused = |part: &&str| !part.starts_with("warning[DC0125]");
-    found.split("\n\n").filter(unused).map(|part| part.trim_end()).collect::<Vec<_>>().join("\n\n") + "\n"
+    found.split("\n\n").filter(unused).map(str::trim_end).collect::<Vec<_>>().join("\n\n") + "\n"
 }
 
 const POD: &str = "apiVersion: apps/v1
@@ -120,97 +120,124 @@ error[DC0152]: `spec.template.spec.containers[0].env[1].value` takes a text, not
     );
 }
 
+const SERVICE: &str = "apiVersion: v1
+kind: Service
+metadata: {name: api}
+spec:
+  selector: {app: api}
+  ports: [{name: http, port: 80, targetPort: http}]
+";
+
+/// What a manifest is made of.
+enum Made {
+    /// The pod with something replaced.
+    Pod(&'static str, &'static str),
+    /// The pod, its Service, and the Service once more with something replaced.
+    Service(&'static [(&'static str, &'static str)]),
+    /// The pod, its Service, and another object.
+    With(&'static str),
+    /// This text alone.
+    Text(&'static str),
+}
+
+impl Made {
+    fn text(&self) -> String {
+        match self {
+            Self::Pod(from, to) => POD.replace(from, to),
+            Self::Service(pairs) => {
+                let other = pairs.iter().fold(SERVICE.to_owned(), |text, (from, to)| text.replace(from, to));
+                format!("{POD}---\n{SERVICE}---\n{other}")
+            }
+            Self::With(more) => format!("{POD}---\n{SERVICE}---\n{more}"),
+            Self::Text(text) => (*text).to_owned(),
+        }
+    }
+}
+
+const CASES: &[(Made, &str)] = &[
+    (
+        Made::Pod("spec:\n  sel", "spec:\n  replicass: 3\n  sel"),
+        "DC0151]: Deployment has no field `replicass` in `spec`",
+    ),
+    (
+        Made::Pod("labels: {app: api}", "labels: {app: other}"),
+        "DC0154]: Deployment/api selects other pods than its own",
+    ),
+    (Made::Service(&[("name: api", "name: b"), ("app: api", "app: z")]), "DC0154]: Service/b selects no pod"),
+    (Made::Service(&[]), "DC0153]: Service/api is there twice"),
+    (
+        Made::Service(&[("name: api", "name: b"), ("targetPort: http", "targetPort: htp")]),
+        "DC0155]: the pods of Service/b have no port `htp`",
+    ),
+    (
+        Made::With(
+            "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: apj}}\n",
+        ),
+        "DC0155]: HorizontalPodAutoscaler/a scales Deployment/apj, which is not there",
+    ),
+    (
+        Made::With(
+            "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 1, selector: {matchLabels: {app: api}}}\n",
+        ),
+        "DC0156]: Kubernetes 1.36 does not serve PodDisruptionBudget in `policy/v1beta1`",
+    ),
+    (
+        Made::With(
+            "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 0, selector: {matchLabels: {app: api}}}\n",
+        ),
+        "DC0175]: PodDisruptionBudget/a allows no disruption",
+    ),
+    (
+        Made::With(
+            "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: api, port: {name: web}}}}]}}]}\n",
+        ),
+        "DC0155]: Service/api has no port `web`",
+    ),
+    (
+        Made::With("apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: a}\n"),
+        "DC0150]: Kubernetes has no Deploymnt in `apps/v1`",
+    ),
+    (
+        Made::With("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"),
+        "DC0150]: the ConfigMap has no `metadata.name`",
+    ),
+    (
+        Made::With("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: other}\n"),
+        "DC0158]: ConfigMap/a is in namespace `other`, not `app`",
+    ),
+    (
+        Made::Pod("ports:", "volumeMounts: [{name: tmp, mountPath: /tmp}]\n          ports:"),
+        "DC0155]: container `api` mounts a volume `tmp` that is not there",
+    ),
+    (
+        Made::Pod("ports:", "envFrom: [{configMapRef: {name: conf}}]\n          ports:"),
+        "DC0155]: Deployment/api needs ConfigMap/conf, which none of the manifests defines",
+    ),
+    (
+        Made::Pod("ports:", "readinessProbe: {httpGet: {path: /, port: web}}\n          ports:"),
+        "DC0155]: container `api` has no port `web`",
+    ),
+    (
+        Made::Pod("ports:", "imagePullPolicy: always\n          ports:"),
+        "DC0152]: `always` is not a value of `spec.template.spec.containers[0].imagePullPolicy`",
+    ),
+    (
+        Made::Pod("ports:", "resources: {limits: {memory: lots}}\n          ports:"),
+        "DC0152]: `lots` is not an amount",
+    ),
+    (Made::Text("- 1\n"), "DC0150]: expected an object, found a list"),
+    (Made::Text("a: [\n"), "DC0101]: not valid YAML"),
+];
+
 #[test]
 fn each_mistake_of_an_object_is_named() {
-    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: api}\nspec:\n  selector: {app: api}\n  ports: [{name: http, port: 80, targetPort: http}]\n";
-    let pod = |from: &str, to: &str| POD.replace(from, to);
-    let with = |more: &str| format!("{POD}---\n{service}---\n{more}");
-    let cases: Vec<(String, &str)> = vec![
-        (
-            pod("spec:\n  sel", "spec:\n  replicass: 3\n  sel"),
-            "DC0151]: Deployment has no field `replicass` in `spec`",
-        ),
-        (
-            pod("labels: {app: api}", "labels: {app: other}"),
-            "DC0154]: Deployment/api selects other pods than its own",
-        ),
-        (
-            with(&service.replace("name: api", "name: b").replace("app: api", "app: z")),
-            "DC0154]: Service/b selects no pod",
-        ),
-        (with(service), "DC0153]: Service/api is there twice"),
-        (
-            with(&service.replace("name: api", "name: b").replace("targetPort: http", "targetPort: htp")),
-            "DC0155]: the pods of Service/b have no port `htp`",
-        ),
-        (
-            with(
-                "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: apj}}\n",
-            ),
-            "DC0155]: HorizontalPodAutoscaler/a scales Deployment/apj, which is not there",
-        ),
-        (
-            with(
-                "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 1, selector: {matchLabels: {app: api}}}\n",
-            ),
-            "DC0156]: Kubernetes 1.36 does not serve PodDisruptionBudget in `policy/v1beta1`",
-        ),
-        (
-            with(
-                "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: a}\nspec: {maxUnavailable: 0, selector: {matchLabels: {app: api}}}\n",
-            ),
-            "DC0175]: PodDisruptionBudget/a allows no disruption",
-        ),
-        (
-            with(
-                "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: a}\nspec: {rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: api, port: {name: web}}}}]}}]}\n",
-            ),
-            "DC0155]: Service/api has no port `web`",
-        ),
-        (
-            with("apiVersion: apps/v1\nkind: Deploymnt\nmetadata: {name: a}\n"),
-            "DC0150]: Kubernetes has no Deploymnt in `apps/v1`",
-        ),
-        (
-            with("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n"),
-            "DC0150]: the ConfigMap has no `metadata.name`",
-        ),
-        (
-            with("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: other}\n"),
-            "DC0158]: ConfigMap/a is in namespace `other`, not `app`",
-        ),
-        (
-            pod("ports:", "volumeMounts: [{name: tmp, mountPath: /tmp}]\n          ports:"),
-            "DC0155]: container `api` mounts a volume `tmp` that is not there",
-        ),
-        (
-            pod("ports:", "envFrom: [{configMapRef: {name: conf}}]\n          ports:"),
-            "DC0155]: Deployment/api needs ConfigMap/conf, which none of the manifests defines",
-        ),
-        (
-            pod("ports:", "readinessProbe: {httpGet: {path: /, port: web}}\n          ports:"),
-            "DC0155]: container `api` has no port `web`",
-        ),
-        (
-            pod("ports:", "imagePullPolicy: always\n          ports:"),
-            "DC0152]: `always` is not a value of `spec.template.spec.containers[0].imagePullPolicy`",
-        ),
-        (
-            pod("ports:", "resources: {limits: {memory: lots}}\n          ports:"),
-            "DC0152]: `lots` is not an amount",
-        ),
-        ("- 1\n".to_owned(), "DC0150]: expected an object, found a list"),
-        ("a: [\n".to_owned(), "DC0101]: not valid YAML"),
-    ];
-    for (manifest, expected) in cases {
-        let found = said(&manifest);
+    for (made, expected) in CASES {
+        let found = said(&made.text());
         assert!(found.contains(expected), "expected {expected}\nfound:\n{found}");
         assert!(found.contains("--> manifests/api/a.yaml:"), "{found}");
     }
-    assert_eq!(
-        said(&with("apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {any: thing}\n")),
-        "\n"
-    );
+    let custom = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w}\nspec: {any: thing}\n";
+    assert_eq!(said(&Made::With(custom).text()), "\n");
 }
 
 #[test]
