@@ -2,5 +2,6 @@
 
 mod adapters;
 mod config;
+mod report;
 mod sim_kube_api;
 mod sim_world;
