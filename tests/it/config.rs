@@ -6,6 +6,7 @@ mod objects;
 
 use deployctl::domain::diagnostic::Diagnostics;
 use deployctl::domain::environment::{Strategy, TrafficClass};
+use deployctl::domain::{Object, TargetId};
 use deployctl::{config, render};
 use proptest::prelude::*;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ fn shipped_production_has_the_figures_that_were_asked_for() {
     let environment = loaded.environment;
     let minutes = |n: u64| Duration::from_secs(n * 60);
     let waves: Vec<Vec<&str>> =
-        environment.waves.iter().map(|wave| wave.iter().map(|id| id.as_str()).collect()).collect();
+        environment.waves.iter().map(|wave| wave.iter().map(TargetId::as_str).collect()).collect();
     assert_eq!(waves, [["us-west-2"], ["us-east-1"]]);
     assert_eq!(environment.target(&"us-west-2".into()).unwrap().traffic, TrafficClass::None);
     assert_eq!(environment.target(&"us-east-1".into()).unwrap().traffic, TrafficClass::Live);
@@ -96,7 +97,7 @@ fn shipped_manifests_become_the_objects_of_each_component() {
     let environment = config::load(root(), "production", &config::Overrides::default()).unwrap().environment;
     let objects = render::render(&environment, &environment.targets[0], "1.4.0").unwrap();
     let of = |component: &str| -> Vec<&str> {
-        objects.iter().filter(|o| o.component == Some(component.into())).map(|o| o.kind()).collect()
+        objects.iter().filter(|o| o.component == Some(component.into())).map(Object::kind).collect()
     };
     let all = ["ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy"];
     assert_eq!(of("web"), [&all[..], &["PodDisruptionBudget", "Service", "ServiceAccount"]].concat());
@@ -191,12 +192,13 @@ fn survives(bytes: &[u8]) {
 
 #[test]
 fn hostile_yaml_is_refused_not_followed() {
-    let aliases: String =
-        (1..12).map(|n| format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","))).collect();
-    let bomb = format!("values:\n  a0: &a0 [x,x,x,x,x,x,x,x,x]\n{}", aliases.replace("a1", " a1"));
+    let joined = |lines: Vec<String>| lines.concat();
+    let alias = |n: usize| format!(" a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(","));
+    let bomb = format!("values:\n a0: &a0 [x,x,x,x,x,x,x,x,x]\n{}", joined((1..12).map(alias).collect()));
     let deep = format!("values: {}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let nested: String = (0..5_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect();
-    let wide = format!("values: {{{}}}", (0..300_000).map(|n| format!("a{n}: 1,")).collect::<String>());
+    let nested = joined((0..5_000).map(|n| format!("{}a:\n", " ".repeat(n))).collect());
+    let keys = joined((0..300_000).map(|n| format!("a{n}: 1,")).collect());
+    let wide = format!("values: {{{keys}}}");
     for text in [bomb, deep, nested, wide] {
         survives(text.as_bytes());
     }
