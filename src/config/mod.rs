@@ -4,7 +4,7 @@
 
 pub mod codes;
 mod convert;
-mod defaults;
+pub mod defaults;
 mod layers;
 mod load;
 mod model;

@@ -1,8 +1,9 @@
 //! Who the cluster is, who we are to it, what we may do, and what its pods say.
 
+use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::request;
-use crate::adapters::kubernetes::send::{Api, Patience, chain};
+use crate::adapters::kubernetes::send::{Api, Patience};
 use crate::ports::ClusterError;
 use crate::ports::cluster::{Identity, Permission};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};

@@ -1,7 +1,8 @@
 //! From a kubeconfig to a client. Nothing here speaks to the cluster; a credential plugin (`aws eks get-token`) is run.
 
+use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::KubeCluster;
-use crate::adapters::kubernetes::send::chain;
+use crate::adapters::tls;
 use crate::domain::environment::ClusterAddress;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -70,8 +71,7 @@ fn connect_blocking(address: &ClusterAddress) -> Result<KubeCluster, ConnectErro
              name the context"
         )));
     }
-    // kube's TLS wants a process-wide provider; losing the race to install it is as good as winning.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::ensure_provider();
     let config = load(address)?;
     let server = config.cluster_url.to_string();
     let mut hasher = DefaultHasher::new();

@@ -3,9 +3,10 @@
 //! A watch lasts half a minute at the most and is then renewed from where it ended, so a connection that has silently died
 //! is noticed. When a watch is broken, `Snapshot::stale_since` says since when; what was seen before stays.
 
+use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::lines::Lines;
 use crate::adapters::kubernetes::request::{self, Selection};
-use crate::adapters::kubernetes::send::{Api, Patience, chain};
+use crate::adapters::kubernetes::send::{Api, Patience};
 use crate::adapters::kubernetes::watched::{
     DaemonSets, Deployments, Events, Jobs, Pods, ReplicaSets, Slices, StatefulSets, Watched,
 };

@@ -4,6 +4,7 @@
 //! and the reads that belong to it end within [`REQUEST_TIMEOUT`]: the lease of its sender reckons with that.
 //! Whoever loses the lease drops the future, and with it the repetitions to come.
 
+use crate::adapters::errors::{causes, chain};
 use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::request::Call;
 use crate::ports::ClusterError;
@@ -273,27 +274,6 @@ fn classify(error: &kube::Error, server: &str) -> Miss {
         .filter_map(|cause| cause.downcast_ref::<hyper_util::client::legacy::Error>())
         .any(hyper_util::client::legacy::Error::is_connect);
     if connect { Miss::Unsent(message) } else { Miss::Lost(message) }
-}
-
-fn causes<'e>(error: &'e (dyn StdError + 'static)) -> impl Iterator<Item = &'e (dyn StdError + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let cause = next?;
-        next = cause.source();
-        Some(cause)
-    })
-}
-
-/// An error and its causes in one line, each told once.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut out = String::new();
-    for cause in causes(error) {
-        let text = cause.to_string();
-        if !out.contains(&text) {
-            out = if out.is_empty() { text } else { format!("{out}: {text}") };
-        }
-    }
-    out
 }
 
 /// Exponential with "equal jitter": half of the pause is fixed, half is drawn. The server's own wish is a floor.
