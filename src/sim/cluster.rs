@@ -24,6 +24,9 @@ use super::traffic::plane::Plane;
 /// From the end of a job's pod until its controller counts it, in milliseconds: it works in batches.
 const JOB_BATCH: (Millis, Millis) = (200, 1_000);
 
+/// From the end of a dependent until the collector looks at its owner again, in milliseconds.
+const OWNER_RETRY: (Millis, Millis) = (40, 70);
+
 /// What happens in a cluster at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Happening {
@@ -206,7 +209,7 @@ impl Cluster {
         }
         let mut works = Vec::new();
         self.with_context(moment, follow, |cx| {
-            controllers::watchers_of(cx, change, &mut |work| works.push(work))
+            controllers::watchers_of(cx, change, &mut |work| works.push(work));
         });
         for work in works {
             let lag = self.lag_of(&work, change);
@@ -220,6 +223,11 @@ impl Cluster {
         let range = match work.controller {
             Controller::EndpointSlice => self.spec.settings.endpoint_lag,
             Controller::Job if change.key.kind == KindId::PODS => JOB_BATCH,
+            Controller::GarbageCollector
+                if change.typ == ChangeType::Deleted && work.name != object::uid(&change.object) =>
+            {
+                OWNER_RETRY
+            }
             _ => self.spec.settings.controller_lag,
         };
         self.random.millis(range)
@@ -235,14 +243,13 @@ impl Cluster {
         if object::text(pod, &["spec", "nodeName"]).is_empty() {
             return;
         }
-        let index = match self.kubelet.of_uid(uid) {
-            Some(index) => index,
-            None => {
-                let index = self.kubelet.take(pod, moment.at);
-                let admit = self.random.millis(self.spec.times.admit);
-                follow.push((moment.at + admit, Happening::Pod { index, epoch: 0, step: Step::Admit }));
-                index
-            }
+        let index = if let Some(index) = self.kubelet.of_uid(uid) {
+            index
+        } else {
+            let index = self.kubelet.take(pod, moment.at);
+            let admit = self.random.millis(self.spec.times.admit);
+            follow.push((moment.at + admit, Happening::Pod { index, epoch: 0, step: Step::Admit }));
+            index
         };
         if object::deleting(pod)
             && !self.kubelet.runs[index].stopping

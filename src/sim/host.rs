@@ -72,7 +72,7 @@ impl Host for ClusterHost {
             return Err(ApiStatus::bad_request(why));
         };
         let skip = request.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-        Ok(lines.iter().skip(skip).map(|(_, line)| format!("{line}\n")).collect())
+        Ok(lines.iter().skip(skip).flat_map(|(_, line)| [line.as_str(), "\n"]).collect())
     }
 
     fn proxy(&self, request: &ProxyRequest<'_>) -> Option<http::Response<Bytes>> {

@@ -103,7 +103,7 @@ impl Cluster {
         let on = at >= run.started_at + (behaviour.late * 1000.0) as Millis;
         let health = HEALTH.contains(&path);
         let broken = on && !health && draw < behaviour.error_share;
-        let status = if (health && behaviour.smoke_fail) || (health && behaviour.unready) {
+        let status = if health && (behaviour.smoke_fail || behaviour.unready) {
             503
         } else if broken {
             500

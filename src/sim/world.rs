@@ -285,6 +285,7 @@ impl World {
     }
 
     /// Begins every fault that waits for `label`; how many that were.
+    #[must_use]
     pub fn fire(&self, label: &str) -> usize {
         let mut state = self.shared.state();
         let places = state.faults.labelled(label);

@@ -1,4 +1,5 @@
 //! The simulated world: rollouts that really happen, traffic that is counted, faults, all from one seed.
 
+mod recorded;
 mod rig;
 mod rollouts;

@@ -5,6 +5,7 @@
 //! else is healthy. The same words mean the same on the rig that runs against a real control plane.
 
 /// How a process behaves.
+#[allow(clippy::struct_excessive_bools)] // each is a word of its own; any set of them may be true
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Behaviour {
     /// The image cannot be pulled.

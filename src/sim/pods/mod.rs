@@ -70,6 +70,7 @@ impl Default for Times {
 }
 
 /// The process behind a pod.
+#[allow(clippy::struct_excessive_bools)] // facts of a process that change independently
 #[derive(Clone, Debug)]
 pub struct PodRun {
     /// UID of the pod.

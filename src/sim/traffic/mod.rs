@@ -220,17 +220,17 @@ impl Traffic {
             return;
         }
         flow.fresh_of = Some(self.plane_number);
-        let plane = &self.plane;
+        let routers = &self.plane;
         let address = if flow.spec.host.is_empty() {
-            plane.address_of(&flow.spec.component)
+            routers.address_of(&flow.spec.component)
         } else {
             Some((flow.spec.host.clone(), flow.spec.path.clone()))
         };
         flow.fresh = match address {
-            Some((host, path)) => plane.shares(&host, &path),
-            None => match plane.service_of(&flow.spec.component) {
+            Some((host, path)) => routers.shares(&host, &path),
+            None => match routers.service_of(&flow.spec.component) {
                 None => Err(Miss::NoRoute),
-                Some(service) => match plane.endpoints_of(&service) {
+                Some(service) => match routers.endpoints_of(&service) {
                     [] => Err(Miss::NoEndpoint),
                     pods => Ok(pods.iter().map(|pod| (*pod, 1.0 / pods.len() as f64)).collect()),
                 },

@@ -56,7 +56,7 @@ pub enum Miss {
 }
 
 impl Plane {
-    /// Reads the routers and EndpointSlices of a cluster.
+    /// Reads the routers and `EndpointSlices` of a cluster.
     #[must_use]
     pub fn read(store: &Store, kubelet: &Kubelet) -> Self {
         let mut plane = Self::default();

@@ -99,6 +99,33 @@ impl Rig {
         done.unwrap_or_else(|refused| panic!("refused: {refused}"));
     }
 
+    pub fn modify_namespace(&self, change: impl FnOnce(&mut Value)) {
+        let store = self.world.store(CLUSTER);
+        let key = Key::new(KindId::NAMESPACES, "", NAMESPACE);
+        let done = store.lock().unwrap_or_else(PoisonError::into_inner).modify(
+            self.world.now(),
+            "test",
+            &key,
+            change,
+        );
+        self.world.changed();
+        done.unwrap_or_else(|refused| panic!("refused: {refused}"));
+    }
+
+    pub fn delete_namespace(&self) {
+        let store = self.world.store(CLUSTER);
+        let key = Key::new(KindId::NAMESPACES, "", NAMESPACE);
+        let options = DeleteOptions::default();
+        let done = store.lock().unwrap_or_else(PoisonError::into_inner).delete(
+            self.world.now(),
+            "test",
+            &key,
+            &options,
+        );
+        self.world.changed();
+        done.unwrap_or_else(|refused| panic!("refused: {refused}"));
+    }
+
     pub fn deploy(&self, name: &str, image: &str, replicas: u32, revision: u32) {
         self.create(KindId::DEPLOYMENTS, deployment(name, image, replicas, revision));
     }
@@ -150,7 +177,7 @@ pub fn service(name: &str) -> Value {
     })
 }
 
-pub fn ingress(name: &str, service: &str, annotations: Value) -> Value {
+pub fn ingress(name: &str, service: &str, annotations: &Value) -> Value {
     json!({
         "metadata": {"name": name, "namespace": NAMESPACE, "annotations": annotations},
         "spec": {"ingressClassName": "nginx", "rules": [{"host": "kva.example", "http": {"paths": [

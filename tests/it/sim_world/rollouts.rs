@@ -17,7 +17,7 @@ use super::rig::{CLUSTER, NAMESPACE, Rig, ingress, service};
 async fn live(seed: u64) -> Rig {
     let rig = Rig::with(seed, |cluster| cluster.load = vec![LoadSpec::new("kva-api", 60.0)]).await;
     rig.create(KindId::SERVICES, service("kva-api"));
-    rig.create(KindId::INGRESSES, ingress("kva-api", "kva-api", json!({})));
+    rig.create(KindId::INGRESSES, ingress("kva-api", "kva-api", &json!({})));
     rig.deploy("kva-api", "shop/api:v1", 6, 1);
     rig.wait(30.0).await;
     rig
@@ -70,7 +70,7 @@ async fn a_canary_receives_its_weight_and_its_errors_show_in_the_metrics() {
         "nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "25",
         "nginx.ingress.kubernetes.io/canary-by-header": "x-canary",
     });
-    rig.create(KindId::INGRESSES, ingress("kva-api-canary", "kva-api-r2", annotations));
+    rig.create(KindId::INGRESSES, ingress("kva-api-canary", "kva-api-r2", &annotations));
     rig.wait(600.0).await;
     let report = rig.world.report();
     let revisions = &report.clusters[CLUSTER].components["kva-api"].by_revision;
@@ -93,7 +93,7 @@ async fn a_canary_receives_its_weight_and_its_errors_show_in_the_metrics() {
             namespace: NAMESPACE.to_owned(),
             component: ComponentId::new("kva-api"),
             owners: owner,
-            window: Duration::from_secs(300),
+            window: Duration::from_mins(5),
         })
         .await
         .unwrap();
@@ -135,7 +135,7 @@ async fn the_same_seed_gives_the_same_bytes() {
         rig.set_image("kva-api", "shop/api:v2", 2);
         rig.wait(90.0).await;
         let objects: Vec<String> =
-            rig.world.snapshot(CLUSTER).iter().map(|object| object.to_string()).collect();
+            rig.world.snapshot(CLUSTER).iter().map(std::string::ToString::to_string).collect();
         all.push((objects.join("\n"), format!("{:?}", rig.world.report())));
     }
     assert_eq!(all[0], all[1]);

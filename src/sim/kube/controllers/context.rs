@@ -38,7 +38,7 @@ pub struct Settings {
     pub resource_metrics: bool,
     /// From a change to the controller's look at it, in milliseconds.
     pub controller_lag: (Millis, Millis),
-    /// From a pod's change to the EndpointSlice, in milliseconds.
+    /// From a pod's change to the `EndpointSlice`, in milliseconds.
     pub endpoint_lag: (Millis, Millis),
     /// How often an HPA looks, in milliseconds.
     pub hpa_period: Millis,

@@ -1,4 +1,4 @@
-//! CronJobs: a Job at every time of a five-field schedule (UTC unless `timeZone` says otherwise).
+//! `CronJobs`: a Job at every time of a five-field schedule (UTC unless `timeZone` says otherwise).
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -14,7 +14,7 @@ const ME: Controller = Controller::CronJob;
 /// A schedule without a date within so many days never fires.
 const HORIZON_DAYS: usize = 366 * 4;
 
-/// Looks at one CronJob.
+/// Looks at one `CronJob`.
 pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     let Some(cron) = cx.get(KindId::CRON_JOBS, namespace, name) else {
         return;

@@ -1,4 +1,4 @@
-//! DaemonSets: one pod on every node that takes it, replaced a few at a time.
+//! `DaemonSets`: one pod on every node that takes it, replaced a few at a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use crate::sim::kube::kinds::KindId;
 const ME: Controller = Controller::DaemonSet;
 const KIND: (&str, &str) = ("apps/v1", "DaemonSet");
 
-/// Taints that pods of a DaemonSet always tolerate.
+/// Taints that pods of a `DaemonSet` always tolerate.
 const TOLERATED: [&str; 5] =
     ["not-ready", "unreachable", "disk-pressure", "memory-pressure", "unschedulable"];
 
-/// Looks at one DaemonSet.
+/// Looks at one `DaemonSet`.
 pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     let Some(set) = cx.get(KindId::DAEMON_SETS, namespace, name) else {
         return;
@@ -48,8 +48,10 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     // a whole round of creations is seen before the status is written, a single one after
     if created > 1 {
         by_node.clear();
-        for pod in cx.controlled(KindId::PODS, object::uid(&set)) {
-            by_node.entry(pinned_node(&pod).unwrap_or_default().to_owned()).or_default().push(pod);
+        for pod in cx.list(KindId::PODS, Some(namespace)) {
+            if object::controlled_by(&pod, object::uid(&set)) {
+                by_node.entry(pinned_node(&pod).unwrap_or_default().to_owned()).or_default().push(pod);
+            }
         }
     }
     write_status(cx, &set, &hash, &nodes, &by_node);

@@ -1,4 +1,4 @@
-//! Deployments: a ReplicaSet per template, moved from the old ones to the new one within surge and unavailability.
+//! Deployments: a `ReplicaSet` per template, moved from the old ones to the new one within surge and unavailability.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 
-/// What one look sees: the Deployment and its ReplicaSets, oldest first.
+/// What one look sees: the Deployment and its `ReplicaSets`, oldest first.
 struct View {
     deployment: Arc<Value>,
-    /// All ReplicaSets, as they were when the look began.
+    /// All `ReplicaSets`, as they were when the look began.
     sets: Vec<Arc<Value>>,
-    /// The name of the ReplicaSet of the current template.
+    /// The name of the `ReplicaSet` of the current template.
     new_name: String,
     replicas: i64,
     max_surge: i64,
@@ -135,7 +135,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     }
 }
 
-/// True if `spec.replicas` changed since the ReplicaSets were last scaled.
+/// True if `spec.replicas` changed since the `ReplicaSets` were last scaled.
 fn needs_scaling(view: &View) -> bool {
     view.sets.iter().filter(|set| object::count(set, &["spec", "replicas"]) > 0).any(|set| {
         object::annotation(set, DESIRED).parse::<i64>().is_ok_and(|desired| desired != view.replicas)
@@ -156,7 +156,7 @@ enum Settled {
     Created,
 }
 
-/// Makes sure that the ReplicaSet of the current template is there and carries the newest revision.
+/// Makes sure that the `ReplicaSet` of the current template is there and carries the newest revision.
 fn settle_new_set(cx: &mut Context<'_>, view: &View) -> Settled {
     let newest_old = view.old_sets().map(|set| revision_of(set)).max().unwrap_or(0);
     let Some(set) = view.new_set() else {
@@ -244,7 +244,7 @@ fn annotations_of_set(view: &View, revision: i64) -> Value {
     Value::Object(annotations)
 }
 
-/// Deletes the oldest empty ReplicaSets beyond `revisionHistoryLimit`.
+/// Deletes the oldest empty `ReplicaSets` beyond `revisionHistoryLimit`.
 fn clean_up(cx: &mut Context<'_>, view: &View) {
     let limit = object::number(&view.deployment, &["spec", "revisionHistoryLimit"]).unwrap_or(10);
     let mut old: Vec<_> = view.old_sets().cloned().collect();

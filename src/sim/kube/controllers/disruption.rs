@@ -1,4 +1,4 @@
-//! PodDisruptionBudgets: how many pods may be evicted now.
+//! `PodDisruptionBudgets`: how many pods may be evicted now.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! EndpointSlices: which pods a Service may send to, and which of them are ready, serving or terminating.
+//! `EndpointSlices`: which pods a Service may send to, and which of them are ready, serving or terminating.
 
 use std::sync::Arc;
 
@@ -51,10 +51,10 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     }
     for (place, part) in parts.iter().enumerate() {
         let values: Vec<Value> = part.iter().map(|(endpoint, _)| endpoint.clone()).collect();
-        let ports = ports_of(&service, part.first().map(|(_, port)| *port));
+        let targets = ports_of(&service, part.first().map(|(_, target)| *target));
         match slices.get(place) {
-            Some(slice) => update(cx, slice, values, ports),
-            None => create(cx, &service, values, ports),
+            Some(slice) => update(cx, slice, values, targets),
+            None => create(cx, &service, &values, &targets),
         }
     }
     for slice in slices.iter().skip(parts.len()) {
@@ -152,7 +152,7 @@ fn ports_of(service: &Value, first: Option<u16>) -> Vec<Value> {
         .collect()
 }
 
-fn create(cx: &mut Context<'_>, service: &Value, endpoints: Vec<Value>, ports: Vec<Value>) {
+fn create(cx: &mut Context<'_>, service: &Value, endpoints: &[Value], ports: &[Value]) {
     let prefix = format!("{}-", object::name(service));
     let mut labels = object::at(service, &["metadata", "labels"]).clone();
     if !labels.is_object() {

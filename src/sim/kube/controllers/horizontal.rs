@@ -1,4 +1,4 @@
-//! HorizontalPodAutoscalers: replicas by CPU and memory use, always within their bounds.
+//! `HorizontalPodAutoscalers`: replicas by CPU and memory use, always within their bounds.
 
 use std::sync::Arc;
 

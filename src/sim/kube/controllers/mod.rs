@@ -33,11 +33,11 @@ use super::store::{Change, ChangeType};
 /// Which controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Controller {
-    /// Deployments to ReplicaSets.
+    /// Deployments to `ReplicaSets`.
     Deployment,
-    /// ReplicaSets to pods.
+    /// `ReplicaSets` to pods.
     ReplicaSet,
-    /// StatefulSets to pods, in order.
+    /// `StatefulSets` to pods, in order.
     StatefulSet,
     /// One pod on every node.
     DaemonSet,
@@ -47,7 +47,7 @@ pub enum Controller {
     CronJob,
     /// Pods to nodes.
     Scheduler,
-    /// Services to EndpointSlices.
+    /// Services to `EndpointSlices`.
     EndpointSlice,
     /// Replicas by CPU use.
     HorizontalPodAutoscaler,
@@ -168,11 +168,13 @@ pub fn watchers_of(cx: &Context<'_>, change: &Change, add: &mut dyn FnMut(Work))
         add(Work { controller, namespace: namespace.to_owned(), name: name.to_owned() });
     };
     let gone = change.typ == ChangeType::Deleted;
-    if let Some(keeper) = keeper(change.key.kind)
-        && (!gone || keeper == Controller::EndpointSlice)
+    let keeper = keeper(change.key.kind)
+        .filter(|keeper| !gone || *keeper == Controller::EndpointSlice)
         // a pod that has a node is no work for the scheduler
-        && !(keeper == Controller::Scheduler && !object::text(object, &["spec", "nodeName"]).is_empty())
-    {
+        .filter(|keeper| {
+            *keeper != Controller::Scheduler || object::text(object, &["spec", "nodeName"]).is_empty()
+        });
+    if let Some(keeper) = keeper {
         tell(keeper, namespace, name);
     }
     if change.key.kind == KindId::SERVICES && !gone {

@@ -24,7 +24,7 @@ pub fn sync(cx: &mut Context<'_>, name: &str) {
     furnish(cx, name);
 }
 
-/// The default ServiceAccount and the cluster's CA.
+/// The default `ServiceAccount` and the cluster's CA.
 fn furnish(cx: &mut Context<'_>, name: &str) {
     if cx.get(KindId::CONFIG_MAPS, name, "kube-root-ca.crt").is_none() {
         let map = json!({

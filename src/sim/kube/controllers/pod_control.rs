@@ -14,7 +14,7 @@ use crate::sim::random::safe_hash;
 /// The label that ties a pod to the template it was made from, under a Deployment.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
 
-/// The label that ties a pod to the template it was made from, under a StatefulSet or DaemonSet.
+/// The label that ties a pod to the template it was made from, under a `StatefulSet` or `DaemonSet`.
 pub const REVISION_HASH: &str = "controller-revision-hash";
 
 /// The hash of a pod template: equal templates have equal hashes in every run.
@@ -94,7 +94,7 @@ pub fn ensure_revision(
         Some(found) if object::count(found, &["revision"]) == newest => {}
         Some(found) => {
             cx.modify(KindId::CONTROLLER_REVISIONS, found, who, |revision| {
-                revision["revision"] = (newest + 1).into()
+                revision["revision"] = (newest + 1).into();
             });
         }
         None => {

@@ -1,4 +1,4 @@
-//! ResourceQuotas: what a namespace has used up.
+//! `ResourceQuotas`: what a namespace has used up.
 
 use serde_json::{Map, Value};
 

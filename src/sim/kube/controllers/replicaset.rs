@@ -1,4 +1,4 @@
-//! ReplicaSets: as many pods as asked, no more.
+//! `ReplicaSets`: as many pods as asked, no more.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const ME: Controller = Controller::ReplicaSet;
 /// The wait after the first refused creation, in milliseconds; it doubles.
 const FIRST_BACK_OFF: u64 = 10;
 
-/// Looks at one ReplicaSet.
+/// Looks at one `ReplicaSet`.
 pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     let Some(set) = cx.get(KindId::REPLICA_SETS, namespace, name) else {
         return;

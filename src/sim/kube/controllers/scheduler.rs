@@ -171,7 +171,7 @@ fn reason_against(cx: &Context<'_>, pod: &Value, place: &Place, wanted: &Resourc
     place.used.misfit(wanted, &place.room).map(str::to_owned)
 }
 
-/// The node that a DaemonSet's pod is meant for.
+/// The node that a `DaemonSet`'s pod is meant for.
 #[must_use]
 pub fn pinned_node(pod: &Value) -> Option<&str> {
     let terms = object::items(

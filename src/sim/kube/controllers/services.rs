@@ -15,12 +15,12 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         && object::text(&service, &["spec", "type"]) == "LoadBalancer"
     {
         let address = json!({"hostname": format!("{}.elb.amazonaws.com", token(&service))});
-        give(cx, KindId::SERVICES, &service, address, true);
+        give(cx, KindId::SERVICES, &service, &address, true);
     }
     if let Some(ingress) = cx.get(KindId::INGRESSES, namespace, name) {
         let number = fnv(object::text(&ingress, &["spec", "ingressClassName"]).as_bytes());
         let address = json!({"ip": format!("203.0.113.{}", number % 254 + 1)});
-        give(cx, KindId::INGRESSES, &ingress, address, false);
+        give(cx, KindId::INGRESSES, &ingress, &address, false);
     }
 }
 
@@ -29,7 +29,7 @@ fn token(object: &Value) -> String {
 }
 
 /// Gives the address some seconds after the object was made.
-fn give(cx: &mut Context<'_>, kind: KindId, object: &Value, address: Value, tell: bool) {
+fn give(cx: &mut Context<'_>, kind: KindId, object: &Value, address: &Value, tell: bool) {
     let has = !object::items(object, &["status", "loadBalancer", "ingress"]).is_empty();
     if has || object::deleting(object) {
         return;

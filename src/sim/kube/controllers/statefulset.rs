@@ -1,4 +1,4 @@
-//! StatefulSets: pods with names that stay, made in order, replaced in reverse order down to the partition.
+//! `StatefulSets`: pods with names that stay, made in order, replaced in reverse order down to the partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ struct View {
     deleted_current: i64,
 }
 
-/// Looks at one StatefulSet.
+/// Looks at one `StatefulSet`.
 pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     let Some(set) = cx.get(KindId::STATEFUL_SETS, namespace, name) else {
         return;

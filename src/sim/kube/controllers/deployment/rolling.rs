@@ -1,4 +1,4 @@
-//! How many pods each ReplicaSet of a Deployment should have next.
+//! How many pods each `ReplicaSet` of a Deployment should have next.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use super::{DESIRED, MAXIMUM, ME, View};
 use crate::sim::kube::controllers::{Context, object};
 use crate::sim::kube::kinds::KindId;
 
-/// Moves one step from the old ReplicaSets to the new one; true if something was scaled.
+/// Moves one step from the old `ReplicaSets` to the new one; true if something was scaled.
 pub fn step(cx: &mut Context<'_>, view: &View) -> bool {
     let Some(new) = view.new_set() else {
         return false;
@@ -19,7 +19,7 @@ pub fn step(cx: &mut Context<'_>, view: &View) -> bool {
     if view.recreate { false } else { shrink_old(cx, view) }
 }
 
-/// The size of the new ReplicaSet that the surge allows now; `current` is its size.
+/// The size of the new `ReplicaSet` that the surge allows now; `current` is its size.
 pub fn new_set_size(view: &View, current: i64) -> i64 {
     if view.recreate {
         return view.replicas;
@@ -32,7 +32,7 @@ pub fn new_set_size(view: &View, current: i64) -> i64 {
     current + room.min(view.replicas - current).max(0)
 }
 
-/// Scales the old ReplicaSets down as far as enough pods stay available: first what is not available, then the rest.
+/// Scales the old `ReplicaSets` down as far as enough pods stay available: first what is not available, then the rest.
 fn shrink_old(cx: &mut Context<'_>, view: &View) -> bool {
     let mut old: Vec<(&Value, i64)> =
         view.old_sets().map(|set| (&**set, object::count(set, &["spec", "replicas"]))).collect();
@@ -68,7 +68,7 @@ fn shrink_old(cx: &mut Context<'_>, view: &View) -> bool {
     scaled
 }
 
-/// Scales every old ReplicaSet to zero, as Recreate begins.
+/// Scales every old `ReplicaSet` to zero, as Recreate begins.
 pub fn scale_down_all_old(cx: &mut Context<'_>, view: &View) {
     for set in view.old_sets() {
         if object::count(set, &["spec", "replicas"]) > 0 {
@@ -77,7 +77,7 @@ pub fn scale_down_all_old(cx: &mut Context<'_>, view: &View) {
     }
 }
 
-/// Brings the ReplicaSets to a changed `spec.replicas`: the only one as a whole, several in proportion to their size.
+/// Brings the `ReplicaSets` to a changed `spec.replicas`: the only one as a whole, several in proportion to their size.
 pub fn scale(cx: &mut Context<'_>, view: &View) {
     let running: Vec<_> =
         view.sets.iter().filter(|set| object::count(set, &["spec", "replicas"]) > 0).collect();
@@ -118,7 +118,7 @@ fn scale_in_proportion(cx: &mut Context<'_>, view: &View, sets: &[&std::sync::Ar
     }
 }
 
-/// Writes a ReplicaSet's size, and the sizes it was computed from; true if the size changed.
+/// Writes a `ReplicaSet`'s size, and the sizes it was computed from; true if the size changed.
 fn resize(cx: &mut Context<'_>, view: &View, set: &Value, size: i64) -> bool {
     let before = object::count(set, &["spec", "replicas"]);
     let (desired, maximum) = (view.replicas.to_string(), (view.replicas + view.max_surge).to_string());

@@ -1,4 +1,4 @@
-//! What a Deployment says of itself: counts, and the conditions Available, Progressing and ReplicaFailure.
+//! What a Deployment says of itself: counts, and the conditions Available, Progressing and `ReplicaFailure`.
 
 use serde_json::{Value, json};
 
@@ -46,7 +46,7 @@ pub fn complete(view: &View) -> bool {
     Counts::of(view).complete(view.replicas)
 }
 
-/// Writes the status that follows from the ReplicaSets, if it says anything new.
+/// Writes the status that follows from the `ReplicaSets`, if it says anything new.
 pub fn write(cx: &mut Context<'_>, view: &View) {
     let counts = Counts::of(view);
     let deployment = &view.deployment;
@@ -174,7 +174,7 @@ fn set_replica_failure(cx: &Context<'_>, view: &View, conditions: &mut Vec<Value
     }
 }
 
-/// The first status of a template: its ReplicaSet was made. The counts follow with the next look.
+/// The first status of a template: its `ReplicaSet` was made. The counts follow with the next look.
 pub fn note_created(cx: &mut Context<'_>, view: &View, revision: i64) {
     let message = format!("Created new replica set \"{}\"", view.new_name);
     let new = condition(cx, "Progressing", true, "NewReplicaSetCreated", &message);
