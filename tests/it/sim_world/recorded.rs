@@ -11,6 +11,8 @@
 //! - a state if the next one differs in counts alone and every count moves in one direction from the one before
 //!   through it to the next: how many looks a controller takes while several pods change is a matter of
 //!   milliseconds; turns (a surge, a dip) stay;
+//! - a Deployment's `replicas` counts its terminating pods too: whether it looks between the deletion of an old pod
+//!   and the creation of a new one by another controller is a matter of milliseconds;
 //! - of pods: `ContainerCreating` (the recorded kubelet does not write it), the write of grace period 0 just before
 //!   a removal, the starts between crashes, and every crash after the first;
 //! - events of kubelets (the recorded one tells none) and of objects that are not part of the story;
@@ -141,7 +143,10 @@ impl Teller {
             words.push(format!("{}={}:{}", part("type"), part("status"), part("reason")));
         }
         let text = words.join(" ");
-        let counts = COUNTS.iter().map(|key| status[key].as_i64().unwrap_or(0)).collect();
+        let mut counts: Vec<i64> = COUNTS.iter().map(|key| status[key].as_i64().unwrap_or(0)).collect();
+        if object["kind"] == "Deployment" {
+            counts[0] += status["terminatingReplicas"].as_i64().unwrap_or(0);
+        }
         Shown { text, counts }
     }
 }
