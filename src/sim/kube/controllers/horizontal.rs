@@ -43,7 +43,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
             "the HPA controller was unable to get the target's current scale: deployments.apps \"{}\" not found",
             object::text(reference, &["name"])
         );
-        cx.event(&scaler, ME, true, "FailedGetScale", &message[64..]);
+        cx.event(&scaler, ME, true, "FailedGetScale", &message);
         let able = condition(cx, "AbleToScale", "False", "FailedGetScale", &message);
         write_status(cx, &scaler, None, vec![able], Vec::new());
         return;
@@ -59,7 +59,17 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
     }
     match advise(cx, &scaler, &target, current) {
         Advice::Unknown { reason, message } => {
-            cx.event(&scaler, ME, true, reason, message.rsplit("replica count: ").next().unwrap_or(&message));
+            let why = message.rsplit("replica count: ").next().unwrap_or(&message).to_owned();
+            cx.event(&scaler, ME, true, reason, &why);
+            if reason == "FailedGetResourceMetric" {
+                let first = why.replacen(
+                    "failed to get",
+                    "failed to get cpu resource metric value: failed to get",
+                    1,
+                );
+                let invalid = format!("invalid metrics (1 invalid out of 1), first error is: {first}");
+                cx.event(&scaler, ME, true, "FailedComputeMetricsReplicas", &invalid);
+            }
             let active = condition(cx, "ScalingActive", "False", reason, &message);
             // out of bounds is repaired without any metric
             let wanted = within_bounds(&scaler, current).0;
