@@ -193,14 +193,14 @@ async fn a_pi_swaps_containers_and_tells_the_downtime() {
     let images = |tag: &str| vec![("kva-api".to_owned(), format!("kva/api:{tag}"))];
     pi.seed("kva", &images("v1"));
     pi.pull("kva", &images("v2")).await.unwrap();
-    let downtime = pi.up("kva", &images("v2"), Duration::from_secs(60)).await.unwrap();
+    let downtime = pi.up("kva", &images("v2"), Duration::from_mins(1)).await.unwrap();
     assert!(downtime > Duration::from_secs(2), "{downtime:?}");
     assert!(pi.services("kva").await.unwrap().iter().all(|service| service.healthy));
     let missing = pi.pull("kva", &images("missing")).await.unwrap_err();
     assert!(missing.message.contains("manifest unknown"), "{missing}");
     let failed = pi.up("kva", &images("crash"), Duration::from_secs(30)).await.unwrap_err();
     assert_eq!(failed.message, "container kva-kva-api-1 is unhealthy");
-    assert!(pi.up("kva", &images("v1"), Duration::from_secs(60)).await.is_ok());
+    assert!(pi.up("kva", &images("v1"), Duration::from_mins(1)).await.is_ok());
     driver.abort();
 }
 

@@ -376,7 +376,7 @@ fn api(name: &str) -> Value {
 
 fn image(rig: &Rig, kind: KindId, name: &str, image: &str) {
     rig.modify(kind, name, |object| {
-        object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into()
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = image.into();
     });
 }
 
@@ -388,7 +388,7 @@ async fn deployments_roll_out_in_the_recorded_order() {
         rig.create(KindId::SERVICES, super::rig::service("api"));
         rig.wait(1.0).await;
         let story = simulated("rollout-create", &rig, &ROLLOUT, 4.0, |rig| {
-            drop(rig.create(KindId::DEPLOYMENTS, api("api")))
+            drop(rig.create(KindId::DEPLOYMENTS, api("api")));
         })
         .await;
         compare("rollout-create", &recorded["rollout-create"], &story);
@@ -419,7 +419,7 @@ async fn a_deployment_whose_pods_are_denied_says_so_as_recorded() {
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "restricted".into();
     });
     let story = simulated("rollout-denied-by-pss", &rig, &ROLLOUT, 57.0, |rig| {
-        drop(rig.create(KindId::DEPLOYMENTS, api("rootd")))
+        drop(rig.create(KindId::DEPLOYMENTS, api("rootd")));
     })
     .await;
     let mut recorded = recorded().remove("rollout-denied-by-pss").unwrap();
