@@ -1,6 +1,7 @@
 //! Whole outputs, byte for byte, of values made by hand. `UPDATE_GOLDEN=1` writes what is compared with.
 
 mod fixture;
+mod records;
 mod script;
 
 use deployctl::cli::report::{self, ColorChoice, Facts, Format, Output, Printer, Reporter, Surroundings};

@@ -1,17 +1,22 @@
 //! How values look: for people on a terminal, for logs, for machines. Decides nothing and does no IO but through
 //! [`Printer`].
 
+pub mod checks;
 mod ending;
 mod facts;
 pub mod failure;
+pub mod history;
 mod lines;
 mod live;
 mod model;
 mod output;
 pub mod plan;
 mod reporter;
+pub mod show;
+pub mod status;
+pub mod svg;
 mod text;
 
 pub use facts::{Facts, Sort, StepFacts, TargetFacts};
 pub use output::{ColorChoice, Format, Output, Printer, Surroundings, UI_VERSION, message};
-pub use reporter::Reporter;
+pub use reporter::{Reporter, Tee};

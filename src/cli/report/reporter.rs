@@ -75,6 +75,21 @@ impl Report for Reporter {
     }
 }
 
+/// Tells several listeners the same.
+pub struct Tee(pub Vec<Arc<dyn Report>>);
+
+impl Report for Tee {
+    fn event(&self, event: &Event) {
+        self.0.iter().for_each(|report| report.event(event));
+    }
+}
+
+impl std::fmt::Debug for Tee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tee").field(&self.0.len()).finish()
+    }
+}
+
 impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reporter").field("printer", &self.printer).finish_non_exhaustive()

@@ -1,0 +1,238 @@
+//! What serves now: by target, its workloads, who holds the lock, what drifted, and a run that stopped in the middle.
+
+use super::output::{Format, Output, Paint, json_line};
+use super::text::{between, clean, count, date_time, fold, list, table};
+use crate::domain::environment::TrafficClass;
+use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
+use crate::domain::object::ObjectRef;
+use crate::domain::release::Actor;
+use crate::domain::units::human;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An environment as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StatusView {
+    /// Application.
+    pub application: String,
+    /// Environment.
+    pub environment: String,
+    /// When it was looked at.
+    pub at: Timestamp,
+    /// Its targets.
+    pub targets: BTreeMap<TargetId, TargetStatus>,
+    /// A run that is not over.
+    pub unfinished: Option<UnfinishedRun>,
+}
+
+/// One target as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TargetStatus {
+    /// Whether users' requests arrive.
+    pub traffic: TrafficClass,
+    /// Why it gives no answer, if so; the rest is empty then.
+    pub unreachable: Option<String>,
+    /// The release on record that serves.
+    pub serving: Option<ServingRelease>,
+    /// Workloads, by component.
+    pub workloads: Vec<WorkloadRow>,
+    /// Who holds the lock.
+    pub lock: Option<LockRow>,
+    /// What is not as the release left it, one line each.
+    pub drift: Vec<String>,
+}
+
+/// The release that serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServingRelease {
+    /// Its number.
+    pub revision: Revision,
+    /// Its version.
+    pub version: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// One workload of a component.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkloadRow {
+    /// Whose.
+    pub component: ComponentId,
+    /// Which.
+    pub workload: ObjectRef,
+    /// Its image.
+    pub image: String,
+    /// Ready pods.
+    pub ready: u32,
+    /// Pods wanted.
+    pub desired: u32,
+    /// Percent of the Service's ready endpoints that are its pods; `None` without a Service.
+    pub share: Option<u8>,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LockRow {
+    /// Who.
+    pub by: Actor,
+    /// What for.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Its time is up: the next run takes it over.
+    pub lapsed: bool,
+}
+
+/// A run that stopped in the middle, or is going on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnfinishedRun {
+    /// Its name.
+    pub run: RunId,
+    /// The release it makes.
+    pub revision: Revision,
+    /// Its version.
+    pub version: String,
+    /// Where it stands, in words: `going forward`, `interrupted with traffic on stable`, `rolling back`.
+    pub phase: String,
+    /// Why it turns back, if it does.
+    pub cause: Option<String>,
+    /// What may be typed next, and what each would do.
+    pub next: Vec<NextCommand>,
+}
+
+/// A command and its effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextCommand {
+    /// `deployctl resume production`
+    pub command: String,
+    /// `goes on at canary 25 %`
+    pub effect: String,
+}
+
+impl StatusView {
+    /// What is not as it should be, one line each; empty when all is well.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        for (target, status) in &self.targets {
+            if let Some(why) = &status.unreachable {
+                troubles.push(format!("{target} gives no answer: {}", clean(why)));
+                continue;
+            }
+            if status.serving.is_none() {
+                troubles.push(format!("{target} has no release"));
+            }
+            let lacking = status.workloads.iter().filter(|row| row.ready < row.desired);
+            troubles.extend(lacking.map(|row| {
+                format!("{target}: {} has {}/{} pods ready", row.workload.name, row.ready, row.desired)
+            }));
+            if !status.drift.is_empty() {
+                troubles.push(format!("{target}: {}", count(status.drift.len(), "drift", "drifts")));
+            }
+        }
+        if let Some(run) = &self.unfinished {
+            troubles.push(format!("run {} is not over", run.run));
+        }
+        troubles
+    }
+}
+
+/// The verdict first, then target by target, then what may be typed.
+#[must_use]
+pub fn render(status: &StatusView, output: &Output) -> String {
+    if output.format == Format::Json {
+        return json_line("status", status);
+    }
+    let paint = output.paint();
+    let mut lines = verdict(status, paint);
+    for (target, state) in &status.targets {
+        lines.push(String::new());
+        lines.extend(target_lines(target, state, status.at, paint));
+    }
+    if let Some(run) = &status.unfinished {
+        lines.push(String::new());
+        lines.extend(run_lines(run, paint));
+    }
+    format!("{}\n", lines.join("\n"))
+}
+
+fn verdict(status: &StatusView, paint: Paint) -> Vec<String> {
+    let name = paint.bold(&clean(&format!("{} {}", status.application, status.environment)));
+    let troubles = status.troubles();
+    if troubles.is_empty() {
+        let releases = status.targets.iter().filter_map(|(id, state)| {
+            state.serving.as_ref().map(|s| (id, format!("{} ({})", clean(&s.version), s.revision)))
+        });
+        let serving = fold(releases);
+        let words = match serving.as_slice() {
+            [(_, release)] => format!("{release} serves, all pods are ready"),
+            several => list(several.iter().map(|(on, release)| format!("{release} serves on {}", list(on)))),
+        };
+        return vec![format!("{name}: {} {words}", paint.green("✓"))];
+    }
+    let mut lines = vec![format!("{name}: {} needs a look", paint.red("✗"))];
+    lines.extend(troubles.iter().map(|trouble| format!("  {} {trouble}", paint.red("✗"))));
+    lines
+}
+
+fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: Paint) -> Vec<String> {
+    let standby = if state.traffic == TrafficClass::None { " (standby)" } else { "" };
+    let name = format!("{}{standby}", paint.bold(target.as_str()));
+    if let Some(why) = &state.unreachable {
+        return vec![format!("{name}  {}", paint.red(&format!("gives no answer: {}", clean(why))))];
+    }
+    let release = state.serving.as_ref().map_or_else(
+        || "no release on record".to_owned(),
+        |serving| {
+            let age = age(between(serving.since, at));
+            let since = date_time(serving.since);
+            format!("{} ({}) since {since}, {age}", clean(&serving.version), serving.revision)
+        },
+    );
+    let mut lines = vec![format!("{name}  {release}")];
+    let rows: Vec<Vec<String>> = state.workloads.iter().map(|row| workload_cells(row, paint)).collect();
+    lines.extend(table(&rows, 2));
+    if let Some(lock) = &state.lock {
+        let age = age(between(lock.since, at));
+        let held = if lock.lapsed { "left behind by" } else { "held by" };
+        let ci = lock.by.ci.as_ref().map_or_else(String::new, |ci| format!(", {ci}"));
+        lines.push(clean(&format!("  lock {held} {} for {age} ({}{ci})", lock.by, lock.reason)));
+    }
+    lines.extend(state.drift.iter().map(|line| format!("  {} drift: {}", paint.yellow("!"), clean(line))));
+    lines
+}
+
+fn workload_cells(row: &WorkloadRow, paint: Paint) -> Vec<String> {
+    let ready = format!("{}/{} ready", row.ready, row.desired);
+    let ready = match (row.ready, row.desired) {
+        (_, 0) => paint.dim(&ready),
+        (ready_pods, desired) if ready_pods < desired => paint.red(&ready),
+        _ => paint.green(&ready),
+    };
+    let share = row.share.map_or_else(String::new, |share| format!("{share} % of endpoints"));
+    vec![row.component.to_string(), clean(&row.workload.to_string()), ready, share, clean(&row.image)]
+}
+
+fn run_lines(run: &UnfinishedRun, paint: Paint) -> Vec<String> {
+    let release = format!("{} ({})", clean(&run.version), run.revision);
+    let head = format!("Run {} of {release}: {}", run.run, paint.yellow(&clean(&run.phase)));
+    let mut lines = vec![head];
+    lines.extend(run.cause.iter().map(|cause| format!("  because: {}", clean(cause))));
+    let rows: Vec<Vec<String>> =
+        run.next.iter().map(|next| vec![paint.cyan(&clean(&next.command)), clean(&next.effect)]).collect();
+    lines.extend(table(&rows, 2));
+    lines
+}
+
+/// `4d`, `3h20m`: what an operator wants to know of an age.
+fn age(duration: Duration) -> String {
+    let days = duration.as_secs() / 86_400;
+    match (days, duration.as_secs()) {
+        (0, 0..60) => human(duration),
+        (0, seconds) => human(Duration::from_secs(seconds / 60 * 60)),
+        (1, seconds) => human(Duration::from_secs(seconds / 3600 * 3600)),
+        (days, _) => format!("{days}d"),
+    }
+}
