@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// Columns of a picture; longer lines are continued in the next row.
 const COLUMNS: usize = 110;
 /// Size of one cell in pixels.
-const CELL: (f64, f64) = (8.0, 18.0);
+const CELL: (f64, f64) = (7.8, 18.0);
 /// Space around the text, and height of the title bar.
 const PADDING: f64 = 14.0;
 const BAR: f64 = 34.0;
@@ -57,7 +57,7 @@ impl Page {
             number
         });
         let y = (index as f64 + 0.75) * CELL.1;
-        format!("<use href=\"#l{number}\" y=\"{y}\"/>")
+        format!("<use href=\"#l{number}\" y=\"{y:.1}\"/>")
     }
 
     fn document(&self, title: &str, style: &str, body: &str) -> String {
@@ -93,7 +93,7 @@ fn definition(number: usize, row: &Row) -> String {
         let content = escape(&span.text);
         write!(
             text,
-            "<text x=\"{x}\" textLength=\"{length}\" lengthAdjust=\"spacingAndGlyphs\"{class}>{content}</text>"
+            "<text x=\"{x:.1}\" textLength=\"{length:.1}\" lengthAdjust=\"spacingAndGlyphs\"{class}>{content}</text>"
         )
         .expect("writing to a string cannot fail");
     }

@@ -23,6 +23,8 @@ const QUIET: Duration = Duration::from_mins(1);
 const FRAMES: usize = 90;
 /// Bytes that a picture may have.
 const LIMIT: usize = 190_000;
+/// Pixels between frames: a glyph may be wider than its cell.
+const GAP: f64 = 20.0;
 /// Seconds that the last frame stays.
 const END_SECONDS: f64 = 8.0;
 
@@ -133,11 +135,11 @@ fn thin_out(frames: &mut Vec<Frame>) {
 /// Frames side by side behind a window that jumps from one to the next.
 fn picture(title: &str, frames: &[Frame]) -> String {
     let mut page = Page::new(ROWS);
-    let width = Page::width();
+    let width = Page::width() + GAP;
     let mut reel = String::from("<g class=\"r\">");
     for (index, frame) in frames.iter().enumerate() {
         let x = index as f64 * width;
-        write!(reel, "<g transform=\"translate({x} 0)\">").expect("writing to a string cannot fail");
+        write!(reel, "<g transform=\"translate({x:.0} 0)\">").expect("writing to a string cannot fail");
         for (row, cells) in frame.rows.iter().take(ROWS).enumerate() {
             reel.push_str(&page.line(cells, row));
         }
@@ -158,14 +160,14 @@ fn animation(frames: &[Frame], width: f64) -> String {
     let mut passed = 0.0;
     for (index, duration) in seconds.iter().enumerate().take(frames.len()) {
         let (percent, x) = (passed / total * 100.0, index as f64 * width);
-        write!(steps, "{percent:.2}%{{transform:translateX(-{x}px)}}")
+        write!(steps, "{percent:.2}%{{transform:translateX(-{x:.0}px)}}")
             .expect("writing to a string cannot fail");
         passed += duration;
     }
     let last = frames.len().saturating_sub(1) as f64 * width;
-    write!(steps, "100%{{transform:translateX(-{last}px)}}").expect("writing to a string cannot fail");
+    write!(steps, "100%{{transform:translateX(-{last:.0}px)}}").expect("writing to a string cannot fail");
     format!(
-        ".r{{transform:translateX(-{last}px);animation:r {total:.1}s steps(1,end) infinite}}\
+        ".r{{transform:translateX(-{last:.0}px);animation:r {total:.1}s steps(1,end) infinite}}\
          @keyframes r{{{steps}}}\
          @media(prefers-reduced-motion:reduce){{.r{{animation:none}}}}"
     )
