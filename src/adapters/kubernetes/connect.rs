@@ -1,7 +1,7 @@
 //! From a kubeconfig to a client. Nothing here speaks to the cluster; a credential plugin (`aws eks get-token`) is run.
 
 use crate::adapters::errors::chain;
-use crate::adapters::kubernetes::KubeCluster;
+use crate::adapters::kubernetes::{KubeCluster, credentials};
 use crate::adapters::tls;
 use crate::domain::environment::ClusterAddress;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -126,7 +126,10 @@ fn check_context(wanted: Option<&str>, kubeconfig: &Kubeconfig) -> Result<(), Co
 /// kube's stack without its own retries (ours are in one place and seeded), and with keep-alive probes, so that a
 /// connection whose other end vanished is found out in 20 s.
 fn client(mut config: Config) -> Result<Client, ConnectError> {
-    let failed = |error: kube::Error| ConnectError::Credentials(chain(&error));
+    let failed = |error: kube::Error| match &error {
+        kube::Error::Auth(error) => ConnectError::Credentials(credentials::explain(error)),
+        _ => ConnectError::Kubeconfig(chain(&error)),
+    };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
     if config.proxy_url.is_some() {

@@ -4,6 +4,7 @@
 
 mod access;
 pub mod connect;
+mod credentials;
 mod delete;
 mod discovery;
 mod errors;

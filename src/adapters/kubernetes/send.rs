@@ -5,6 +5,7 @@
 //! Whoever loses the lease drops the future, and with it the repetitions to come.
 
 use crate::adapters::errors::{causes, chain};
+use crate::adapters::kubernetes::credentials;
 use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::request::Call;
 use crate::ports::ClusterError;
@@ -14,8 +15,7 @@ use http::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::client::Body;
-use std::error::Error as StdError;
+use kube::client::{AuthError, Body};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -260,12 +260,11 @@ async fn collect(body: Body, until: Instant) -> Result<Bytes, Miss> {
 
 /// What a transport error means.
 fn classify(error: &kube::Error, server: &str) -> Miss {
-    let message = chain(error);
-    if matches!(error, kube::Error::Auth(_))
-        || causes(error).any(<dyn StdError>::is::<kube::client::AuthError>)
-    {
-        return Miss::Hopeless(ClusterError::Forbidden { message: format!("no credentials: {message}") });
+    if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
+        let message = format!("no credentials: {}", credentials::explain(error));
+        return Miss::Hopeless(ClusterError::Forbidden { message });
     }
+    let message = chain(error);
     // rustls hides its error inside an `io::Error`, whose `source` skips it: its text is what there is.
     if message.contains("peer certificate") {
         return Miss::Hopeless(ClusterError::Unreachable { server: server.to_owned(), message });
