@@ -5,4 +5,5 @@ mod errors;
 pub mod http;
 pub mod kubernetes;
 pub mod prometheus;
+pub mod secrets;
 mod tls;

@@ -1,2 +1,78 @@
-//! (module under construction)
+//! The command line: one command, one file in `commands/`, whose `run` reads top to bottom as the command's story.
+
+pub mod args;
+mod commands;
+mod consent;
+pub mod explain;
+mod flow;
 pub mod report;
+mod session;
+mod signals;
+mod wiring;
+
+use crate::domain::diagnostic::Diagnostics;
+use crate::domain::error::{Exit, Failure};
+use args::{Cli, Command};
+use clap::Parser;
+use session::Session;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// What ends a command early.
+#[derive(Debug)]
+pub enum CliError {
+    /// One thing failed.
+    Failure(Failure),
+    /// The configuration has mistakes.
+    Mistakes(Diagnostics),
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<Diagnostics> for CliError {
+    fn from(mistakes: Diagnostics) -> Self {
+        Self::Mistakes(mistakes)
+    }
+}
+
+/// Runs the program on these arguments; what it prints and returns is all it does.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args::with_short_form(args)) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 });
+        }
+    };
+    let session = Session::new(cli.global);
+    match dispatch(&session, cli.command) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(error) => ExitCode::from(session.explain_end(&error) as u8),
+    }
+}
+
+fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::Deploy(args) => commands::deploy::run(session, &args),
+        Command::Validate { env } => commands::validate::run(session, env.as_deref()),
+        Command::Plan(args) => commands::plan::run(session, &args),
+        Command::Render { what } => commands::render::run(session, &what),
+        Command::Preflight { what } => commands::preflight::run(session, &what),
+        Command::Smoke { place } => commands::smoke::run(session, &place),
+        Command::Status { place } => commands::status::run(session, &place),
+        Command::History { place } => commands::history::run(session, &place),
+        Command::Show { place, revision } => commands::show::run(session, &place, revision.as_deref()),
+        Command::Rollback(args) => commands::rollback::run(session, &args),
+        Command::Resume(args) => commands::resume::run(session, &args),
+        Command::Lock { action } => commands::lock::run(session, &action),
+        Command::Rehearse(args) => commands::rehearse::run(session, &args),
+        Command::Schema => commands::schema::run(session),
+        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Explain { code } => commands::explain::run(session, code.as_deref()),
+    }
+}

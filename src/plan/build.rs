@@ -1,7 +1,7 @@
 //! Puts a plan together: every target's stages, wave by wave, then what is cleaned up at the end.
 
 use super::naming::{Named, digest};
-use super::strategy::Site;
+use super::site::Site;
 use super::{Plan, RunLimits, TargetPlan, diff, inventory};
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -243,7 +243,7 @@ fn mint_ids(stages: &mut [Stage]) {
 }
 
 /// Holds count in full; a stage with writes is taken for 20 s, a snapshot for 4 minutes.
-fn expected(stages: &[Stage]) -> Duration {
+pub(super) fn expected(stages: &[Stage]) -> Duration {
     let step_time = |step: &Step| match &step.effect {
         Effect::Hold { duration, .. } => *duration,
         Effect::Snapshot { .. } => Duration::from_secs(240),

@@ -3,14 +3,15 @@
 //! Pure: no IO here, and no clock.
 
 pub mod build;
+pub mod compose;
 pub mod diff;
 pub mod file;
 pub mod inventory;
 pub mod naming;
 mod order;
-mod strategy;
+mod site;
 
-use crate::domain::environment::{OnInterrupt, TrafficClass};
+use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, ServingWorkload};
@@ -163,6 +164,53 @@ pub struct FieldChange {
 }
 
 impl Plan {
+    /// A plan without stages: enough to ask questions of an environment's targets.
+    #[must_use]
+    pub fn for_asking(env: &Environment, run: RunId, now: Timestamp) -> Self {
+        let targets = env.targets.iter().map(|target| {
+            let plan = TargetPlan {
+                cluster_uid: String::new(),
+                traffic: target.traffic,
+                region: target.region.clone().unwrap_or_else(|| target.id.to_string()),
+                ingress: target.ingress.clone(),
+                previous: None,
+                previous_version: None,
+                fingerprint: String::new(),
+                changes: Vec::new(),
+                workloads: BTreeMap::new(),
+                inventory: Vec::new(),
+            };
+            (target.id.clone(), plan)
+        });
+        Self {
+            format: crate::domain::release::FORMAT,
+            application: env.application.clone(),
+            environment: env.name.clone(),
+            namespace: env.namespace.clone(),
+            state_namespace: env.state_namespace.clone(),
+            run,
+            revision: Revision::default(),
+            version: String::new(),
+            rollback_of: None,
+            created: now,
+            by: Actor { user: String::new(), host: String::new(), ci: None },
+            reason: None,
+            targets: targets.collect(),
+            waves: env.waves.clone(),
+            objects: Vec::new(),
+            stages: Vec::new(),
+            warnings: Vec::new(),
+            expected: Duration::ZERO,
+            limits: RunLimits {
+                run: env.limits.run,
+                ready: env.limits.ready,
+                lease: env.limits.lease,
+                on_interrupt: env.on_interrupt,
+                history: env.history_limit,
+            },
+        }
+    }
+
     /// Whether performing it would change anything.
     #[must_use]
     pub fn has_changes(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::domain::ids::{StepId, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::{FORMAT, Outcome, Release};
 use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
-use crate::plan::Plan;
+use crate::plan::{Action, Plan};
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -318,8 +318,10 @@ impl<'a> Engine<'a> {
     async fn turn_back(&self, cause: String) -> Ending {
         self.teller().tell(Kind::RollbackStarted { cause: cause.clone() });
         let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone() }).await;
-        self.take_evidence().await;
-        let remaining = self.undo(&[Lane::Traffic, Lane::Capacity, Lane::Config]).await;
+        let mut remaining = Remaining::default();
+        // Pods that are going away can still be read: logs do not hold up the traffic.
+        tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
+        self.undo(&[Lane::Capacity, Lane::Config], &mut remaining).await;
         let remaining = if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
         let outcome = if remaining.lines.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
         for target in self.touched() {
@@ -342,7 +344,8 @@ impl<'a> Engine<'a> {
         self.teller().tell(Kind::Interrupted);
         let work = async {
             let _ = self.journal.phase(&Phase::Interrupted).await;
-            let remaining = self.undo(&[Lane::Traffic]).await;
+            let mut remaining = Remaining::default();
+            self.undo(&[Lane::Traffic], &mut remaining).await;
             if remaining.lines.is_empty() {
                 Ending::Interrupted
             } else {
@@ -375,13 +378,22 @@ impl<'a> Engine<'a> {
         targets
     }
 
+    /// All targets at once: the way back waits for the slowest log, two seconds at the most.
     async fn take_evidence(&self) {
-        for target in self.touched() {
-            let Ok(site) = self.world.site(&target) else { continue };
-            let workloads: Vec<ObjectRef> = self.plan.targets.get(&target).map_or_else(Vec::new, |plan| {
-                plan.workloads.values().map(|serving| serving.workload.clone()).collect()
-            });
-            let lines = evidence::collect(&target, site, &workloads).await;
+        let looks = self.touched().into_iter().filter_map(|target| {
+            let site = self.world.site(&target).ok()?;
+            let plan = self.plan.targets.get(&target)?;
+            let changed = |workload: &ObjectRef| {
+                plan.changes.iter().any(|change| change.object == *workload && change.action != Action::Keep)
+            };
+            let workloads: Vec<ObjectRef> =
+                plan.workloads.values().map(|serving| serving.workload.clone()).filter(changed).collect();
+            Some(async move {
+                let lines = evidence::collect(&target, site, &workloads).await;
+                (target, lines)
+            })
+        });
+        for (target, lines) in futures::future::join_all(looks).await {
             if !lines.is_empty() {
                 self.teller().tell(Kind::Evidence { target: target.clone(), lines: lines.clone() });
                 self.evidence.lock().expect("no panic while held").insert(target, lines);

@@ -15,30 +15,26 @@ const LOG_LINES: u32 = 20;
 
 /// Pod states (equal ones clustered), warning events and the last log lines of what the run was bringing in.
 pub(super) async fn collect(target: &TargetId, site: &Site, workloads: &[ObjectRef]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for workload in workloads {
-        let snapshots = site.cluster.follow(&workload.namespace);
-        let (states, suspect) = {
+    let Ok(cluster) = site.cluster() else { return Vec::new() };
+    let looks = workloads.iter().map(|workload| async move {
+        let snapshots = cluster.follow(&workload.namespace);
+        let (mut lines, suspect) = {
             let snapshot = snapshots.borrow();
             (pod_states(&snapshot, workload), suspect(&snapshot, workload))
         };
-        lines.extend(states);
         if let Some((pod, container, restarted)) = suspect {
-            lines.extend(logs(site.cluster.as_ref(), &workload.namespace, &pod, &container, restarted).await);
+            lines.extend(logs(cluster.as_ref(), &workload.namespace, &pod, &container, restarted).await);
         }
-    }
+        lines
+    });
+    let mut lines = futures::future::join_all(looks).await.concat();
     if let Some(workload) = workloads.first() {
-        let snapshots = site.cluster.follow(&workload.namespace);
+        let snapshots = cluster.follow(&workload.namespace);
         let snapshot = snapshots.borrow();
-        let recent = snapshot
-            .warnings
-            .iter()
-            .rev()
-            .filter(|event| workloads.iter().any(|w| event.about.contains(&w.name)));
+        let ours = |about: &str| workloads.iter().any(|workload| about.contains(&workload.name));
+        let recent = snapshot.warnings.iter().rev().filter(|event| ours(&event.about)).take(10);
         lines.extend(
-            recent
-                .take(10)
-                .map(|e| format!("event {} {} ×{}: {}", e.about, e.reason, e.count.max(1), e.message)),
+            recent.map(|e| format!("event {} {} ×{}: {}", e.about, e.reason, e.count.max(1), e.message)),
         );
     }
     lines.into_iter().map(|line| format!("{target}: {line}")).collect()

@@ -71,9 +71,9 @@ impl Stand<'_> {
 
     /// New pods that crash end the hold at once, whatever the gates say.
     fn crash_check(&self, arms: &[Arm]) -> Result<(), StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         for arm in arms {
-            let snapshots = site.cluster.follow(&arm.new.namespace);
+            let snapshots = cluster.follow(&arm.new.namespace);
             let snapshot = snapshots.borrow();
             if let Some(state) = snapshot.workloads.get(&arm.new)
                 && let Some(why) = readiness::doomed(&snapshot, &arm.new, state)
@@ -100,7 +100,7 @@ impl Stand<'_> {
             tokio::time::sleep_until(next).await;
             return Ok(());
         };
-        let mut snapshots = self.site()?.cluster.follow(&arm.new.namespace);
+        let mut snapshots = self.cluster()?.follow(&arm.new.namespace);
         snapshots.mark_unchanged();
         loop {
             match tokio::time::timeout_at(next, snapshots.changed()).await {
@@ -162,10 +162,10 @@ impl Stand<'_> {
     }
 
     async fn read(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
-        let owners = self.site().map_or_else(
+        let owners = self.cluster().map_or_else(
             |_| Vec::new(),
-            |site| {
-                let snapshots = site.cluster.follow(&workload.namespace);
+            |cluster| {
+                let snapshots = cluster.follow(&workload.namespace);
                 let snapshot = snapshots.borrow();
                 if workload.kind == "Deployment" {
                     snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()

@@ -11,6 +11,7 @@ pub mod prepare;
 pub mod releases;
 mod sealed;
 mod smoke;
+pub mod smoke_now;
 mod undo;
 pub mod unfinished;
 pub mod world;

@@ -6,6 +6,7 @@ use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::domain::units::human;
 use crate::plan::Plan;
+use crate::ports::Cluster;
 use crate::ports::cloud::SnapshotState;
 use crate::ports::cluster::{Applied, ClusterError};
 use crate::rollout::{Verdict, readiness, share};
@@ -13,6 +14,7 @@ use crate::run::lease::Leases;
 use crate::run::sealed;
 use crate::run::world::{Site, Teller, World};
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -52,6 +54,10 @@ pub(super) struct Stand<'a> {
 impl Stand<'_> {
     pub fn site(&self) -> Result<&Site, StepError> {
         self.world.site(self.target).map_err(|failure| StepError::failed(failure.what))
+    }
+
+    pub fn cluster(&self) -> Result<&Arc<dyn Cluster>, StepError> {
+        self.site()?.cluster().map_err(|error| StepError::failed(error.to_string()))
     }
 
     pub fn progress(&self, detail: String) {
@@ -126,15 +132,14 @@ impl Stand<'_> {
     }
 
     async fn apply(&self, objects: &[usize]) -> Result<String, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         let mut counts = [0; 3];
         for index in objects {
             let object = self.object(*index);
             let reference = object.reference();
             let what = format!("apply {reference} ({})", object.origin);
             let value = self.to_send(object).await?;
-            let applied =
-                self.in_contact(&what, async || site.cluster.apply(&value, true, false).await).await?;
+            let applied = self.in_contact(&what, async || cluster.apply(&value, true, false).await).await?;
             match applied {
                 Applied::Created => counts[0] += 1,
                 Applied::Updated => counts[1] += 1,
@@ -156,9 +161,9 @@ impl Stand<'_> {
         if !scalable || object.value["spec"].get("replicas").is_some() {
             return Ok(object.value.clone());
         }
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         let reference = object.reference();
-        let live = self.in_contact("read the live size", async || site.cluster.get(&reference).await).await?;
+        let live = self.in_contact("read the live size", async || cluster.get(&reference).await).await?;
         let mut value = object.value.clone();
         if let Some(live) = live.filter(owns_replicas) {
             value["spec"]["replicas"] = live["spec"]["replicas"].clone();
@@ -167,34 +172,34 @@ impl Stand<'_> {
     }
 
     async fn create(&self, objects: &[usize]) -> Result<String, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         let mut created = 0;
         for index in objects {
             let object = self.object(*index);
             let reference = object.reference();
             let what = format!("create {reference} ({})", object.origin);
-            let live = self.in_contact(&what, async || site.cluster.get(&reference).await).await?;
+            let live = self.in_contact(&what, async || cluster.get(&reference).await).await?;
             // One that is going away is not there to stay: applying it fails with the server's words, and is told.
             if live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_none()) {
                 continue;
             }
-            self.in_contact(&what, async || site.cluster.apply(&object.value, true, false).await).await?;
+            self.in_contact(&what, async || cluster.apply(&object.value, true, false).await).await?;
             created += 1;
         }
         Ok(if created == 0 { "there already".to_owned() } else { "created".to_owned() })
     }
 
     async fn delete(&self, objects: &[ObjectRef]) -> Result<String, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         for reference in objects {
             let what = format!("delete {reference}");
-            self.in_contact(&what, async || site.cluster.delete(reference).await).await?;
+            self.in_contact(&what, async || cluster.delete(reference).await).await?;
         }
         Ok(format!("{} deleted", objects.len()))
     }
 
     async fn scale(&self, workload: &ObjectRef, to: &Size) -> Result<String, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         let size = match to {
             Size::Exactly(size) => *size,
             Size::SameAs { workload, floor } => self.size_of(workload).await?.max(*floor),
@@ -203,7 +208,7 @@ impl Stand<'_> {
             }
         };
         let what = format!("scale {workload} to {size}");
-        match self.in_contact(&what, async || site.cluster.scale(workload, size).await).await {
+        match self.in_contact(&what, async || cluster.scale(workload, size).await).await {
             Ok(before) => Ok(format!("{before} → {size} pods")),
             // A rollback may come upon a workload that was never made.
             Err(_) if size == 0 && self.is_absent(workload).await? => Ok("was never there".to_owned()),
@@ -212,32 +217,32 @@ impl Stand<'_> {
     }
 
     async fn is_absent(&self, workload: &ObjectRef) -> Result<bool, StepError> {
-        let site = self.site()?;
-        let live = self.in_contact("look again", async || site.cluster.get(workload).await).await?;
+        let cluster = self.cluster()?;
+        let live = self.in_contact("look again", async || cluster.get(workload).await).await?;
         Ok(live.is_none())
     }
 
     async fn size_of(&self, workload: &ObjectRef) -> Result<u32, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         let what = format!("read the size of {workload}");
-        let live = self.in_contact(&what, async || site.cluster.get(workload).await).await?;
+        let live = self.in_contact(&what, async || cluster.get(workload).await).await?;
         let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
         Ok(replicas.unwrap_or(0) as u32)
     }
 
     async fn wait_ready(&self, workloads: &[ObjectRef], timeout: Duration) -> Result<String, StepError> {
-        let site = self.site()?;
+        let cluster = self.cluster()?;
         // The watch may lag behind our own writes: no verdict before it has seen the generation that is live now.
         let mut generations = Vec::new();
         for workload in workloads {
-            let live = self.in_contact("read", async || site.cluster.get(workload).await).await?;
+            let live = self.in_contact("read", async || cluster.get(workload).await).await?;
             let Some(live) = live else { return Err(StepError::failed(format!("{workload} is gone"))) };
             generations.push(live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
         }
         let began = Instant::now();
         let mut waiting_for = String::new();
         for (workload, generation) in workloads.iter().zip(generations) {
-            let mut snapshots = site.cluster.follow(&workload.namespace);
+            let mut snapshots = cluster.follow(&workload.namespace);
             loop {
                 let verdict = {
                     let snapshot = snapshots.borrow_and_update();
@@ -282,8 +287,8 @@ impl Stand<'_> {
         workload: &ObjectRef,
         timeout: Duration,
     ) -> Result<String, StepError> {
-        let site = self.site()?;
-        let mut snapshots = site.cluster.follow(&service.namespace);
+        let cluster = self.cluster()?;
+        let mut snapshots = cluster.follow(&service.namespace);
         let began = Instant::now();
         let mut told = String::new();
         loop {

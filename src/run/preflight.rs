@@ -7,6 +7,7 @@ use crate::domain::ids::TargetId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::units::human;
 use crate::plan::{Action, Plan};
+use crate::ports::Cluster;
 use crate::ports::cluster::{ClusterError, Permission};
 use crate::ports::metrics::{Measurement, MetricsError};
 use serde::Serialize;
@@ -80,7 +81,10 @@ pub fn adapters(env: &Environment, world: &World) -> Vec<Check> {
 pub async fn check(env: &Environment, world: &World, plan: &Plan) -> Vec<Check> {
     let mut checks = adapters(env, world);
     checks.extend(earlier_run(env, world).await);
-    let targets = world.sites.iter().map(|(target, site)| on_target(env, world, plan, target, site));
+    let clusters =
+        world.sites.iter().filter_map(|(target, site)| Some((target, site, site.cluster.as_ref()?)));
+    let targets =
+        clusters.map(|(target, site, cluster)| on_target(env, world, plan, target, site, cluster.as_ref()));
     checks.extend(futures::future::join_all(targets).await.into_iter().flatten());
     checks
 }
@@ -111,19 +115,20 @@ async fn on_target(
     plan: &Plan,
     target: &TargetId,
     site: &Site,
+    cluster: &dyn Cluster,
 ) -> Vec<Check> {
     let (version, permissions, objects, lock, gates) = tokio::join!(
-        version(env, target, site),
-        permissions(plan, target, site),
-        objects(plan, target, site),
+        version(env, target, cluster),
+        permissions(plan, target, cluster),
+        objects(plan, target, cluster),
         lock(world, target, site),
-        gates(env, world, plan, target, site),
+        gates(env, world, plan, target, cluster),
     );
     [version, permissions, objects, lock, gates].concat()
 }
 
-async fn version(env: &Environment, target: &TargetId, site: &Site) -> Vec<Check> {
-    let identity = match site.cluster.identity().await {
+async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
+    let identity = match cluster.identity().await {
         Ok(identity) => identity,
         Err(error) => {
             return vec![
@@ -144,7 +149,7 @@ async fn version(env: &Environment, target: &TargetId, site: &Site) -> Vec<Check
 }
 
 /// Exactly the writes that the plan holds, and those of lock, journal and releases.
-async fn permissions(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
     let mut wanted: BTreeSet<Permission> = BTreeSet::new();
     let mut add = |verb: &str, group: &str, resource: &str, namespace: &str| {
         wanted.insert(Permission {
@@ -176,14 +181,14 @@ async fn permissions(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> 
             Action::Delete => "delete",
             Action::Keep => continue,
         };
-        match site.cluster.plural(&change.object.api_version, &change.object.kind).await {
+        match cluster.plural(&change.object.api_version, &change.object.kind).await {
             Ok(Some(plural)) => add(verb, change.object.group(), &plural, &change.object.namespace),
             // A kind that the plan itself brings is not known yet.
             Ok(None) | Err(_) => {}
         }
     }
     let wanted: Vec<Permission> = wanted.into_iter().collect();
-    match site.cluster.lacking(&wanted).await {
+    match cluster.lacking(&wanted).await {
         Ok(lacking) if lacking.is_empty() => {
             let detail = format!("all {} that the plan needs", wanted.len());
             vec![Check::new(Level::Pass, Some(target), "permissions", detail)]
@@ -201,7 +206,7 @@ async fn permissions(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> 
 }
 
 /// The server itself judges every object that would be sent, without storing it.
-async fn objects(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+async fn objects(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
     let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
     let changed: BTreeMap<&ObjectRef, Action> =
         target_plan.changes.iter().map(|change| (&change.object, change.action)).collect();
@@ -218,7 +223,7 @@ async fn objects(plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
         .filter(|object| object.kind() != "Secret")
         .collect();
     let asked = sent.iter().map(|object| async {
-        (object.origin.clone(), object.reference(), site.cluster.apply(&object.value, true, true).await)
+        (object.origin.clone(), object.reference(), cluster.apply(&object.value, true, true).await)
     });
     let mut checks = Vec::new();
     for (origin, reference, result) in futures::future::join_all(asked).await {
@@ -263,7 +268,13 @@ async fn lock(world: &World, target: &TargetId, site: &Site) -> Vec<Check> {
 }
 
 /// The gates' queries must be understood, and should have data, for what serves now.
-async fn gates(env: &Environment, world: &World, plan: &Plan, target: &TargetId, site: &Site) -> Vec<Check> {
+async fn gates(
+    env: &Environment,
+    world: &World,
+    plan: &Plan,
+    target: &TargetId,
+    cluster: &dyn Cluster,
+) -> Vec<Check> {
     let live = env.target(target).is_some_and(|target| target.traffic == TrafficClass::Live);
     if env.gates.is_empty() || !live {
         return Vec::new();
@@ -280,7 +291,7 @@ async fn gates(env: &Environment, world: &World, plan: &Plan, target: &TargetId,
         let Some(serving) = plan.targets.get(target).and_then(|plan| plan.workloads.get(id)) else {
             continue;
         };
-        let owners = owners(site, &serving.workload).await;
+        let owners = owners(cluster, &serving.workload).await;
         let what = Measurement {
             metric: gate.metric.clone(),
             target: target.clone(),
@@ -314,8 +325,8 @@ async fn gates(env: &Environment, world: &World, plan: &Plan, target: &TargetId,
 }
 
 /// `ReplicaSets` of the component as it serves now (any revision), for a look at its series.
-async fn owners(site: &Site, workload: &ObjectRef) -> Vec<String> {
-    let mut snapshots = site.cluster.follow(&workload.namespace);
+async fn owners(cluster: &dyn Cluster, workload: &ObjectRef) -> Vec<String> {
+    let mut snapshots = cluster.follow(&workload.namespace);
     let synced = snapshots.wait_for(|snapshot| snapshot.synced);
     let Ok(Ok(snapshot)) = tokio::time::timeout(Duration::from_secs(10), synced).await else {
         return Vec::new();

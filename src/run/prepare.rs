@@ -3,11 +3,12 @@
 use super::releases;
 use super::sealed;
 use super::world::World;
-use crate::domain::environment::Environment;
+use crate::domain::environment::{Environment, Platform};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
+use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
 use crate::plan::{self, Inputs, Plan, TargetInput};
 use crate::ports::cluster::{ClusterError, Identity};
@@ -55,7 +56,8 @@ pub struct Seen {
 /// Looks at every target of the world, side by side.
 pub async fn look(world: &World) -> Result<BTreeMap<TargetId, Seen>, Failure> {
     let looks = world.sites.iter().map(|(target, site)| async move {
-        let identity = site.cluster.identity().await.map_err(|error| unreachable(target, &error))?;
+        let cluster = site.cluster().map_err(|error| unreachable(target, &error))?;
+        let identity = cluster.identity().await.map_err(|error| unreachable(target, &error))?;
         let history = releases::history(target, site.state.as_ref()).await?;
         Ok((target.clone(), Seen { identity, history }))
     });
@@ -73,6 +75,9 @@ pub fn unreachable(target: &TargetId, error: &ClusterError) -> Failure {
 
 /// Makes the plan. Reads only.
 pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure> {
+    if matches!(request.env.platform, Platform::Compose { .. }) {
+        return compose(world, request).await;
+    }
     let seen = look(world).await?;
     let newest = seen.values().flat_map(|seen| &seen.history).map(|release| release.revision).max();
     let revision = newest.unwrap_or_default().next();
@@ -111,6 +116,43 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         targets,
     };
     plan::build(&inputs)
+}
+
+async fn compose(world: &World, request: &Request<'_>) -> Result<Plan, Failure> {
+    let Platform::Compose { project, .. } = &request.env.platform else {
+        unreachable!("the caller looked");
+    };
+    let mut running = BTreeMap::new();
+    let mut history = BTreeMap::new();
+    for (target, site) in &world.sites {
+        let Some(engine) = &site.compose else {
+            return Err(Failure::new(
+                Code(615),
+                Exit::Preflight,
+                "Docker Compose: not yet possible on a real run",
+            )
+            .next(format!("deployctl rehearse {}", request.env.name)));
+        };
+        let services = engine.services(project).await.map_err(|error| {
+            Failure::new(Code(605), Exit::Preflight, format!("the engine of {target} cannot be used"))
+                .why(error.message)
+        })?;
+        running.insert(target.clone(), services);
+        history.insert(target.clone(), releases::history(target, site.state.as_ref()).await?);
+    }
+    let created = world.clock.now();
+    let newest = history.values().flatten().map(|release: &Release| release.revision).max();
+    let input = ComposeInput {
+        env: request.env,
+        version: request.version.clone(),
+        run: run_id(newest.unwrap_or_default().next(), created),
+        by: request.by.clone(),
+        reason: request.reason.clone(),
+        created,
+        running,
+        history,
+    };
+    Ok(plan::compose::build(&input))
 }
 
 /// The release's objects under their final names. Components that were not asked for stay as the release before has them.
@@ -205,7 +247,7 @@ async fn observe(
     });
     references.extend(originals);
     let references: Vec<ObjectRef> = references.into_iter().collect();
-    let cluster = &world.site(target)?.cluster;
+    let cluster = world.site(target)?.cluster().map_err(|error| unreachable(target, &error))?;
     let live = cluster.get_all(&references).await.map_err(|error| unreachable(target, &error))?;
     Ok(references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?))).collect())
 }

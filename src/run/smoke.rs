@@ -72,9 +72,9 @@ impl Stand<'_> {
         workload: &ObjectRef,
         headers: std::collections::BTreeMap<String, String>,
     ) -> Result<HttpAnswer, ProbeError> {
-        let site = self.site().map_err(|error| ProbeError { message: error.cause })?;
+        let cluster = self.cluster().map_err(|error| ProbeError { message: error.cause })?;
         let pod = {
-            let snapshots = site.cluster.follow(&workload.namespace);
+            let snapshots = cluster.follow(&workload.namespace);
             let snapshot = snapshots.borrow();
             let pods = snapshot.current_pods(workload);
             pods.iter().find(|(_, pod)| pod.ready && !pod.terminating).map(|(name, _)| (*name).to_owned())
@@ -82,8 +82,7 @@ impl Stand<'_> {
         let Some(pod) = pod else {
             return Err(ProbeError { message: format!("{workload} has no ready pod to ask") });
         };
-        let live =
-            site.cluster.get(workload).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let live = cluster.get(workload).await.map_err(|error| ProbeError { message: error.to_string() })?;
         let port = live
             .as_ref()
             .and_then(|live| live.pointer("/spec/template/spec/containers/0/ports/0/containerPort"))
@@ -91,7 +90,7 @@ impl Stand<'_> {
             .unwrap_or(80);
         let question = HttpQuestion { method: test.method.clone(), url: test.path.clone(), headers };
         let way = format!("pods/{pod}:{port}");
-        site.cluster.proxy(&workload.namespace, &way, &question, test.timeout).await
+        cluster.proxy(&workload.namespace, &way, &question, test.timeout).await
     }
 
     async fn ask_service(
@@ -100,9 +99,8 @@ impl Stand<'_> {
         service: &ObjectRef,
         headers: std::collections::BTreeMap<String, String>,
     ) -> Result<HttpAnswer, ProbeError> {
-        let site = self.site().map_err(|error| ProbeError { message: error.cause })?;
-        let live =
-            site.cluster.get(service).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let cluster = self.cluster().map_err(|error| ProbeError { message: error.cause })?;
+        let live = cluster.get(service).await.map_err(|error| ProbeError { message: error.to_string() })?;
         let port = live
             .as_ref()
             .and_then(|live| live.pointer("/spec/ports/0/port"))
@@ -110,7 +108,7 @@ impl Stand<'_> {
             .unwrap_or(80);
         let question = HttpQuestion { method: test.method.clone(), url: test.path.clone(), headers };
         let way = format!("services/{}:{port}", service.name);
-        site.cluster.proxy(&service.namespace, &way, &question, test.timeout).await
+        cluster.proxy(&service.namespace, &way, &question, test.timeout).await
     }
 }
 

@@ -23,15 +23,15 @@ pub(super) struct Remaining {
     pub lines: Vec<String>,
     /// Whether contact with a target was lost.
     pub unknown: bool,
+    /// Chains that are left as they are.
+    stuck: BTreeSet<ChainId>,
 }
 
 impl Engine<'_> {
-    /// Takes back, in these lanes, every step that was begun.
-    pub(super) async fn undo(&self, lanes: &[Lane]) -> Remaining {
-        let mut remaining = Remaining::default();
-        let mut stuck: BTreeSet<ChainId> = BTreeSet::new();
+    /// Takes back, in these lanes, every step that was begun; adds what could not be.
+    pub(super) async fn undo(&self, lanes: &[Lane], remaining: &mut Remaining) {
         for lane in lanes {
-            let chains = self.chains(*lane, &stuck);
+            let chains = self.chains(*lane, &remaining.stuck);
             if chains.is_empty() {
                 continue;
             }
@@ -42,11 +42,10 @@ impl Engine<'_> {
                 if let Err((step, error)) = result {
                     remaining.unknown |= error.unknown;
                     remaining.lines.push(format!("{} on {}: {}", step.title, step.target, error.cause));
-                    stuck.insert(id);
+                    remaining.stuck.insert(id);
                 }
             }
         }
-        remaining
     }
 
     /// The steps to take back in a lane, by target and component, last first.

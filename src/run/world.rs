@@ -3,15 +3,15 @@
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::{Event, Kind};
 use crate::domain::ids::TargetId;
-use crate::ports::{Clock, Cloud, Cluster, Compose, Lock, Metrics, Probe, Secrets, StateStore};
+use crate::ports::{Clock, Cloud, Cluster, ClusterError, Compose, Lock, Metrics, Probe, Secrets, StateStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One target's doors.
 #[derive(Clone)]
 pub struct Site {
-    /// Its cluster.
-    pub cluster: Arc<dyn Cluster>,
+    /// Its cluster; a Compose machine has none.
+    pub cluster: Option<Arc<dyn Cluster>>,
     /// Its records.
     pub state: Arc<dyn StateStore>,
     /// Its lock.
@@ -20,6 +20,14 @@ pub struct Site {
     pub cloud: Option<Arc<dyn Cloud>>,
     /// A Compose engine, where an adapter exists.
     pub compose: Option<Arc<dyn Compose>>,
+}
+
+impl Site {
+    /// The cluster, where there is one.
+    pub fn cluster(&self) -> Result<&Arc<dyn Cluster>, ClusterError> {
+        let none = || ClusterError::NotFound { message: "this target is no cluster".to_owned() };
+        self.cluster.as_ref().ok_or_else(none)
+    }
 }
 
 /// All doors of a run.

@@ -10,6 +10,7 @@ pub mod compose;
 pub mod faults;
 pub mod host;
 pub mod kube;
+pub mod memory;
 pub mod metrics;
 pub mod pods;
 pub mod probe;

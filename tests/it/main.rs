@@ -1,7 +1,11 @@
 //! The project's tests: one binary, so that it links once.
 
 mod adapters;
+mod architecture;
 mod config;
+mod plan;
 mod report;
+mod runs;
 mod sim_kube_api;
 mod sim_world;
+mod support;

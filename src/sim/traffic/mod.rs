@@ -17,7 +17,7 @@ use super::queue::Millis;
 use super::random::Random;
 
 /// The share of requests that fail in a healthy process.
-const USUAL_ERRORS: f64 = 0.000_5;
+const USUAL_ERRORS: f64 = 0.000_1;
 
 /// Seconds over which the load of a process is smoothed.
 const LOAD_SECONDS: f64 = 30.0;

@@ -1,0 +1,91 @@
+//! `deployctl ENV`: load, plan, check, ask, perform.
+
+use crate::cli::CliError;
+use crate::cli::args::{DeployArgs, Part};
+use crate::cli::flow;
+use crate::cli::session::{Session, Wanted};
+use crate::cli::wiring;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::plan::{Plan, file};
+use crate::run::lease::Patience;
+use crate::run::{World, prepare, unfinished};
+
+pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
+    let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?;
+    leave_out(&mut wanted, &args.skip);
+    flow::block_on(async {
+        let world = wiring::real(&wanted.env).await?;
+        if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
+            return Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into());
+        }
+        project_tests(session, &wanted, args)?;
+        let plan = plan(&world, &wanted, args).await?;
+        let unchanged = !plan.has_changes();
+        if args.dry_run || unchanged {
+            session.print(&crate::cli::report::plan::render(&plan, &session.output));
+            if args.dry_run && !session.json() {
+                session.print("dry run: nothing was written\n");
+            }
+            return Ok(Exit::Done);
+        }
+        flow::preflight(session, &wanted, &world, &plan).await?;
+        flow::approve(session, &plan, args.consent.auto_approve)?;
+        let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
+        let request = flow::request(&wanted, None, args.consent.reason.as_deref());
+        let reporter = flow::reporter(session, &plan, false);
+        let ending = flow::interruptible(&reporter, &world, async |interrupts| {
+            flow::perform(session, &world, &request, &plan, patience, &reporter, interrupts).await
+        })
+        .await?;
+        Ok(flow::exit_of(&ending))
+    })
+}
+
+/// The saved plan if one is named and still true, else a new one.
+async fn plan(world: &World, wanted: &Wanted, args: &DeployArgs) -> Result<Plan, CliError> {
+    let request = flow::request(wanted, None, args.consent.reason.as_deref());
+    let fresh = prepare::plan(world, &request).await?;
+    let Some(path) = &args.plan else { return Ok(fresh) };
+    let name = path.display().to_string();
+    let content = std::fs::read(path).map_err(|error| {
+        Failure::new(Code(310), Exit::Usage, format!("{name} cannot be read")).why(error.to_string())
+    })?;
+    let saved = file::read(&name, &content)?;
+    prepare::still_valid(&saved, &fresh)?;
+    Ok(saved)
+}
+
+fn leave_out(wanted: &mut Wanted, parts: &[Part]) {
+    for part in parts {
+        match part {
+            Part::Backup => wanted.env.backup.rds.clear(),
+            Part::Smoke => wanted.env.smoke.clear(),
+            Part::Tests => wanted.env.tests = None,
+        }
+    }
+}
+
+/// The project's own tests, before anything is planned; a dry run does not start them.
+fn project_tests(session: &Session, wanted: &Wanted, args: &DeployArgs) -> Result<(), CliError> {
+    let Some(command) = wanted.env.tests.as_ref().filter(|command| !command.is_empty() && !args.dry_run)
+    else {
+        return Ok(());
+    };
+    session.note(&format!("running the project's tests: {}\n", command.join(" ")));
+    let status = std::process::Command::new(&command[0])
+        .args(&command[1..])
+        .current_dir(&session.root)
+        .stdout(std::io::stderr())
+        .status();
+    let refused = |why: String| {
+        Failure::new(Code(609), Exit::Preflight, "the project's own tests failed")
+            .why(why)
+            .next(format!("cd {} && {}", session.root.display(), command.join(" ")))
+            .next("or leave them out: --skip tests")
+    };
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(refused(status.to_string()).into()),
+        Err(error) => Err(refused(format!("{}: {error}", command[0])).into()),
+    }
+}

@@ -1,0 +1,18 @@
+//! One command, one file.
+
+pub mod completions;
+pub mod deploy;
+pub mod explain;
+pub mod history;
+pub mod lock;
+pub mod plan;
+pub mod preflight;
+pub mod rehearse;
+pub mod render;
+pub mod resume;
+pub mod rollback;
+pub mod schema;
+pub mod show;
+pub mod smoke;
+pub mod status;
+pub mod validate;

@@ -1,0 +1,36 @@
+//! `deployctl plan ENV`: what a deployment would do; reads only.
+
+use crate::cli::CliError;
+use crate::cli::args::PlanArgs;
+use crate::cli::session::Session;
+use crate::cli::{flow, report, wiring};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::plan::file;
+use crate::run::prepare;
+
+pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
+    let wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?;
+    flow::block_on(async {
+        let world = wiring::real(&wanted.env).await?;
+        let plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
+        session.print(&report::plan::render(&plan, &session.output));
+        if let Some(path) = &args.out {
+            write_whole(path, &file::write(&plan))?;
+            let env = &plan.environment;
+            session.note(&format!("saved; perform it with: deployctl {env} --plan {}\n", path.display()));
+        }
+        Ok(if args.detailed_exitcode && plan.has_changes() { Exit::Changes } else { Exit::Done })
+    })
+}
+
+/// Writes a file whole or not at all.
+fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Failure> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".part");
+    let written = std::fs::write(&partial, content).and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|error| {
+        let _ = std::fs::remove_file(&partial);
+        Failure::new(Code(311), Exit::Usage, format!("{} cannot be written", path.display()))
+            .why(error.to_string())
+    })
+}

@@ -1,0 +1,88 @@
+//! `deployctl rollback ENV`: takes an unfinished run back, or brings an older release back.
+
+use crate::cli::CliError;
+use crate::cli::args::{ReleaseArgs, RollbackArgs};
+use crate::cli::session::{Session, Wanted, actor};
+use crate::cli::{consent, flow, report, wiring};
+use crate::domain::environment::Environment;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::Revision;
+use crate::run::lease::Patience;
+use crate::run::prepare::{self, Rollback};
+use crate::run::{Ending, World, unfinished};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
+    let mut env = session.load(&args.place.env, &ReleaseArgs::default())?;
+    crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
+    let to = args.to.as_deref().map(parse_revision).transpose()?;
+    flow::block_on(async {
+        let world = wiring::real(&env).await?;
+        if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
+            let exit = take_back(session, &world, &run, args).await?;
+            if exit != Exit::Done || to.is_none() {
+                return Ok(exit);
+            }
+        }
+        bring_back(session, &world, env, to, args).await
+    })
+}
+
+/// `12` or `r12`.
+pub fn parse_revision(text: &str) -> Result<Revision, Failure> {
+    text.trim_start_matches('r').parse().map(Revision).map_err(|_| {
+        Failure::new(Code(709), Exit::Usage, format!("`{text}` is no release number"))
+            .next("write e.g. --to 12")
+    })
+}
+
+async fn take_back(
+    session: &Session,
+    world: &World,
+    run: &unfinished::Run,
+    args: &RollbackArgs,
+) -> Result<Exit, CliError> {
+    let plan = &run.plan;
+    session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    if args.dry_run {
+        session.print("dry run: nothing was written\n");
+        return Ok(Exit::Done);
+    }
+    consent::ask(&format!("Take {} back on {}?", plan.version, plan.environment), args.consent.auto_approve)?;
+    let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
+    let reporter = flow::reporter(session, plan, false);
+    let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+    let ending = flow::interruptible(&reporter, world, async |interrupts| {
+        flow::go_on(session, world, run, patience, Some(cause), &reporter, interrupts).await
+    })
+    .await?;
+    // Being back is what was asked for.
+    Ok(if matches!(ending, Ending::RolledBack { .. }) { Exit::Done } else { flow::exit_of(&ending) })
+}
+
+async fn bring_back(
+    session: &Session,
+    world: &World,
+    env: Environment,
+    to: Option<Revision>,
+    args: &RollbackArgs,
+) -> Result<Exit, CliError> {
+    let rollback = to.map_or(Rollback::Previous, Rollback::To);
+    let wanted =
+        Wanted { env, version: String::new(), components: BTreeSet::new(), rendered: BTreeMap::new() };
+    let request = flow::request(&wanted, Some(rollback), args.consent.reason.as_deref());
+    let plan = prepare::plan(world, &request).await?;
+    if args.dry_run {
+        session.print(&report::plan::render(&plan, &session.output));
+        session.print("dry run: nothing was written\n");
+        return Ok(Exit::Done);
+    }
+    flow::approve(session, &plan, args.consent.auto_approve)?;
+    let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
+    let reporter = flow::reporter(session, &plan, false);
+    let ending = flow::interruptible(&reporter, world, async |interrupts| {
+        flow::perform(session, world, &request, &plan, patience, &reporter, interrupts).await
+    })
+    .await?;
+    Ok(flow::exit_of(&ending))
+}

@@ -1,0 +1,12 @@
+//! `deployctl schema`: the JSON Schema of environment files.
+
+use crate::cli::CliError;
+use crate::cli::session::Session;
+use crate::config;
+use crate::domain::error::Exit;
+
+#[expect(clippy::unnecessary_wraps, reason = "all commands have one form")]
+pub fn run(session: &Session) -> Result<Exit, CliError> {
+    session.print(&format!("{:#}\n", config::json_schema()));
+    Ok(Exit::Done)
+}

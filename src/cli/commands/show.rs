@@ -1,0 +1,37 @@
+//! `deployctl show ENV [REVISION]`: one release whole.
+
+use super::rollback::parse_revision;
+use crate::cli::CliError;
+use crate::cli::args::PlaceArgs;
+use crate::cli::session::Session;
+use crate::cli::{flow, report, wiring};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::release::Release;
+use crate::run::releases;
+
+pub fn run(session: &Session, place: &PlaceArgs, revision: Option<&str>) -> Result<Exit, CliError> {
+    let env = session.place(place)?;
+    let revision = revision.map(parse_revision).transpose()?;
+    flow::block_on(async {
+        let world = wiring::real(&env).await?;
+        let mut found: Vec<Release> = Vec::new();
+        for (target, site) in &world.sites {
+            let history = releases::history(target, site.state.as_ref()).await?;
+            let wanted = revision.or_else(|| history.last().map(|release| release.revision));
+            found.extend(history.into_iter().filter(|release| Some(release.revision) == wanted));
+        }
+        if found.is_empty() {
+            let what =
+                revision.map_or_else(|| "release".to_owned(), |revision| format!("release {revision}"));
+            return Err(Failure::new(
+                Code(606),
+                Exit::Usage,
+                format!("{} has no {what} on record", env.name),
+            )
+            .next(format!("deployctl history {}", env.name))
+            .into());
+        }
+        session.print(&report::show::render(&found, &session.output));
+        Ok(Exit::Done)
+    })
+}

@@ -1,0 +1,153 @@
+//! Every stable code with what it means and what to do.
+
+use crate::config;
+
+/// Codes of planning, running and the command line: number, title, explanation.
+const CODES: &[(u16, &str, &str)] = &[
+    (
+        1,
+        "internal error",
+        "Something that should never happen did. Nothing was left half-written: the journal tells what was done.\nRun the command again with -v, and report what it prints.",
+    ),
+    (
+        301,
+        "two workloads in one component",
+        "A rollout moves one workload: revision by revision, with its traffic. Split the component in environments/base.yaml so that each Deployment, StatefulSet or DaemonSet has a component of its own.",
+    ),
+    (
+        302,
+        "the strategy does not fit the kind",
+        "Canary and blue-green run two revisions side by side, each a Deployment of its own. StatefulSets and DaemonSets are changed in place: use `strategy: rolling`.",
+    ),
+    (
+        310,
+        "the plan file cannot be used",
+        "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",
+    ),
+    (311, "a file cannot be written", "The file was written whole or not at all; nothing else happened."),
+    (
+        601,
+        "the target is left out",
+        "The plan or run concerns a target that --target left out. Run the command without --target.",
+    ),
+    (
+        602,
+        "the journal is of a newer deployctl",
+        "Records carry a format number, and this program does not guess at newer ones. Use the deployctl that began the run, or a newer one.",
+    ),
+    (
+        603,
+        "the journal is damaged",
+        "A record other than the last cannot be read, so what was done cannot be told for sure. `deployctl status ENV` shows what is live; `deployctl rollback ENV --to REVISION` needs no journal.",
+    ),
+    (
+        604,
+        "preflight refused",
+        "A check that comes before the first write failed. Each says how to mend it. Nothing was written.",
+    ),
+    (
+        605,
+        "the cluster cannot be used",
+        "The API server did not answer, or refused us. The context tried stands in the message. `deployctl rehearse ENV` needs no cluster.",
+    ),
+    (
+        606,
+        "no such release",
+        "The release is not on record: it never was, failed, or is older than `history` keeps. `deployctl history ENV` lists those there are.",
+    ),
+    (
+        607,
+        "the plan is of an older world",
+        "Between plan and run another release was made or objects changed. The plan you approved would do something else now, so it is refused. Plan again.",
+    ),
+    (
+        608,
+        "an earlier run stopped in the middle",
+        "A run that crashed, was interrupted or lost contact still has to be finished: `deployctl resume ENV` goes on, `deployctl rollback ENV` takes it back.",
+    ),
+    (
+        609,
+        "the project's tests failed",
+        "The command under `tests:` did not succeed; nothing was planned or written. `--skip tests` leaves it out.",
+    ),
+    (610, "the lock cannot be read or taken", "The Lease in the state namespace could not be reached."),
+    (
+        611,
+        "no permission for the lock",
+        "A run needs get, create, update and delete on leases.coordination.k8s.io in the state namespace.",
+    ),
+    (
+        612,
+        "somebody else holds the lock",
+        "One run at a time per environment and target. The message says who, since when and for what. `--wait` queues; a holder that is gone lapses by itself, `deployctl resume ENV` waits for that.",
+    ),
+    (
+        613,
+        "the lock is alive",
+        "Its holder renewed it lately. Taking it away lets two runs write at once: only with --force, when you know that the holder is gone.",
+    ),
+    (614, "nothing to resume", "No run of this environment stopped in the middle."),
+    (
+        615,
+        "not yet",
+        "This part has no adapter yet and is refused on a real run; `deployctl rehearse ENV` simulates it. Nothing prints as done what was not done.",
+    ),
+    (
+        616,
+        "the metric store cannot be asked",
+        "A `prometheus:` URL or a template under `metrics.queries` is malformed.",
+    ),
+    (
+        620,
+        "a release record is damaged",
+        "Its checksum or form is wrong. Other releases are not concerned; delete the damaged record in the state namespace.",
+    ),
+    (621, "a release record is of a newer deployctl", "Use the deployctl that wrote it, or a newer one."),
+    (
+        622,
+        "the records cannot be read",
+        "Leases, journals and releases live in the state namespace of each target; it could not be read.",
+    ),
+    (
+        630,
+        "the plan cannot be stored",
+        "A run stores its plan before it writes anything else, so that any machine can resume it. That write failed.",
+    ),
+    (
+        640,
+        "a secret cannot be read",
+        "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
+    ),
+    (
+        701,
+        "no terminal for the prompt",
+        "Without a terminal nobody can answer, and silence is No. Add --auto-approve.",
+    ),
+    (702, "not approved", "The prompt was answered with No. Nothing was written."),
+    (703, "wrong --image", "Write --image COMPONENT=REFERENCE."),
+    (704, "no such target or component", "The environment does not have it; the message lists those it has."),
+    (705, "no version", "Neither --version nor the environment's `version:` says what to deploy."),
+    (706, "wrong time", "Write e.g. 30s, 5m, 1h30m."),
+    (707, "no smoke tests", "The environment has no `smoke:` section."),
+    (708, "smoke tests failed", "`deployctl smoke` changes nothing; it says what was answered."),
+    (709, "wrong release number", "Releases are numbered 1, 2, 3 …; write 12 or r12."),
+    (710, "no such code", "`deployctl explain` lists all codes."),
+    (
+        711,
+        "wrong fault",
+        "`deployctl rehearse --list-faults` lists what can go wrong, and how it is written.",
+    ),
+    (
+        712,
+        "the manifests do not come up in the simulated world",
+        "Before a rehearsal begins, the release before is brought into the simulated clusters by the same code. That failed: a workload asks for more than the simulated nodes have, say, or is not allowed by a quota.",
+    ),
+];
+
+/// All codes of the program, sorted.
+#[must_use]
+pub fn all() -> Vec<(u16, &'static str, &'static str)> {
+    let mut codes: Vec<_> = CODES.iter().chain(config::codes::CODES).copied().collect();
+    codes.sort_by_key(|(number, ..)| *number);
+    codes
+}

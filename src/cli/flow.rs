@@ -1,0 +1,240 @@
+//! The parts of a run that several commands share: plan, preflight, lock, perform.
+
+use super::CliError;
+use super::consent;
+use super::report::{self, Facts, Reporter};
+use super::session::{Session, Wanted, actor};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
+use crate::domain::release::Actor;
+use crate::domain::units;
+use crate::plan::Plan;
+use crate::ports::state::Holder;
+use crate::run::journal::{Journal, Replayed};
+use crate::run::lease::{Leases, Patience};
+use crate::run::preflight::{self, Level};
+use crate::run::prepare::{self, Request, Rollback};
+use crate::run::{Ending, Engine, Report, World, unfinished};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Plans and journals of ended runs that are kept for `show` and `status`.
+const RUNS_KEPT: usize = 5;
+
+/// The request that a release as asked for makes.
+pub(super) fn request<'a>(
+    wanted: &'a Wanted,
+    rollback: Option<Rollback>,
+    reason: Option<&str>,
+) -> Request<'a> {
+    Request {
+        env: &wanted.env,
+        version: wanted.version.clone(),
+        components: wanted.components.clone(),
+        rendered: wanted.rendered.clone(),
+        rollback,
+        by: actor(),
+        reason: reason.map(str::to_owned),
+    }
+}
+
+/// Checks everything; a failed check refuses the run.
+pub(super) async fn preflight(
+    session: &Session,
+    wanted: &Wanted,
+    world: &World,
+    plan: &Plan,
+) -> Result<(), CliError> {
+    let checks = preflight::check(&wanted.env, world, plan).await;
+    session.print(&report::checks::render(&checks, &session.output));
+    let failed = checks.iter().filter(|check| check.level == Level::Fail).count();
+    if failed == 0 {
+        return Ok(());
+    }
+    let subject =
+        if failed == 1 { "a preflight check".to_owned() } else { format!("{failed} preflight checks") };
+    Err(Failure::new(Code(604), Exit::Preflight, format!("{subject} failed"))
+        .why("nothing was written")
+        .next(format!("mend it, then: deployctl preflight {}", wanted.env.name))
+        .into())
+}
+
+/// What `--wait` says.
+pub(super) fn patience(wait: Option<&str>, otherwise: Patience) -> Result<Patience, Failure> {
+    let Some(text) = wait else { return Ok(otherwise) };
+    let limit = units::parse_duration(text)
+        .map_err(|why| Failure::new(Code(706), Exit::Usage, format!("--wait: {why}")))?;
+    Ok(Patience::UpTo(limit))
+}
+
+/// Takes the locks, says who is waited for.
+async fn lock(
+    session: &Session,
+    world: &World,
+    plan: &Plan,
+    holder: Holder,
+    patience: Patience,
+) -> Result<Leases, Failure> {
+    let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
+    let waiting = |target: &TargetId, other: &Holder| {
+        session.note(&format!("waiting for the lock of {target}: {} ({})\n", other.by, other.reason));
+    };
+    Leases::acquire(world, &targets, holder, patience, &waiting).await
+}
+
+fn holder(world: &World, plan: &Plan, epoch: u64, by: Actor) -> Holder {
+    let now = world.clock.now();
+    let verb = if plan.rollback_of.is_some() { "rollback to" } else { "deploy" };
+    Holder {
+        id: format!("{}/{epoch}/{}", plan.run, std::process::id()),
+        by,
+        reason: format!("{verb} {}", plan.version),
+        since: now,
+        renewed: now,
+        ttl: plan.limits.lease,
+    }
+}
+
+/// Performs a new plan: lock, a last look that the world is still the one that was planned for, run.
+pub(super) async fn perform(
+    session: &Session,
+    world: &World,
+    request: &Request<'_>,
+    plan: &Plan,
+    patience: Patience,
+    report: &dyn Report,
+    interrupts: watch::Receiver<u32>,
+) -> Result<Ending, CliError> {
+    let leases = lock(session, world, plan, holder(world, plan, 1, actor()), patience).await?;
+    let prepared = async {
+        let fresh = prepare::plan(world, request).await?;
+        prepare::still_valid(plan, &fresh)?;
+        if let Some(run) = unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+            return Err(stopped_in_the_middle(&run, &plan.environment));
+        }
+        unfinished::store(world, plan).await
+    };
+    if let Err(failure) = prepared.await {
+        leases.release(world).await;
+        return Err(failure.into());
+    }
+    let ending = engine(world, plan, &leases, Replayed::default(), 1, report, interrupts).run(false).await;
+    tidy(session, world).await;
+    Ok(ending)
+}
+
+/// A run that nobody finished bars the way for others.
+pub(super) fn stopped_in_the_middle(run: &unfinished::Run, env: &str) -> Failure {
+    Failure::new(Code(608), Exit::Preflight, format!("run {} stopped in the middle", run.plan.run))
+        .why(format!("it was deploying {}", run.plan.version))
+        .next(format!("deployctl resume {env}"))
+        .next(format!("deployctl rollback {env}"))
+}
+
+/// Goes on with, or takes back, a run that stopped.
+pub(super) async fn go_on(
+    session: &Session,
+    world: &World,
+    run: &unfinished::Run,
+    patience: Patience,
+    back: Option<String>,
+    report: &dyn Report,
+    interrupts: watch::Receiver<u32>,
+) -> Result<Ending, CliError> {
+    let epoch = run.replayed.epoch + 1;
+    let plan = &run.plan;
+    let leases = lock(session, world, plan, holder(world, plan, epoch, actor()), patience).await?;
+    let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
+    let ending = match back {
+        Some(cause) => engine.abort(cause).await,
+        None => engine.run(true).await,
+    };
+    tidy(session, world).await;
+    Ok(ending)
+}
+
+fn engine<'a>(
+    world: &'a World,
+    plan: &'a Plan,
+    leases: &'a Leases,
+    replayed: Replayed,
+    epoch: u64,
+    report: &'a dyn Report,
+    interrupts: watch::Receiver<u32>,
+) -> Engine<'a> {
+    let stores = world.sites.iter().filter(|(target, _)| plan.targets.contains_key(target));
+    let stores = stores.map(|(target, site)| (target.clone(), site.state.clone()));
+    let journal = Journal::new(plan.run.clone(), epoch, stores, world.clock.clone());
+    Engine::new(plan, world, leases, journal, replayed, report, interrupts)
+}
+
+/// Old journals go; that they could not is no reason to fail.
+async fn tidy(session: &Session, world: &World) {
+    if let Err((target, error)) = unfinished::forget_old(world, RUNS_KEPT).await {
+        session.note(&format!("warning: old journals of {target} could not be dropped: {error}\n"));
+    }
+}
+
+/// The exit code of a forward run.
+pub(super) fn exit_of(ending: &Ending) -> Exit {
+    match ending {
+        Ending::Deployed => Exit::Done,
+        Ending::RolledBack { .. } => Exit::RolledBack,
+        Ending::Broken { .. } => Exit::Broken,
+        Ending::Interrupted => Exit::Interrupted,
+        Ending::Unknown { .. } => Exit::Unknown,
+    }
+}
+
+/// Runs a piece of work while interrupts are counted and the report shows that time passes.
+pub(super) async fn interruptible<T>(
+    reporter: &Reporter,
+    world: &World,
+    work: impl AsyncFnOnce(watch::Receiver<u32>) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let (count, receiver) = watch::channel(0);
+    let ticking = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            reporter.tick(world.clock.now());
+        }
+    };
+    tokio::select! {
+        result = work(receiver) => result,
+        () = ticking => unreachable!("time does not end"),
+        error = super::signals::listen(count) => {
+            Err(Failure::new(Code(1), Exit::Internal, "signals cannot be received").why(error.to_string()).into())
+        }
+    }
+}
+
+/// Prints a plan, asks, and says whether there is anything to do.
+pub(super) fn approve(session: &Session, plan: &Plan, auto_approve: bool) -> Result<bool, CliError> {
+    session.print(&report::plan::render(plan, &session.output));
+    if !plan.has_changes() {
+        return Ok(false);
+    }
+    let verb = if plan.rollback_of.is_some() { "Bring back" } else { "Deploy" };
+    consent::ask(&format!("{verb} {} to {}?", plan.version, plan.environment), auto_approve)?;
+    Ok(true)
+}
+
+/// A reporter for a run of this session.
+pub(super) fn reporter(session: &Session, plan: &Plan, rehearsal: bool) -> Reporter {
+    Reporter::new(Arc::clone(&session.printer), Facts::of(plan, rehearsal))
+}
+
+/// The runtime of commands that talk to real clusters.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        CliError::from(
+            Failure::new(Code(1), Exit::Internal, "the runtime cannot start").why(error.to_string()),
+        )
+    })?;
+    runtime.block_on(work)
+}
+
+/// How long the leader of a rehearsal lets traffic flow before the release.
+pub(super) const WARM_UP: Duration = Duration::from_secs(300);

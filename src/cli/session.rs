@@ -1,0 +1,193 @@
+//! What every command has at hand: the flags, the form of the output, and the environment it speaks of.
+
+use super::CliError;
+use super::args::{Form, Global, PlaceArgs, ReleaseArgs, When};
+use super::report::{self, Format, Output, Printer, Surroundings};
+use crate::config::{self, Overrides};
+use crate::domain::environment::Environment;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::object::Object;
+use crate::domain::release::Actor;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One call of the program.
+pub(super) struct Session {
+    pub root: PathBuf,
+    pub output: Output,
+    pub printer: Arc<Printer>,
+}
+
+impl Session {
+    pub fn new(global: Global) -> Self {
+        if global.verbose > 0 {
+            let level = ["deployctl=info", "deployctl=debug,kube=info", "debug"]
+                [usize::from(global.verbose.min(3)) - 1];
+            let filter = tracing_subscriber::EnvFilter::new(level);
+            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+            let _ = subscriber.try_init();
+        }
+        let format = if global.output == Form::Json { Format::Json } else { Format::Human };
+        let color = match global.color {
+            When::Auto => report::ColorChoice::Auto,
+            When::Always => report::ColorChoice::Always,
+            When::Never => report::ColorChoice::Never,
+        };
+        let output = Output::new(format, color, &Surroundings::of_stdout());
+        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)) }
+    }
+
+    pub fn json(&self) -> bool {
+        self.output.format == Format::Json
+    }
+
+    /// Prints what the command is for. A closed pipe ends the output, not the command.
+    pub fn print(&self, text: &str) {
+        self.printer.print(text);
+    }
+
+    /// Prints beside what the command is for.
+    pub fn note(&self, text: &str) {
+        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    /// Says why a command ends, and with which exit code.
+    pub fn explain_end(&self, error: &CliError) -> Exit {
+        match error {
+            CliError::Failure(failure) => {
+                let text = report::failure::render(failure, &self.output);
+                if self.json() {
+                    self.print(&text)
+                } else {
+                    self.note(&text)
+                }
+                failure.exit
+            }
+            CliError::Mistakes(mistakes) => {
+                super::commands::validate::print(self, mistakes);
+                Exit::Usage
+            }
+        }
+    }
+
+    /// The environment with the command line's layer, and its warnings told.
+    pub fn load(&self, name: &str, release: &ReleaseArgs) -> Result<Environment, CliError> {
+        let mut images = Vec::new();
+        for text in &release.images {
+            let Some((component, image)) = text.split_once('=') else {
+                return Err(Failure::new(
+                    Code(703),
+                    Exit::Usage,
+                    format!("--image {text} is not COMPONENT=REF"),
+                )
+                .next("--image kva-api=ghcr.io/prime-spark/kva-api:1.4.2")
+                .into());
+            };
+            images.push((component.to_owned(), image.to_owned()));
+        }
+        let overrides = Overrides { version: release.version.clone(), images, set: release.set.clone() };
+        let loaded = config::load(&self.root, name, &overrides)?;
+        Ok(loaded.environment)
+    }
+
+    /// Environment, chosen targets and rendered objects of a release.
+    pub fn wanted(&self, name: &str, targets: &[String], release: &ReleaseArgs) -> Result<Wanted, CliError> {
+        let mut env = self.load(name, release)?;
+        choose_targets(&mut env, targets)?;
+        let components = choose_components(&env, &release.components)?;
+        let version = version(&env)?;
+        let mut rendered = BTreeMap::new();
+        for target in &env.targets {
+            let objects = crate::render::render(&env, target, &version)?;
+            rendered.insert(target.id.clone(), objects);
+        }
+        Ok(Wanted { env, version, components, rendered })
+    }
+
+    /// An environment for commands that render nothing.
+    pub fn place(&self, place: &PlaceArgs) -> Result<Environment, CliError> {
+        let mut env = self.load(&place.env, &ReleaseArgs::default())?;
+        choose_targets(&mut env, &place.targets)?;
+        Ok(env)
+    }
+}
+
+/// A release as asked for.
+pub(super) struct Wanted {
+    pub env: Environment,
+    pub version: String,
+    pub components: BTreeSet<ComponentId>,
+    pub rendered: BTreeMap<TargetId, Vec<Object>>,
+}
+
+pub(super) fn choose_targets(env: &mut Environment, names: &[String]) -> Result<(), Failure> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let known: Vec<String> = env.targets.iter().map(|target| target.id.to_string()).collect();
+    for name in names {
+        if !known.contains(name) {
+            return Err(unknown("target", name, &known, &env.name));
+        }
+    }
+    env.targets.retain(|target| names.iter().any(|name| name == target.id.as_str()));
+    for wave in &mut env.waves {
+        wave.retain(|id| names.iter().any(|name| name == id.as_str()));
+    }
+    env.waves.retain(|wave| !wave.is_empty());
+    Ok(())
+}
+
+fn choose_components(env: &Environment, names: &[String]) -> Result<BTreeSet<ComponentId>, Failure> {
+    let known: Vec<String> = env.components.iter().map(|component| component.id.to_string()).collect();
+    for name in names {
+        if !known.contains(name) {
+            return Err(unknown("component", name, &known, &env.name));
+        }
+    }
+    Ok(names.iter().map(ComponentId::new).collect())
+}
+
+fn unknown(what: &str, name: &str, known: &[String], env: &str) -> Failure {
+    let nearest = crate::domain::diagnostic::nearest(name, known.iter().map(String::as_str));
+    let failure = Failure::new(Code(704), Exit::Usage, format!("{env} has no {what} `{name}`"))
+        .why(format!("it has: {}", known.join(", ")));
+    match nearest {
+        Some(nearest) => failure.next(format!("--{what} {nearest}")),
+        None => failure,
+    }
+}
+
+/// The version to deploy.
+pub(super) fn version(env: &Environment) -> Result<String, Failure> {
+    env.version.clone().ok_or_else(|| {
+        Failure::new(Code(705), Exit::Usage, format!("{} names no version to deploy", env.name))
+            .next(format!("deployctl {} --version 1.4.2", env.name))
+            .next("or set `version:` in its file")
+    })
+}
+
+/// Who runs this: user, host, CI job.
+pub(super) fn actor() -> Actor {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let github = || {
+        Some(format!(
+            "{}/{}/actions/runs/{}",
+            var("GITHUB_SERVER_URL")?,
+            var("GITHUB_REPOSITORY")?,
+            var("GITHUB_RUN_ID")?
+        ))
+    };
+    let uname = rustix::system::uname();
+    Actor {
+        user: var("DEPLOYCTL_USER")
+            .or_else(|| var("USER"))
+            .or_else(|| var("LOGNAME"))
+            .unwrap_or_else(|| "unknown".to_owned()),
+        host: uname.nodename().to_string_lossy().into_owned(),
+        ci: var("CI_JOB_URL").or_else(github),
+    }
+}

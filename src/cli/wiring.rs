@@ -1,0 +1,189 @@
+//! The only place that names adapters and the simulation.
+
+use crate::adapters::clock::SystemClock;
+use crate::adapters::http::HttpProbe;
+use crate::adapters::kubernetes::{self, KubeCluster};
+use crate::adapters::prometheus::Prometheus;
+use crate::adapters::secrets::LocalSecrets;
+use crate::domain::environment::{Environment, Platform, Target, TrafficClass};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::secret::{SecretRef, SecretValue};
+use crate::ports::secrets::SecretError;
+use crate::ports::{Clock, Secrets};
+use crate::run::{Site, World};
+use crate::sim;
+use crate::sim::faults::{Fault, ScheduledFault, When};
+use crate::sim::memory::MemoryState;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The real world: a cluster per target, reached as the environment says. No network is used yet.
+pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
+    if matches!(env.platform, Platform::Compose { .. }) {
+        return Err(Failure::new(
+            Code(615),
+            Exit::Preflight,
+            "Docker Compose: not yet possible on a real run",
+        )
+        .why("nothing was written")
+        .next(format!("deployctl rehearse {}", env.name)));
+    }
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let mut sites = BTreeMap::new();
+    for target in &env.targets {
+        let cluster = kubernetes::connect(&target.cluster)
+            .await
+            .map_err(|error| no_way(env, target, &error.to_string()))?;
+        sites.insert(target.id.clone(), site(cluster, env, &clock));
+    }
+    let stores =
+        env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
+    let metrics = Prometheus::new(&stores.collect(), &env.queries).map_err(|error| {
+        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(error.to_string())
+    })?;
+    let probe = HttpProbe::new().map_err(|error| {
+        Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())
+    })?;
+    Ok(World {
+        sites,
+        metrics: Arc::new(metrics),
+        probe: Arc::new(probe),
+        secrets: Arc::new(LocalSecrets),
+        clock,
+    })
+}
+
+/// A cluster with the records and the lock that live in it.
+fn site(cluster: KubeCluster, env: &Environment, clock: &Arc<dyn Clock>) -> Site {
+    let (namespace, application, name) = (&env.state_namespace, &env.application, &env.name);
+    let state = cluster.state_store(namespace, application, name);
+    let lock = cluster.lock(namespace, application, name, Arc::clone(clock));
+    Site {
+        cluster: Some(Arc::new(cluster)),
+        state: Arc::new(state),
+        lock: Arc::new(lock),
+        cloud: None,
+        compose: None,
+    }
+}
+
+fn no_way(env: &Environment, target: &Target, why: &str) -> Failure {
+    let context =
+        target.cluster.context.as_ref().map_or_else(String::new, |name| format!(" (context {name})"));
+    Failure::new(
+        Code(605),
+        Exit::Preflight,
+        format!("there is no way to the cluster of {}{context}", target.id),
+    )
+    .why(why)
+    .next(format!("check targets.{}.cluster, or set KUBECONFIG", target.id))
+    .next(format!("deployctl rehearse {}, which needs no cluster", env.name))
+}
+
+/// A simulated world and the doors to it.
+pub(super) struct Simulated {
+    pub doors: World,
+    world: sim::world::World,
+}
+
+/// Requests per second that users send to each component of a live target: what the first two receive, then the rest.
+const LOADS: [f64; 3] = [60.0, 25.0, 10.0];
+
+/// The environment's targets as simulated clusters (or a Compose machine), under the load of users where they are live.
+pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simulated {
+    let clusters = env.targets.iter().map(|target| {
+        let spec = sim::spec::ClusterSpec::new(target.id.as_str());
+        if target.traffic == TrafficClass::None {
+            return spec;
+        }
+        let loads = routed.iter().enumerate();
+        spec.with_load(loads.map(|(i, name)| sim::traffic::LoadSpec::new(name, LOADS[i.min(2)])).collect())
+    });
+    let world = sim::world::World::new(&sim::spec::WorldSpec::new(seed, clusters.collect()));
+    let clock: Arc<dyn Clock> = Arc::new(world.clock());
+    let mut sites = BTreeMap::new();
+    for (index, target) in env.targets.iter().enumerate() {
+        let cloud = world.cloud(target.region.as_deref().unwrap_or(target.id.as_str()));
+        for backup in env.backup.rds.iter().filter(|backup| backup.target == target.id) {
+            cloud.set_instance(&backup.instance, Some("available"));
+        }
+        let mut site = if matches!(env.platform, Platform::Compose { .. }) {
+            let memory = Arc::new(MemoryState::new(Arc::clone(&clock)));
+            let compose = Arc::new(world.compose(target.id.as_str()));
+            Site { cluster: None, state: memory.clone(), lock: memory, cloud: None, compose: Some(compose) }
+        } else {
+            let client = kube::Client::new(world.api(target.id.as_str()), "default");
+            let cluster = KubeCluster::new(client, format!("simulated://{}", target.id));
+            site(cluster.with_seed(seed.wrapping_add(index as u64)), env, &clock)
+        };
+        site.cloud = Some(Arc::new(cloud));
+        sites.insert(target.id.clone(), site);
+    }
+    let doors = World {
+        sites,
+        metrics: Arc::new(world.metrics()),
+        probe: Arc::new(world.probe(None)),
+        secrets: Arc::new(AnySecret),
+        clock,
+    };
+    Simulated { doors, world }
+}
+
+impl Simulated {
+    /// Drives the world; poll it beside what uses the doors.
+    pub async fn run(&self) {
+        self.world.run().await;
+    }
+
+    /// Adds faults whose times count from now. What runs now is stable: faults of the version under test spare it.
+    pub fn arm(&self, faults: &[ScheduledFault]) {
+        self.world.mark_stable();
+        let now = self.world.clock().millis();
+        for fault in faults {
+            let when = match &fault.when {
+                When::At(at) => When::At(now + at),
+                When::Label(label) => When::Label(label.clone()),
+            };
+            self.world.add_fault(&ScheduledFault { fault: fault.fault.clone(), when });
+        }
+    }
+
+    /// Begins the faults that wait for a label.
+    pub fn fire(&self, label: &str) {
+        self.world.fire(label);
+    }
+
+    /// Requests that users sent so far, and those of them that failed.
+    pub fn requests(&self) -> (u64, u64) {
+        let report = self.world.report();
+        (report.requests(), report.failed())
+    }
+}
+
+/// Reads the faults of a command line.
+pub(super) fn faults(texts: &[String]) -> Result<Vec<ScheduledFault>, Failure> {
+    let read = |text: &String| {
+        text.parse::<ScheduledFault>().map_err(|error| {
+            Failure::new(Code(711), Exit::Usage, format!("--fault {text} cannot be read"))
+                .why(error.to_string())
+                .next("deployctl rehearse --list-faults")
+        })
+    };
+    texts.iter().map(read).collect()
+}
+
+/// What can go wrong: how it is written, and what it does.
+pub(super) fn known_faults() -> Vec<(String, &'static str)> {
+    Fault::list()
+}
+
+/// In a rehearsal every secret has a value, and it is no secret.
+struct AnySecret;
+
+#[async_trait]
+impl Secrets for AnySecret {
+    async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Ok(SecretValue::new(format!("simulated value of {reference}")))
+    }
+}

@@ -1,0 +1,101 @@
+//! Blue-green: a second full-size revision, one switch, blue kept until the release is done.
+
+use super::{Site, at};
+use crate::domain::effect::{Arm, Effect, Size};
+use crate::domain::environment::{BlueGreen, Component};
+use crate::domain::ids::ComponentId;
+use crate::domain::object::ObjectRef;
+use crate::domain::release::ServingWorkload;
+use crate::domain::step::{Lane, Undo};
+use crate::plan::build::is_live;
+
+impl Site<'_> {
+    pub(super) fn routes(&self, component: &ComponentId) -> Vec<usize> {
+        let objects = &self.input.named.objects;
+        (0..objects.len())
+            .filter(|i| objects[*i].component.as_ref() == Some(component))
+            .filter(|i| matches!(objects[*i].kind(), "Service" | "Ingress"))
+            .filter(|i| self.input.live.contains_key(&objects[*i].reference()))
+            .collect()
+    }
+
+    pub(super) fn blue_green(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        how: &BlueGreen,
+    ) {
+        if stable.revision.is_none() {
+            self.warnings.push(format!(
+                "{}: the pods of {} carry no revision label, so until the switch {} receives a share of the traffic of its Service as soon as it is ready",
+                self.target.id, stable.workload, serving.workload
+            ));
+        }
+        self.promote(component, serving, stable, true);
+        self.check(at::CHECK, "check", 0, component, serving);
+        self.switch(component, serving, stable);
+        self.handover(component);
+        let arm = Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None };
+        if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
+            let hold = self.hold_step(how.hold, vec![arm], is_live(self));
+            self.stage(at::HOLD, "hold", "hold on green", 100).steps.push(hold);
+        }
+        self.finish.push(self.step(
+            Some(&component.id),
+            format!("scale {} to 0, kept for a rollback", stable.workload.name),
+            Effect::Scale { workload: stable.workload.clone(), to: Size::Exactly(0) },
+            Undo::None { why: "the release is done".to_owned() },
+        ));
+        self.moved.push((component.id.clone(), serving.workload.clone()));
+    }
+
+    pub(super) fn switch(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+    ) {
+        let indices = self.routes(&component.id);
+        let mut forward = Vec::new();
+        let mut back = Vec::new();
+        for index in indices {
+            let reference = self.input.named.objects[index].reference();
+            forward.push(self.object_index(index));
+            back.extend(self.before(&reference));
+        }
+        if forward.is_empty() {
+            return;
+        }
+        // Back in the other order: an Ingress leaves green's Service before that Service changes.
+        back.reverse();
+        let mut undo = vec![Effect::Switch { objects: back, to: stable.workload.name.clone() }];
+        if stable.revision.is_some() {
+            let timeout = self.inputs.env.limits.ready;
+            let workload = stable.workload.clone();
+            undo.extend(self.own_services(component).into_iter().map(|service| Effect::WaitTraffic {
+                service,
+                workload: workload.clone(),
+                timeout,
+            }));
+        }
+        let step = self.step(
+            Some(&component.id),
+            format!("switch traffic to {}", serving.workload.name),
+            Effect::Switch { objects: forward, to: serving.workload.name.clone() },
+            Undo::Effects { lane: Lane::Traffic, effects: undo },
+        );
+        let waits = self.wait_traffic(component, &serving.workload);
+        let steps = &mut self.stage(at::SWITCH, "switch", "switch to green", 100).steps;
+        steps.push(step);
+        steps.extend(waits);
+    }
+
+    /// Services that existed before this release: those that a way back leads through.
+    pub(super) fn own_services(&self, component: &Component) -> Vec<ObjectRef> {
+        self.services(&component.id)
+            .into_iter()
+            .filter(|service| self.input.live.contains_key(service))
+            .collect()
+    }
+}

@@ -1,0 +1,225 @@
+//! Canary by pod ratio: a growing revision beside a full-size stable one.
+
+use super::{Site, at};
+use crate::domain::effect::{Arm, Effect, Size, SmokeVia};
+use crate::domain::environment::{Canary, Component, SmokeTest, Strategy};
+use crate::domain::gate::Gate;
+use crate::domain::ids::ComponentId;
+use crate::domain::object::{Object, ObjectRef};
+use crate::domain::release::ServingWorkload;
+use crate::domain::step::{Lane, Step, Undo};
+use crate::domain::units::human;
+use crate::plan::build::is_live;
+use crate::rollout::share;
+use serde_json::Value;
+use std::time::Duration;
+
+impl Site<'_> {
+    pub(super) fn canary(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        canary: &Canary,
+    ) {
+        let weighted = is_live(self) && self.inputs.rollback_of.is_none();
+        let steps = if weighted { canary.steps.as_slice() } else { &[] };
+        self.arms.push(Arm {
+            component: component.id.clone(),
+            new: serving.workload.clone(),
+            stable: Some(stable.workload.clone()),
+        });
+        for (index, step) in steps.iter().enumerate() {
+            let place = at::WEIGHT + 10 * u32::from(step.weight);
+            let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
+            let mut actions = Vec::new();
+            if index == 0 {
+                actions.extend(self.create_step(component, serving, 0));
+            }
+            actions.push(self.share_step(component, serving, stable, step.weight));
+            actions.push(self.wait_ready(&component.id, &serving.workload));
+            self.stage(place, &name, &title, step.weight).steps.extend(actions);
+            if index == 0 {
+                self.check(place + 1, &format!("check-{}", step.weight), step.weight, component, serving);
+            }
+            let hold = self.holds.entry(step.weight).or_default();
+            *hold = (*hold).max(step.hold);
+        }
+        self.promote(component, serving, stable, steps.is_empty());
+        if steps.is_empty() {
+            self.check(at::CHECK, "check", 0, component, serving);
+        }
+        self.handover(component);
+        self.drain(component, serving, stable);
+        self.moved.push((component.id.clone(), serving.workload.clone()));
+    }
+
+    pub(super) fn share_step(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        weight: u8,
+    ) -> Step {
+        let size = self.live_size(&stable.workload);
+        let pods = share::pods_beside(size, weight);
+        let reached = share::reached_percent(pods, size);
+        let title =
+            format!("scale {} to {pods} beside {size} ({reached:.0} % of the pods)", serving.workload.name);
+        let to = Size::ShareBeside { workload: stable.workload.clone(), percent: weight };
+        let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
+        self.step(
+            Some(&component.id),
+            title,
+            Effect::Scale { workload: serving.workload.clone(), to },
+            Undo::Effects { lane: Lane::Traffic, effects: undo },
+        )
+    }
+
+    pub(super) fn live_size(&self, workload: &ObjectRef) -> u32 {
+        let replicas = self.input.live.get(workload).and_then(|live| live.pointer("/spec/replicas"));
+        replicas.and_then(Value::as_u64).unwrap_or(1) as u32
+    }
+
+    /// The new revision at full size beside the old one.
+    pub(super) fn promote(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        create: bool,
+    ) {
+        let mut actions = Vec::new();
+        if create {
+            actions.extend(self.create_step(component, serving, 0));
+        }
+        let floor = component.replicas.min;
+        let to = if self.autoscalers(&component.id).is_empty() {
+            Size::Exactly(floor)
+        } else {
+            Size::SameAs { workload: stable.workload.clone(), floor }
+        };
+        // With pods as the router, pods are traffic: their going is the first thing in a rollback.
+        let lane =
+            if matches!(component.strategy, Strategy::BlueGreen(_)) { Lane::Capacity } else { Lane::Traffic };
+        let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
+        actions.push(self.step(
+            Some(&component.id),
+            format!("scale {} to full size", serving.workload.name),
+            Effect::Scale { workload: serving.workload.clone(), to },
+            Undo::Effects { lane, effects: undo },
+        ));
+        actions.push(self.wait_ready(&component.id, &serving.workload));
+        self.stage(at::PROMOTE, "promote", "new revision at full size", 50).steps.extend(actions);
+    }
+
+    /// The old revision goes, after the autoscaler has left it.
+    pub(super) fn drain(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+    ) {
+        let timeout = self.inputs.env.limits.ready;
+        let size =
+            Size::SameAs { workload: serving.workload.clone(), floor: self.live_size(&stable.workload) };
+        let back = vec![
+            Effect::Scale { workload: stable.workload.clone(), to: size },
+            Effect::WaitReady { workloads: vec![stable.workload.clone()], timeout },
+        ];
+        let scale = self.step(
+            Some(&component.id),
+            format!("drain {}", stable.workload.name),
+            Effect::Scale { workload: stable.workload.clone(), to: Size::Exactly(0) },
+            Undo::Effects { lane: Lane::Traffic, effects: back },
+        );
+        let waits = self.wait_traffic(component, &serving.workload);
+        let steps = &mut self.stage(at::DRAIN, "drain", "old revision drains", 100).steps;
+        steps.push(scale);
+        steps.extend(waits);
+    }
+
+    pub(super) fn wait_traffic(&self, component: &Component, workload: &ObjectRef) -> Vec<Step> {
+        let timeout = self.inputs.env.limits.ready;
+        self.services(&component.id)
+            .into_iter()
+            .map(|service| {
+                let title = format!("wait until {} serves from {} alone", service.name, workload.name);
+                let effect = Effect::WaitTraffic { service, workload: workload.clone(), timeout };
+                self.step(
+                    Some(&component.id),
+                    title,
+                    effect,
+                    Undo::None { why: "waiting changes nothing".to_owned() },
+                )
+            })
+            .collect()
+    }
+
+    /// The component's Services that select pods, under the manifests' own names.
+    pub(super) fn services(&self, component: &ComponentId) -> Vec<ObjectRef> {
+        let objects = self.input.named.objects.iter();
+        objects
+            .filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service")
+            .filter(|o| o.value["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty()))
+            .map(Object::reference)
+            .collect()
+    }
+
+    pub(super) fn check(
+        &mut self,
+        place: u32,
+        name: &str,
+        weight: u8,
+        component: &Component,
+        serving: &ServingWorkload,
+    ) {
+        let tests = self.tests(std::slice::from_ref(&component.id));
+        if tests.is_empty() {
+            return;
+        }
+        let via = SmokeVia::Pods { workloads: vec![(component.id.clone(), serving.workload.clone())] };
+        let step = self.step(
+            Some(&component.id),
+            format!("smoke-test {} directly", serving.workload.name),
+            Effect::Smoke { tests, via },
+            Undo::None { why: "asking changes nothing".to_owned() },
+        );
+        self.stage(place, name, "smoke tests on the new revision", weight).steps.push(step);
+    }
+
+    pub(super) fn tests(&self, components: &[ComponentId]) -> Vec<SmokeTest> {
+        self.inputs.env.smoke.iter().filter(|test| components.contains(&test.component)).cloned().collect()
+    }
+
+    pub(super) fn weighted_holds(&mut self) {
+        for (weight, duration) in std::mem::take(&mut self.holds) {
+            let arms = self.arms.clone();
+            let hold = self.hold_step(duration, arms, is_live(self));
+            let place = at::WEIGHT + 10 * u32::from(weight) + 2;
+            let title = format!("hold {weight} % for {}", human(duration));
+            self.stage(place, &format!("hold-{weight}"), &title, weight).steps.push(hold);
+        }
+    }
+
+    pub(super) fn hold_step(&self, duration: Duration, arms: Vec<Arm>, judged: bool) -> Step {
+        let gates: Vec<Gate> = if judged { self.inputs.env.gates.clone() } else { Vec::new() };
+        let components: Vec<ComponentId> = arms.iter().map(|arm| arm.component.clone()).collect();
+        let gates = gates
+            .into_iter()
+            .filter_map(|mut gate| {
+                gate.components.retain(|id| components.contains(id));
+                (!gate.components.is_empty()).then_some(gate)
+            })
+            .collect();
+        let probes = if judged { Vec::new() } else { self.tests(&components) };
+        let patience = self.inputs.env.limits.shared_breach;
+        let effect = Effect::Hold { duration, gates, arms, probes, patience };
+        self.step(
+            None,
+            format!("hold for {}", human(duration)),
+            effect,
+            Undo::None { why: "watching changes nothing".into() },
+        )
+    }
+}

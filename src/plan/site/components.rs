@@ -1,0 +1,194 @@
+//! From a component's strategy and what serves it now to its way: first, in place, settled, side by side.
+
+use super::{Site, at};
+use crate::domain::effect::{Effect, Size};
+use crate::domain::environment::{Canary, Component, Strategy};
+use crate::domain::ids::ComponentId;
+use crate::domain::object::ObjectRef;
+use crate::domain::release::ServingWorkload;
+use crate::domain::step::{Lane, Step, Undo};
+use serde_json::{Value, json};
+
+impl Site<'_> {
+    pub(super) fn component(&mut self, component: &Component, serving: &ServingWorkload) {
+        let stable = self.stable(component, serving);
+        match (&component.strategy, serving.revision, stable) {
+            (_, None, _) => self.in_place(component, serving),
+            (_, Some(_), None) => self.first(component, serving),
+            (_, Some(_), Some(stable)) if stable.workload == serving.workload => self.settled(component),
+            (Strategy::BlueGreen(blue_green), Some(_), Some(stable)) => {
+                self.blue_green(component, serving, &stable, blue_green);
+            }
+            (Strategy::Canary(canary), Some(_), Some(stable)) => {
+                self.canary(component, serving, &stable, canary)
+            }
+            (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
+                self.canary(component, serving, &stable, &Canary { steps: Vec::new() });
+            }
+        }
+    }
+
+    /// The workload that serves the component now: on record, or found under the manifest's own name (revision 0).
+    pub(super) fn stable(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+    ) -> Option<ServingWorkload> {
+        let recorded = self.input.previous().and_then(|release| release.workloads.get(&component.id));
+        if let Some(recorded) = recorded {
+            return self.input.live.contains_key(&recorded.workload).then(|| recorded.clone());
+        }
+        let suffix = format!("-{}", serving.revision?);
+        let name = serving.workload.name.strip_suffix(&suffix)?;
+        let found = ObjectRef { name: name.to_owned(), ..serving.workload.clone() };
+        let live = self.input.live.get(&found)?;
+        self.warnings.push(format!(
+            "{}: {found} exists already and is adopted as revision r0; it keeps its objects and serves until the new revision does",
+            self.target.id
+        ));
+        let image = live
+            .pointer("/spec/template/spec/containers/0/image")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        Some(ServingWorkload {
+            workload: found,
+            revision: None,
+            image: image.to_owned(),
+            hash: String::new(),
+        })
+    }
+
+    /// The index of a component's own workload object.
+    pub(super) fn workload_index(&self, serving: &ServingWorkload) -> Option<usize> {
+        self.input.named.objects.iter().position(|object| object.reference() == serving.workload)
+    }
+
+    pub(super) fn autoscalers(&self, component: &ComponentId) -> Vec<usize> {
+        let objects = &self.input.named.objects;
+        (0..objects.len())
+            .filter(|i| {
+                objects[*i].component.as_ref() == Some(component)
+                    && objects[*i].kind() == "HorizontalPodAutoscaler"
+            })
+            .collect()
+    }
+
+    /// Creates the revision's Deployment at a given size; it is never edited again but for its size.
+    pub(super) fn create_step(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        replicas: u32,
+    ) -> Option<Step> {
+        let index = self.workload_index(serving)?;
+        let mut object = self.input.named.objects[index].clone();
+        object.value["spec"]["replicas"] = json!(replicas);
+        let index = self.put(object);
+        let undo = if self.input.live.contains_key(&serving.workload) {
+            // It is there from an earlier release: back to no pods, and kept for the next rollback.
+            vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }]
+        } else {
+            vec![Effect::Delete { objects: vec![serving.workload.clone()] }]
+        };
+        let title = format!("create {} ({})", serving.workload.name, serving.image);
+        let undo = Undo::Effects { lane: Lane::Capacity, effects: undo };
+        Some(self.step(Some(&component.id), title, Effect::Create { objects: vec![index] }, undo))
+    }
+
+    pub(super) fn handover(&mut self, component: &Component) {
+        let indices: Vec<usize> =
+            self.autoscalers(&component.id).into_iter().filter(|index| self.changed(*index)).collect();
+        if indices.is_empty() {
+            return;
+        }
+        let step = self.apply_step(
+            Some(&component.id),
+            format!("hand the autoscaler of {} to the new revision", component.id),
+            &indices,
+            Lane::Traffic,
+        );
+        self.stage(at::HANDOVER, "handover", "autoscalers to the new revision", 0).steps.push(step);
+    }
+
+    /// The pods stay; only the autoscaler or routes may change.
+    pub(super) fn settled(&mut self, component: &Component) {
+        self.handover(component);
+        let routes = self.routes(&component.id);
+        let changed: Vec<usize> = routes.into_iter().filter(|index| self.changed(*index)).collect();
+        if !changed.is_empty() && matches!(component.strategy, Strategy::BlueGreen(_)) {
+            let step =
+                self.apply_step(Some(&component.id), "apply routes".to_owned(), &changed, Lane::Config);
+            self.stage(at::PREPARE, "prepare", "configuration", 0).steps.push(step);
+        }
+    }
+
+    /// Nothing serves the component yet: no holds, no weights.
+    pub(super) fn first(&mut self, component: &Component, serving: &ServingWorkload) {
+        let replicas = component.replicas.min;
+        let Some(create) = self.create_step(component, serving, replicas) else { return };
+        let wait = self.wait_ready(&component.id, &serving.workload);
+        let scale = self.step(
+            Some(&component.id),
+            format!("scale {} to {replicas}", serving.workload.name),
+            Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(replicas) },
+            Undo::None { why: "it is deleted as a whole".to_owned() },
+        );
+        let steps = &mut self.stage(at::FIRST, "first", "first revision", 0).steps;
+        steps.extend([create, scale, wait]);
+        self.handover(component);
+        self.moved.push((component.id.clone(), serving.workload.clone()));
+    }
+
+    /// One Deployment (or `StatefulSet`, `DaemonSet`), changed in place by its controller.
+    pub(super) fn in_place(&mut self, component: &Component, serving: &ServingWorkload) {
+        let Some(index) = self.workload_index(serving) else { return };
+        let exists = self.input.live.contains_key(&serving.workload);
+        let place = if self.needed_by_revisioned(&component.id) { at::FIRST } else { at::IN_PLACE };
+        if self.changed(index) {
+            let mut step = self.apply_step(
+                Some(&component.id),
+                format!("apply {}", serving.workload.name),
+                &[index],
+                Lane::Traffic,
+            );
+            if !exists && self.input.named.objects[index].value["spec"].get("replicas").is_none() {
+                self.start_at_minimum(&mut step, component, index);
+            }
+            if let Undo::Effects { effects, .. } = &mut step.undo
+                && exists
+            {
+                let timeout = self.inputs.env.limits.ready;
+                effects.push(Effect::WaitReady { workloads: vec![serving.workload.clone()], timeout });
+            }
+            if component.strategy == Strategy::Recreate && exists {
+                self.warnings.push(format!(
+                    "{}: {} is stopped before it starts anew: downtime",
+                    self.target.id, component.id
+                ));
+            }
+            let wait = self.wait_ready(&component.id, &serving.workload);
+            self.stage(place, if place == at::FIRST { "first" } else { "rolling" }, "components in place", 0)
+                .steps
+                .extend([step, wait]);
+            self.moved.push((component.id.clone(), serving.workload.clone()));
+        }
+        self.handover(component);
+    }
+
+    /// A new workload without `replicas` would start with one pod; its autoscaler's floor is better.
+    pub(super) fn start_at_minimum(&mut self, step: &mut Step, component: &Component, index: usize) {
+        let mut object = self.input.named.objects[index].clone();
+        if matches!(object.kind(), "Deployment" | "StatefulSet") {
+            object.value["spec"]["replicas"] = json!(component.replicas.min);
+            let index = self.put(object);
+            step.effect = Effect::Apply { objects: vec![index] };
+        }
+    }
+
+    pub(super) fn needed_by_revisioned(&self, id: &ComponentId) -> bool {
+        self.inputs.env.components.iter().any(|other| {
+            other.depends_on.contains(id)
+                && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
+        })
+    }
+}

@@ -1,0 +1,67 @@
+//! After the cut-over: public smoke tests, bake, and what is cleaned up at the end.
+
+use super::{Site, at};
+use crate::domain::effect::{Arm, Effect, SmokeVia};
+use crate::domain::ids::ComponentId;
+use crate::domain::step::Undo;
+use crate::domain::units::human;
+use crate::plan::build::{is_live, to_delete};
+use std::time::Duration;
+
+impl Site<'_> {
+    pub(super) fn smoke_and_bake(&mut self, last_wave: bool) {
+        if self.moved.is_empty() {
+            return;
+        }
+        let components: Vec<ComponentId> = self.moved.iter().map(|(id, _)| id.clone()).collect();
+        let tests = self.tests(&components);
+        if !tests.is_empty() {
+            let services = components
+                .iter()
+                .filter_map(|id| self.services(id).into_iter().next().map(|service| (id.clone(), service)))
+                .collect();
+            let effect = Effect::Smoke { tests, via: SmokeVia::Public { services } };
+            let undo = Undo::None { why: "asking changes nothing".to_owned() };
+            let step = self.step(None, "smoke-test the public way".to_owned(), effect, undo);
+            self.stage(at::SMOKE, "smoke", "smoke tests", 100).steps.push(step);
+        }
+        if self.inputs.rollback_of.is_some() {
+            return;
+        }
+        // Nobody uses a first release yet: it bakes by time and probes, and gates would wait for requests in vain.
+        let first = self.input.previous().is_none() && self.arms.is_empty();
+        let settling = if first { Duration::ZERO } else { self.settling() };
+        let duration = if last_wave { settling } else { self.inputs.env.bake };
+        if duration.is_zero() {
+            return;
+        }
+        let arms =
+            self.moved.iter().map(|(id, new)| Arm { component: id.clone(), new: new.clone(), stable: None });
+        let step = self.hold_step(duration, arms.collect(), is_live(self) && !first);
+        let title = format!("bake wave {} for {}", self.wave, human(duration));
+        self.stage(at::BAKE, "bake", &title, 100).steps.push(step);
+    }
+
+    /// After the last wave the gates look once more, at full weight, over their longest window.
+    pub(super) fn settling(&self) -> Duration {
+        let live = is_live(self);
+        self.inputs
+            .env
+            .gates
+            .iter()
+            .filter(|_| live)
+            .map(|gate| gate.window + gate.interval)
+            .max()
+            .unwrap_or_default()
+    }
+
+    pub(super) fn clean_up(&mut self) {
+        let objects = to_delete(self);
+        if objects.is_empty() {
+            return;
+        }
+        let title = format!("delete {} objects that no release needs", objects.len());
+        let undo = Undo::None { why: "the release is done".to_owned() };
+        self.finish.push(self.step(None, title, Effect::Delete { objects }, undo));
+    }
+}

@@ -1,0 +1,108 @@
+//! One target while it is planned: how each strategy becomes steps there.
+//!
+//! The order is the safe one of the field: capacity first, then traffic, and stable shrinks only after the data plane
+//! was seen to have moved. Every step knows how it is taken back.
+
+mod blue_green;
+mod canary;
+mod changes;
+mod components;
+mod cutover;
+mod steps;
+
+use crate::domain::effect::Arm;
+use crate::domain::environment::Target;
+use crate::domain::error::Failure;
+use crate::domain::ids::ComponentId;
+use crate::domain::object::{Object, ObjectRef};
+use crate::domain::step::Step;
+use crate::plan::TargetPlan;
+use crate::plan::build::{Draft, Inputs, TargetInput, target_plan};
+use crate::plan::order;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`.
+mod at {
+    pub const PREPARE: u32 = 10;
+    pub const FIRST: u32 = 20;
+    pub const WEIGHT: u32 = 100;
+    pub const PROMOTE: u32 = 2000;
+    pub const CHECK: u32 = 2010;
+    pub const SWITCH: u32 = 2020;
+    pub const HANDOVER: u32 = 2030;
+    pub const DRAIN: u32 = 2040;
+    pub const IN_PLACE: u32 = 2050;
+    pub const SMOKE: u32 = 2060;
+    pub const HOLD: u32 = 2070;
+    pub const BAKE: u32 = 2080;
+}
+
+/// One target while it is planned.
+pub(in crate::plan) struct Site<'a> {
+    pub inputs: &'a Inputs<'a>,
+    pub target: &'a Target,
+    pub input: &'a TargetInput,
+    wave: usize,
+    table: &'a mut Vec<Object>,
+    levels: BTreeMap<ComponentId, u32>,
+    drafts: BTreeMap<u32, Draft>,
+    warnings: Vec<String>,
+    /// Holds by weight: how long, and whom they watch.
+    holds: BTreeMap<u8, Duration>,
+    arms: Vec<Arm>,
+    /// Components that change, with the workload that will serve.
+    moved: Vec<(ComponentId, ObjectRef)>,
+    finish: Vec<Step>,
+}
+
+/// What comes of it.
+pub(in crate::plan) struct Planned {
+    pub drafts: BTreeMap<u32, Draft>,
+    pub finish: Vec<Step>,
+    pub warnings: Vec<String>,
+    pub target: TargetPlan,
+}
+
+impl<'a> Site<'a> {
+    pub fn new(
+        inputs: &'a Inputs<'a>,
+        target: &'a Target,
+        input: &'a TargetInput,
+        wave: usize,
+        table: &'a mut Vec<Object>,
+    ) -> Self {
+        Self {
+            inputs,
+            target,
+            input,
+            wave,
+            table,
+            levels: order::levels(&inputs.env.components),
+            drafts: BTreeMap::new(),
+            warnings: Vec::new(),
+            holds: BTreeMap::new(),
+            arms: Vec::new(),
+            moved: Vec::new(),
+            finish: Vec::new(),
+        }
+    }
+
+    /// All stages of this target in its wave.
+    pub fn plan(mut self, last_wave: bool) -> Result<Planned, Failure> {
+        let changes = self.changes();
+        self.prepare();
+        for component in &self.inputs.env.components {
+            if let Some(serving) = self.input.named.workloads.get(&component.id) {
+                self.component(component, &serving.clone());
+            }
+        }
+        self.weighted_holds();
+        self.smoke_and_bake(last_wave);
+        self.clean_up();
+        let inventory: Vec<usize> =
+            (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
+        let target = target_plan(&self, inventory, changes);
+        Ok(Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target })
+    }
+}

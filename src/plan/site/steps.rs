@@ -1,0 +1,108 @@
+//! The steps that all strategies are made of.
+
+use super::{Site, at};
+use crate::domain::effect::Effect;
+use crate::domain::environment::Strategy;
+use crate::domain::ids::{ComponentId, StepId};
+use crate::domain::object::ObjectRef;
+use crate::domain::step::{Lane, Step, Undo};
+use crate::plan::build::Draft;
+use crate::plan::{inventory, order};
+use std::collections::BTreeSet;
+
+impl Site<'_> {
+    pub(super) fn step(
+        &self,
+        component: Option<&ComponentId>,
+        title: String,
+        effect: Effect,
+        undo: Undo,
+    ) -> Step {
+        let level = component.and_then(|id| self.levels.get(id)).copied().unwrap_or(0);
+        Step {
+            id: StepId::new(""),
+            target: self.target.id.clone(),
+            component: component.cloned(),
+            level,
+            title,
+            effect,
+            undo,
+        }
+    }
+
+    pub(super) fn stage(&mut self, place: u32, name: &str, title: &str, weight: u8) -> &mut Draft {
+        self.drafts.entry(place).or_insert_with(|| Draft {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            weight,
+            steps: Vec::new(),
+        })
+    }
+
+    /// Apply, with the objects before (or their absence) as the way back.
+    pub(super) fn apply_step(
+        &mut self,
+        component: Option<&ComponentId>,
+        title: String,
+        indices: &[usize],
+        lane: Lane,
+    ) -> Step {
+        let objects: Vec<usize> = indices.iter().map(|index| self.object_index(*index)).collect();
+        let mut restore = Vec::new();
+        let mut remove = Vec::new();
+        for index in indices {
+            let reference = self.input.named.objects[*index].reference();
+            match self.before(&reference) {
+                Some(before) => restore.push(before),
+                None if inventory::is_kept(&reference.kind) => {}
+                None => remove.push(reference),
+            }
+        }
+        remove.reverse();
+        let mut effects = Vec::new();
+        if !restore.is_empty() {
+            effects.push(Effect::Apply { objects: restore });
+        }
+        if !remove.is_empty() {
+            effects.push(Effect::Delete { objects: remove });
+        }
+        self.step(component, title, Effect::Apply { objects }, Undo::Effects { lane, effects })
+    }
+
+    pub(super) fn wait_ready(&self, component: &ComponentId, workload: &ObjectRef) -> Step {
+        let effect =
+            Effect::WaitReady { workloads: vec![workload.clone()], timeout: self.inputs.env.limits.ready };
+        let undo = Undo::None { why: "waiting changes nothing".to_owned() };
+        self.step(Some(component), format!("wait until {} is ready", workload.name), effect, undo)
+    }
+
+    pub(super) fn prepare(&mut self) {
+        let named = &self.input.named;
+        let moved: BTreeSet<usize> =
+            (0..named.objects.len()).filter(|index| self.belongs_to_rollout(*index)).collect();
+        let mut indices: Vec<usize> =
+            (0..named.objects.len()).filter(|index| !moved.contains(index) && self.changed(*index)).collect();
+        order::apply_order(&mut indices, &named.objects);
+        if indices.is_empty() {
+            return;
+        }
+        let title = format!("apply {} objects of configuration", indices.len());
+        let step = self.apply_step(None, title, &indices, Lane::Config);
+        self.stage(at::PREPARE, "prepare", "configuration", 0).steps.push(step);
+    }
+
+    /// Workloads, their autoscalers, and blue-green routes that exist already: the strategies move these.
+    pub(super) fn belongs_to_rollout(&self, index: usize) -> bool {
+        let object = &self.input.named.objects[index];
+        let Some(component) = object.component.as_ref().and_then(|id| self.inputs.env.component(id)) else {
+            return false;
+        };
+        let serving = self.input.named.workloads.get(&component.id);
+        let is_route = matches!(object.kind(), "Service" | "Ingress")
+            && matches!(component.strategy, Strategy::BlueGreen(_))
+            && self.input.live.contains_key(&object.reference());
+        serving.is_some_and(|serving| serving.workload == object.reference())
+            || (serving.is_some() && object.kind() == "HorizontalPodAutoscaler")
+            || (is_route && serving.is_some())
+    }
+}

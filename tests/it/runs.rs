@@ -1,0 +1,187 @@
+//! Whole runs against the simulated world: what the API server holds afterwards, and what users noticed, counts.
+
+use crate::support::{Life, Story, Told, environment, virtually};
+use deployctl::domain::event::Kind;
+use deployctl::run::Ending;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn sizes(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    pairs.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect()
+}
+
+/// Release r1 (1.0.0) everywhere, and users for a while.
+async fn begin(story: &Story) {
+    assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    story.world.mark_stable();
+}
+
+#[test]
+fn a_good_release_moves_everything_and_keeps_the_old_one_for_a_rollback() {
+    virtually(environment("canary"), 1, async |story| {
+        begin(story).await;
+        let failed_before = story.world.report().failed();
+        assert_eq!(story.deploy("1.1.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        for target in ["east", "west"] {
+            let expected =
+                sizes(&[("api-r1", 0), ("api-r2", 4), ("web-r1", 0), ("web-r2", 2), ("worker", 2)]);
+            assert_eq!(story.sizes(target), expected, "{target}");
+        }
+        let report = story.world.report();
+        let share = (report.failed() - failed_before) as f64 / report.requests() as f64;
+        assert!(share < 0.005, "users noticed: {share}");
+        // And back: the very objects and configuration that served before.
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        let back = sizes(&[("api-r1", 4), ("api-r2", 0), ("web-r1", 2), ("web-r2", 0), ("worker", 2)]);
+        assert_eq!(story.sizes("east"), back);
+        let objects = story.objects().await;
+        assert!(objects["east Service/web"].contains("\"deployctl.dev/revision\":\"1\""), "{objects:#?}");
+        assert!(objects["east Deployment/worker"].contains("worker:1.0.0"), "{objects:#?}");
+    });
+}
+
+/// Every way to fail ends with the objects as they were, and says why in its first line.
+#[test]
+fn each_kind_of_failure_is_taken_back_and_named() {
+    let cases = [
+        ("2.0.0-crash", "crashes again and again"),
+        ("2.0.0-missing", "cannot be pulled"),
+        ("2.0.0-unready", "was not ready within"),
+        ("2.0.0-err30", "gate error-rate"),
+        ("2.0.0-smokefail", "smoke test api"),
+    ];
+    for (version, cause) in cases {
+        virtually(environment("canary"), 7, async |story| {
+            begin(story).await;
+            let before = story.objects().await;
+            let Life::Ended(Ending::RolledBack { cause: told }) =
+                story.deploy(version, &Told::default()).await
+            else {
+                panic!("{version} was not rolled back");
+            };
+            assert!(told.contains(cause), "{version}: {told}");
+            story.rest().await;
+            assert_eq!(story.objects().await, before, "{version}");
+        });
+    }
+}
+
+#[test]
+fn a_first_release_that_fails_leaves_nothing() {
+    virtually(environment("canary"), 3, async |story| {
+        let life = story.deploy("1.0.0-crash", &Told::default()).await;
+        assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+        story.rest().await;
+        assert_eq!(story.objects().await, BTreeMap::new());
+    });
+}
+
+#[test]
+fn an_interrupt_puts_traffic_on_stable_and_resume_goes_on() {
+    virtually(environment("canary"), 5, async |story| {
+        begin(story).await;
+        let life = story.deploy_interrupted("1.1.0", &Told::default(), Some(Duration::from_secs(130))).await;
+        assert_eq!(life, Life::Ended(Ending::Interrupted));
+        story.rest().await;
+        let east = story.sizes("east");
+        assert_eq!((east["api-r1"], east["api-r2"]), (4, 0), "traffic is on stable");
+        assert_eq!(story.sizes("west")["api-r1"], 4, "in every region");
+        assert_eq!(story.go_on(None, &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!(story.sizes("east")["api-r2"], 4);
+    });
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let story = || {
+        virtually(environment("canary"), 11, async |story| {
+            begin(story).await;
+            let told = Told::default();
+            story.deploy("1.1.0-err3", &told).await;
+            let lines: Vec<String> =
+                told.0.lock().unwrap().iter().map(|event| serde_json::to_string(event).unwrap()).collect();
+            (lines, story.world.report().requests())
+        })
+    };
+    assert_eq!(story(), story());
+}
+
+#[test]
+fn traffic_is_never_sent_beyond_what_stands_ready() {
+    virtually(environment("canary"), 13, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        story.deploy("2.0.0-late30err40", &told).await;
+        let events = told.0.lock().unwrap();
+        let drained = events.iter().any(|event| match &event.kind {
+            Kind::StepStarted { title, target, .. } => title == "drain api-r1" && target.as_str() == "east",
+            _ => false,
+        });
+        assert!(!drained, "stable was drained although the canary failed");
+    });
+}
+
+/// The process dies before or after every record that it writes; `resume` or `rollback` comes to a right end.
+fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bool) {
+    let mut at = 0;
+    loop {
+        let died = virtually(environment("canary"), 17, async |story| {
+            begin(story).await;
+            let before = story.objects().await;
+            let first = story.written.load(Ordering::SeqCst);
+            *story.dies.lock().unwrap() = Some((first + at, stored));
+            let life = story.deploy(version, &Told::default()).await;
+            *story.dies.lock().unwrap() = None;
+            if life != Life::Died {
+                return false;
+            }
+            let after = story.go_on(back, &Told::default()).await;
+            story.rest().await;
+            let objects = story.objects().await;
+            match after {
+                Life::Ended(Ending::Deployed) => {
+                    assert!(
+                        objects["east Service/web"].contains("\"deployctl.dev/revision\":\"2\""),
+                        "record {at}"
+                    );
+                    assert_eq!(story.sizes("east")["api-r1"], 0, "record {at}");
+                    assert_eq!(story.sizes("west")["api-r2"], 4, "record {at}");
+                }
+                Life::Ended(Ending::RolledBack { .. }) => assert_eq!(objects, before, "record {at}"),
+                // It died before its plan was stored, or after everything was on record.
+                Life::Refused(failure) => {
+                    assert_eq!(failure.code.0, 614, "record {at}: {failure:?}");
+                    let done = story.sizes("east").get("api-r2") == Some(&4);
+                    assert!(done || objects == before, "record {at}");
+                }
+                other => panic!("record {at}: {other:?}"),
+            }
+            true
+        });
+        if !died {
+            break;
+        }
+        at += 1;
+    }
+    assert!(at > 20, "the story has more records than {at}");
+}
+
+#[test]
+fn a_run_that_dies_at_any_record_is_resumed() {
+    dies_everywhere(None, "1.1.0", true);
+}
+
+#[test]
+fn a_run_that_dies_at_any_record_is_rolled_back() {
+    dies_everywhere(Some("taken back"), "1.1.0", false);
+}
+
+#[test]
+fn a_rollback_that_dies_at_any_record_is_finished() {
+    dies_everywhere(None, "2.0.0-err30", true);
+}

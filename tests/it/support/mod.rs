@@ -1,0 +1,350 @@
+//! What tests of whole runs share: a small shop in two simulated regions, and the life of one command.
+
+use async_trait::async_trait;
+use deployctl::adapters::kubernetes::KubeCluster;
+use deployctl::config::{self, Overrides};
+use deployctl::domain::environment::{Environment, TrafficClass};
+use deployctl::domain::error::Failure;
+use deployctl::domain::event::Event;
+use deployctl::domain::ids::TargetId;
+use deployctl::domain::release::Actor;
+use deployctl::domain::secret::{SecretRef, SecretValue};
+use deployctl::plan::Plan;
+use deployctl::ports::secrets::{SecretError, Secrets};
+use deployctl::ports::state::{Holder, Record, RecordKind, StateError, StateStore};
+use deployctl::ports::Clock;
+use deployctl::render;
+use deployctl::run::journal::{Journal, Phase, Replayed};
+use deployctl::run::lease::{Leases, Patience};
+use deployctl::run::prepare::{self, Request, Rollback};
+use deployctl::run::{Ending, Engine, Report, Site, World, unfinished};
+use deployctl::sim;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The shop's files: `tests/shop`.
+pub fn environment(name: &str) -> Environment {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shop"));
+    config::load(&root, name, &Overrides::default()).unwrap_or_else(|wrong| panic!("{wrong}")).environment
+}
+
+/// A simulated world with the doors to it.
+pub struct Story {
+    pub env: Environment,
+    pub world: sim::World,
+    pub doors: World,
+    /// Journal records written so far, over all targets.
+    pub written: Arc<AtomicUsize>,
+    /// At which record the process dies, and whether before or after it is stored.
+    pub dies: Arc<Mutex<Option<(usize, bool)>>>,
+    dead: watch::Sender<bool>,
+}
+
+/// Everything that a run told.
+#[derive(Default)]
+pub struct Told(pub Mutex<Vec<Event>>);
+
+impl Report for Told {
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+struct NoSecret;
+
+#[async_trait]
+impl Secrets for NoSecret {
+    async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Ok(SecretValue::new(format!("value of {reference}")))
+    }
+}
+
+/// A store in front of which the process dies.
+struct Mortal {
+    inner: Arc<dyn StateStore>,
+    written: Arc<AtomicUsize>,
+    dies: Arc<Mutex<Option<(usize, bool)>>>,
+    dead: watch::Sender<bool>,
+}
+
+#[async_trait]
+impl StateStore for Mortal {
+    async fn create(&self, kind: RecordKind, name: &str, content: &[u8]) -> Result<(), StateError> {
+        let number = self.written.fetch_add(1, Ordering::SeqCst);
+        let death = *self.dies.lock().unwrap();
+        if let Some((at, stored)) = death
+            && number == at
+        {
+            if stored {
+                self.inner.create(kind, name, content).await?;
+            }
+            self.dead.send_replace(true);
+            std::future::pending::<()>().await;
+        }
+        self.inner.create(kind, name, content).await
+    }
+
+    async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
+        self.inner.list(kind, prefix).await
+    }
+
+    async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError> {
+        self.inner.delete(kind, name).await
+    }
+}
+
+/// How one command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It came to an end.
+    Ended(Ending),
+    /// The process died.
+    Died,
+    /// It refused.
+    Refused(Failure),
+}
+
+impl Story {
+    pub fn new(env: Environment, seed: u64) -> Self {
+        let clusters = env.targets.iter().map(|target| {
+            let spec = sim::ClusterSpec::new(target.id.as_str());
+            let live = target.traffic == TrafficClass::Live;
+            if live { spec.with_load(vec![sim::LoadSpec::new("api", 40.0)]) } else { spec }
+        });
+        let world = sim::World::new(&sim::WorldSpec::new(seed, clusters.collect()));
+        let clock: Arc<dyn Clock> = Arc::new(world.clock());
+        let (written, dies) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
+        let (dead, _) = watch::channel(false);
+        let mut sites = BTreeMap::new();
+        for target in &env.targets {
+            let client = kube::Client::new(world.api(target.id.as_str()), "default");
+            let cluster = KubeCluster::new(client, target.id.to_string()).with_seed(seed);
+            let state = cluster.state_store(&env.state_namespace, &env.application, &env.name);
+            let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
+            let state = Mortal {
+                inner: Arc::new(state),
+                written: Arc::clone(&written),
+                dies: Arc::clone(&dies),
+                dead: dead.clone(),
+            };
+            let site = Site {
+                cluster: Some(Arc::new(cluster)),
+                state: Arc::new(state),
+                lock: Arc::new(lock),
+                cloud: None,
+                compose: None,
+            };
+            sites.insert(target.id.clone(), site);
+        }
+        let doors = World {
+            sites,
+            metrics: Arc::new(world.metrics()),
+            probe: Arc::new(world.probe(None)),
+            secrets: Arc::new(NoSecret),
+            clock,
+        };
+        Self { env, world, doors, written, dies, dead }
+    }
+
+    fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {
+        let targets = self.env.targets.iter();
+        let rendered =
+            targets.map(|target| (target.id.clone(), render::render(&self.env, target, version).unwrap()));
+        Request {
+            env: &self.env,
+            version: version.to_owned(),
+            components: BTreeSet::new(),
+            rendered: rendered.collect(),
+            rollback,
+            by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
+            reason: None,
+        }
+    }
+
+    pub async fn plan(&self, version: &str) -> Plan {
+        prepare::plan(&self.doors, &self.request(version, None)).await.unwrap()
+    }
+
+    /// `deployctl ENV --version V`.
+    pub async fn deploy(&self, version: &str, report: &dyn Report) -> Life {
+        self.deploy_interrupted(version, report, None).await
+    }
+
+    /// The same, interrupted after a time.
+    pub async fn deploy_interrupted(
+        &self,
+        version: &str,
+        report: &dyn Report,
+        after: Option<Duration>,
+    ) -> Life {
+        let plan = self.plan(version).await;
+        self.new_run(&plan, report, after).await
+    }
+
+    /// `deployctl rollback ENV` without an unfinished run.
+    pub async fn bring_back(&self, report: &dyn Report) -> Life {
+        let request = self.request("", Some(Rollback::Previous));
+        match prepare::plan(&self.doors, &request).await {
+            Ok(plan) => self.new_run(&plan, report, None).await,
+            Err(failure) => Life::Refused(failure),
+        }
+    }
+
+    async fn new_run(&self, plan: &Plan, report: &dyn Report, after: Option<Duration>) -> Life {
+        let work = async {
+            let leases = self.lock(plan, 1).await?;
+            unfinished::store(&self.doors, plan).await?;
+            Ok((leases, Replayed::default()))
+        };
+        self.live(plan, 1, work, None, report, after).await
+    }
+
+    /// `deployctl resume ENV`, or with a cause `deployctl rollback ENV`.
+    pub async fn go_on(&self, back: Option<&str>, report: &dyn Report) -> Life {
+        let run = match unfinished::latest(&self.doors).await {
+            Ok(Some(run)) if run.is_unfinished() => run,
+            Ok(_) => {
+                return Life::Refused(Failure::new(
+                    deployctl::domain::Code(614),
+                    deployctl::domain::error::Exit::Usage,
+                    "none",
+                ));
+            }
+            Err(failure) => return Life::Refused(failure),
+        };
+        let epoch = run.replayed.epoch + 1;
+        let cause = match (&run.replayed.phase, back) {
+            (Phase::Aborting { cause }, _) => Some(cause.clone()),
+            (_, back) => back.map(str::to_owned),
+        };
+        let work = async { Ok((self.lock(&run.plan, epoch).await?, run.replayed.clone())) };
+        self.live(&run.plan, epoch, work, cause, report, None).await
+    }
+
+    async fn lock(&self, plan: &Plan, epoch: u64) -> Result<Leases, Failure> {
+        let now = self.doors.clock.now();
+        let holder = Holder {
+            id: format!("{}/{epoch}", plan.run),
+            by: plan.by.clone(),
+            reason: "test".into(),
+            since: now,
+            renewed: now,
+            ttl: plan.limits.lease,
+        };
+        let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
+        Leases::acquire(&self.doors, &targets, holder, Patience::UntilLapsed, &|_, _| {}).await
+    }
+
+    /// One process: it works until it ends or dies.
+    async fn live(
+        &self,
+        plan: &Plan,
+        epoch: u64,
+        prepare: impl Future<Output = Result<(Leases, Replayed), Failure>>,
+        back: Option<String>,
+        report: &dyn Report,
+        after: Option<Duration>,
+    ) -> Life {
+        self.dead.send_replace(false);
+        let mut dead = self.dead.subscribe();
+        let (count, interrupts) = watch::channel(0);
+        let work = async {
+            let (leases, replayed) = match prepare.await {
+                Ok(ready) => ready,
+                Err(failure) => return Life::Refused(failure),
+            };
+            let stores = self.doors.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));
+            let journal = Journal::new(plan.run.clone(), epoch, stores, self.doors.clock.clone());
+            let engine = Engine::new(plan, &self.doors, &leases, journal, replayed, report, interrupts);
+            Life::Ended(match back {
+                Some(cause) => engine.abort(cause).await,
+                None => engine.run(epoch > 1).await,
+            })
+        };
+        let operator = async {
+            if let Some(after) = after {
+                tokio::time::sleep(after).await;
+                count.send_replace(1);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            life = work => life,
+            _ = dead.wait_for(|dead| *dead) => Life::Died,
+            () = operator => unreachable!("an operator never ends"),
+        }
+    }
+
+    /// The application's objects as they are wanted and served: name → what matters of it.
+    pub async fn objects(&self) -> BTreeMap<String, String> {
+        let mut seen = BTreeMap::new();
+        for target in &self.env.targets {
+            for object in self.world.snapshot(target.id.as_str()) {
+                let kind = object["kind"].as_str().unwrap_or_default();
+                let wanted = ["Deployment", "Service", "ConfigMap", "HorizontalPodAutoscaler", "Ingress"]
+                    .contains(&kind);
+                let ours = object["metadata"]["namespace"] == self.env.namespace.as_str();
+                if wanted && ours && object["metadata"]["labels"]["deployctl.dev/application"].is_string() {
+                    let name = format!(
+                        "{} {kind}/{}",
+                        target.id,
+                        object["metadata"]["name"].as_str().unwrap_or_default()
+                    );
+                    let facts = [
+                        &object["spec"]["replicas"],
+                        &object["spec"]["selector"],
+                        &object["spec"]["scaleTargetRef"]["name"],
+                        &object["spec"]["rules"],
+                        &object["data"],
+                        &object["spec"]["template"]["spec"]["containers"][0]["image"],
+                    ];
+                    seen.insert(name, facts.map(ToString::to_string).join(" "));
+                }
+            }
+        }
+        seen
+    }
+
+    /// Deployments and their sizes on one target.
+    pub fn sizes(&self, target: &str) -> BTreeMap<String, u64> {
+        let objects = self.world.snapshot(target);
+        let deployments =
+            objects.iter().filter(|o| o["kind"] == "Deployment" && o["metadata"]["namespace"] == "shop");
+        deployments
+            .map(|o| {
+                (
+                    o["metadata"]["name"].as_str().unwrap().to_owned(),
+                    o["spec"]["replicas"].as_u64().unwrap_or(0),
+                )
+            })
+            .collect()
+    }
+
+    /// Waits, with the watches, until the cluster has come to rest.
+    pub async fn rest(&self) {
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        for site in self.doors.sites.values() {
+            let _ = site.cluster().unwrap().identity().await;
+        }
+    }
+}
+
+/// Runs a story in virtual time.
+pub fn virtually<T>(env: Environment, seed: u64, story: impl AsyncFnOnce(&Story) -> T) -> T {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let stage = Story::new(env, seed);
+        let world = stage.world.clone();
+        tokio::select! {
+            biased;
+            value = story(&stage) => value,
+            () = world.run() => unreachable!("the world never ends"),
+        }
+    })
+}
