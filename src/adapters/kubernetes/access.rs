@@ -111,7 +111,7 @@ pub(super) async fn logs(
     lines: u32,
 ) -> Result<String, ClusterError> {
     let answer =
-        api.call(&request::logs(namespace, pod, container, previous, lines), Patience::read()).await?;
+        api.call(&request::logs(namespace, pod, container, previous, lines), Patience::brief()).await?;
     Ok(String::from_utf8_lossy(&answer.body).into_owned())
 }
 

@@ -10,6 +10,7 @@ use kube::client::{ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
 use std::time::Duration;
 use tower::ServiceBuilder;
 
@@ -84,7 +85,10 @@ fn connect_blocking(address: &ClusterAddress) -> Result<KubeCluster, ConnectErro
 fn load(address: &ClusterAddress) -> Result<Config, ConnectError> {
     let read = match &address.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
+        None => match listed() {
+            paths if paths.is_empty() => Kubeconfig::read(),
+            paths => merged(&paths),
+        },
     };
     let kubeconfig = match read {
         Ok(kubeconfig) => kubeconfig,
@@ -103,6 +107,21 @@ fn load(address: &ClusterAddress) -> Result<Config, ConnectError> {
     let config =
         tokio::runtime::Handle::current().block_on(Config::from_custom_kubeconfig(kubeconfig, &options));
     config.map_err(|error| ConnectError::Kubeconfig(chain(&error)))
+}
+
+/// The files that `KUBECONFIG` names.
+fn listed() -> Vec<PathBuf> {
+    let paths = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// Several files as one, the first to say something wins. As for kubectl, some of them may be missing.
+fn merged(paths: &[PathBuf]) -> Result<Kubeconfig, KubeconfigError> {
+    let there: Vec<&PathBuf> = paths.iter().filter(|path| path.exists()).collect();
+    if there.is_empty() {
+        return Kubeconfig::read_from(&paths[0]);
+    }
+    there.into_iter().try_fold(Kubeconfig::default(), |all, path| all.merge(Kubeconfig::read_from(path)?))
 }
 
 fn check_context(wanted: Option<&str>, kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
@@ -163,6 +182,26 @@ mod tests {
              - {{name: us-east-1, context: {{cluster: c}}}}\n- {{name: eu-west-1, context: {{cluster: c}}}}\n"
         );
         Kubeconfig::from_yaml(&text).unwrap()
+    }
+
+    #[test]
+    fn several_files_are_one_and_some_may_be_missing() {
+        let folder = std::env::temp_dir().join(format!("deployctl-kubeconfig-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(folder.join(name), text).unwrap();
+            folder.join(name)
+        };
+        let paths = [
+            folder.join("missing"),
+            write("a", "{current-context: one, contexts: [{name: one, context: {cluster: c}}]}"),
+            write("b", "{current-context: two, contexts: [{name: two, context: {cluster: c}}]}"),
+        ];
+        let all = merged(&paths).unwrap();
+        assert_eq!(all.current_context.as_deref(), Some("one"));
+        assert_eq!(all.contexts.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+        assert!(matches!(merged(&paths[..1]), Err(KubeconfigError::ReadConfig(..))));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Patience {
         Self { attempt: REQUEST_TIMEOUT, until: Instant::now() + 3 * REQUEST_TIMEOUT }
     }
 
+    /// For what helps to explain a failure and must not keep its reader waiting.
+    pub(crate) fn brief() -> Self {
+        Self { attempt: REQUEST_TIMEOUT / 2, until: Instant::now() + REQUEST_TIMEOUT / 2 }
+    }
+
     /// For leases and for first contact: better a second short try than one long one.
     pub(crate) fn quick() -> Self {
         Self { attempt: REQUEST_TIMEOUT * 2 / 5, until: Instant::now() + REQUEST_TIMEOUT * 9 / 10 }

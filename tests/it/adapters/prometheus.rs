@@ -70,7 +70,7 @@ async fn server() -> Option<Server> {
     let installed =
         Command::new("prometheus").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if installed.is_err() {
-        eprintln!("skipped: `prometheus` is not installed");
+        super::skipped("`prometheus` is not installed");
         return None;
     }
     let mut tasks = JoinSet::new();

@@ -29,7 +29,7 @@ async fn other(path: &PathBuf) -> kube::Client {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_contract_holds_against_a_real_server() {
     let Some(path) = std::env::var_os("DEPLOYCTL_TEST_KUBECONFIG").map(PathBuf::from) else {
-        eprintln!("skipped: DEPLOYCTL_TEST_KUBECONFIG names no kubeconfig of a cluster to try");
+        super::skipped("DEPLOYCTL_TEST_KUBECONFIG names no kubeconfig of a cluster to try");
         return;
     };
     let address = ClusterAddress { kubeconfig: Some(path.clone()), ..ClusterAddress::default() };
