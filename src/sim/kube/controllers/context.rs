@@ -186,8 +186,11 @@ impl Context<'_> {
         who: Controller,
         change: impl FnOnce(&mut Value),
     ) -> Option<Arc<Value>> {
-        let key = Key::new(kind, object::namespace(object), object::name(object));
-        self.store.modify(self.now, who.user(), &key, change).ok()
+        let changed = match self.changed(kind, object, change)? {
+            Ok(changed) => changed,
+            Err(same) => return Some(same),
+        };
+        self.store.update(self.now, who.user(), kind, changed).ok()
     }
 
     /// Changes the status (and, as controllers do, the annotations) of an object; nothing is written if nothing
@@ -199,8 +202,25 @@ impl Context<'_> {
         who: Controller,
         change: impl FnOnce(&mut Value),
     ) -> Option<Arc<Value>> {
-        let key = Key::new(kind, object::namespace(object), object::name(object));
-        self.store.modify_status(self.now, who.user(), &key, change).ok()
+        let changed = match self.changed(kind, object, change)? {
+            Ok(changed) => changed,
+            Err(same) => return Some(same),
+        };
+        self.store.update_status(self.now, who.user(), kind, changed).ok()
+    }
+
+    /// The stored object with `change` applied, or as it is if that changes nothing: most looks of a controller
+    /// find that there is nothing to write, and should cost no more than a comparison.
+    fn changed(
+        &self,
+        kind: KindId,
+        object: &Value,
+        change: impl FnOnce(&mut Value),
+    ) -> Option<Result<Value, Arc<Value>>> {
+        let known = self.store.lookup(kind, object::namespace(object), object::name(object))?;
+        let mut changed = (**known).clone();
+        change(&mut changed);
+        Some(if changed == **known { Err(Arc::clone(known)) } else { Ok(changed) })
     }
 
     /// Deletes an object as its kind is deleted (a pod with its grace period).
