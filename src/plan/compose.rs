@@ -132,7 +132,9 @@ fn up(env: &Environment, target: &TargetId, images: Vec<(String, String)>, runni
 }
 
 fn smoke(env: &Environment, target: &TargetId) -> Option<Stage> {
-    if env.smoke.is_empty() {
+    // Without an address there is nobody to ask; the engine's own health checks have spoken.
+    let has_address = env.target(target).is_some_and(|target| target.ingress.is_some());
+    if env.smoke.is_empty() || !has_address {
         return None;
     }
     let step = Step {

@@ -78,10 +78,11 @@ impl Leases {
         let mut first_seen: Option<Timestamp> = None;
         let mut told = false;
         loop {
-            let holder = Holder { renewed: world.clock.now(), ..self.holder.clone() };
+            let stamp = (tokio::time::Instant::now(), world.clock.now());
+            let holder = Holder { renewed: stamp.1, ..self.holder.clone() };
             match lock.acquire(&holder).await {
                 Ok(()) => {
-                    self.note(target, world);
+                    self.note(target, stamp);
                     return Ok(());
                 }
                 Err(LockError::Held(other)) => {
@@ -118,9 +119,9 @@ impl Leases {
         }
     }
 
-    fn note(&self, target: &TargetId, world: &World) {
-        let now = (tokio::time::Instant::now(), world.clock.now());
-        self.renewed.lock().expect("no panic while held").insert(target.clone(), now);
+    /// Ours since `stamp`, which was taken before the request was sent: what others may count from is never later.
+    fn note(&self, target: &TargetId, stamp: (tokio::time::Instant, Timestamp)) {
+        self.renewed.lock().expect("no panic while held").insert(target.clone(), stamp);
     }
 
     /// Whether a write to this target may be sent now: its longest way must end before the lease does.
@@ -152,10 +153,11 @@ impl Leases {
 
     async fn renew(&self, world: &World, target: &TargetId) -> Result<(), String> {
         let Ok(site) = world.site(target) else { return Ok(()) };
-        let holder = Holder { renewed: world.clock.now(), ..self.holder.clone() };
+        let stamp = (tokio::time::Instant::now(), world.clock.now());
+        let holder = Holder { renewed: stamp.1, ..self.holder.clone() };
         match site.lock.renew(&holder).await {
             Ok(()) => {
-                self.note(target, world);
+                self.note(target, stamp);
                 Ok(())
             }
             Err(LockError::Held(other)) => Err(format!("{} took it over ({})", other.by, other.reason)),

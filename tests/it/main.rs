@@ -2,6 +2,7 @@
 
 mod adapters;
 mod architecture;
+mod cli;
 mod config;
 mod plan;
 mod report;

@@ -92,7 +92,7 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
     );
     let release = format!("{} ({})", facts.version, facts.revision);
     match ended.outcome {
-        "rolled-back" => format!("{release} was rolled back on {targets} after {took}: {serves}."),
+        "rolled-back" => format!("{release} was rolled back after {took}: {serves}."),
         "broken" => {
             format!(
                 "{release} failed after {took} and could not be rolled back completely: an operator must look."

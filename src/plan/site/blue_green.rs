@@ -7,6 +7,7 @@ use crate::domain::ids::ComponentId;
 use crate::domain::object::ObjectRef;
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Undo};
+use crate::domain::units::human;
 use crate::plan::build::is_live;
 
 impl Site<'_> {
@@ -36,10 +37,9 @@ impl Site<'_> {
         self.check(at::CHECK, "check", 0, component, serving);
         self.switch(component, serving, stable);
         self.handover(component);
-        let arm = Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None };
         if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
-            let hold = self.hold_step(how.hold, vec![arm], is_live(self));
-            self.stage(at::HOLD, "hold", "hold on green", 100).steps.push(hold);
+            self.green.0 = self.green.0.max(how.hold);
+            self.green.1.push(Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None });
         }
         self.finish.push(self.step(
             Some(&component.id),
@@ -97,5 +97,16 @@ impl Site<'_> {
             .into_iter()
             .filter(|service| self.input.live.contains_key(service))
             .collect()
+    }
+
+    /// One hold watches all components that switched.
+    pub(super) fn hold_on_green(&mut self) {
+        let (duration, arms) = std::mem::take(&mut self.green);
+        if arms.is_empty() {
+            return;
+        }
+        let hold = self.hold_step(duration, arms, is_live(self));
+        let title = format!("hold on green for {}", human(duration));
+        self.stage(at::HOLD, "hold", &title, 100).steps.push(hold);
     }
 }

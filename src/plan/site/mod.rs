@@ -51,6 +51,8 @@ pub(in crate::plan) struct Site<'a> {
     /// Holds by weight: how long, and whom they watch.
     holds: BTreeMap<u8, Duration>,
     arms: Vec<Arm>,
+    /// The hold after blue-green switches.
+    green: (Duration, Vec<Arm>),
     /// Components that change, with the workload that will serve.
     moved: Vec<(ComponentId, ObjectRef)>,
     finish: Vec<Step>,
@@ -83,6 +85,7 @@ impl<'a> Site<'a> {
             warnings: Vec::new(),
             holds: BTreeMap::new(),
             arms: Vec::new(),
+            green: (Duration::ZERO, Vec::new()),
             moved: Vec::new(),
             finish: Vec::new(),
         }
@@ -98,6 +101,7 @@ impl<'a> Site<'a> {
             }
         }
         self.weighted_holds();
+        self.hold_on_green();
         self.smoke_and_bake(last_wave);
         self.clean_up();
         let inventory: Vec<usize> =
