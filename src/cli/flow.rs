@@ -237,4 +237,4 @@ pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
 }
 
 /// How long the leader of a rehearsal lets traffic flow before the release.
-pub(super) const WARM_UP: Duration = Duration::from_secs(300);
+pub(super) const WARM_UP: Duration = Duration::from_mins(5);

@@ -50,6 +50,7 @@ impl Session {
     }
 
     /// Prints beside what the command is for.
+    #[expect(clippy::unused_self, reason = "what is printed belongs to a session")]
     pub fn note(&self, text: &str) {
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
@@ -60,9 +61,9 @@ impl Session {
             CliError::Failure(failure) => {
                 let text = report::failure::render(failure, &self.output);
                 if self.json() {
-                    self.print(&text)
+                    self.print(&text);
                 } else {
-                    self.note(&text)
+                    self.note(&text);
                 }
                 failure.exit
             }

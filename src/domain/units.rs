@@ -1,5 +1,6 @@
 //! Durations and shares as people write them (`1h30m`, `5%`), and their serde forms.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// Writes a duration the way an operator says it: `45s`, `5m`, `1h30m`, `250ms`.
@@ -14,7 +15,10 @@ pub fn human(duration: Duration) -> String {
     }
     let seconds = duration.as_secs();
     let parts = [(seconds / 3600, "h"), (seconds % 3600 / 60, "m"), (seconds % 60, "s")];
-    parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect()
+    parts.iter().filter(|(n, _)| *n > 0).fold(String::new(), |mut text, (n, unit)| {
+        let _ = write!(text, "{n}{unit}");
+        text
+    })
 }
 
 /// Reads what [`human`] writes, e.g. `90s`, `1h30m`, `250ms`, `2d`.

@@ -5,7 +5,6 @@ use super::site::Site;
 use super::{Plan, RunLimits, TargetPlan, diff, inventory};
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
-use crate::domain::error::Failure;
 use crate::domain::ids::{Revision, RunId, StepId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, FORMAT, Outcome, Release};
@@ -69,7 +68,8 @@ pub(super) struct Draft {
 }
 
 /// Makes the plan.
-pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
+#[must_use]
+pub fn build(inputs: &Inputs<'_>) -> Plan {
     let env = inputs.env;
     let waves = waves(inputs);
     let mut objects = Vec::new();
@@ -88,7 +88,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
             let target = env.target(id).expect("waves name known targets: the configuration is checked");
             let input = &inputs.targets[id];
             let site = Site::new(inputs, target, input, number, &mut objects);
-            let planned = site.plan(last)?;
+            let planned = site.plan(last);
             for (order, draft) in planned.drafts {
                 let stage =
                     merged.entry(order).or_insert_with(|| Draft { steps: Vec::new(), ..draft_head(&draft) });
@@ -109,7 +109,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
     }
     mint_ids(&mut stages);
     warnings.dedup();
-    Ok(Plan {
+    Plan {
         format: FORMAT,
         application: env.application.clone(),
         environment: env.name.clone(),
@@ -135,7 +135,7 @@ pub fn build(inputs: &Inputs<'_>) -> Result<Plan, Failure> {
             on_interrupt: env.on_interrupt,
             history: env.history_limit,
         },
-    })
+    }
 }
 
 fn draft_head(draft: &Draft) -> Draft {
@@ -246,7 +246,7 @@ fn mint_ids(stages: &mut [Stage]) {
 pub(super) fn expected(stages: &[Stage]) -> Duration {
     let step_time = |step: &Step| match &step.effect {
         Effect::Hold { duration, .. } => *duration,
-        Effect::Snapshot { .. } => Duration::from_secs(240),
+        Effect::Snapshot { .. } => Duration::from_mins(4),
         Effect::WaitReady { .. } => Duration::from_secs(20),
         _ => Duration::ZERO,
     };

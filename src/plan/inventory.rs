@@ -2,7 +2,7 @@
 
 use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::{Outcome, Release};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Kinds that are never deleted by a release: what is in them cannot be brought back.
 #[must_use]
@@ -28,13 +28,13 @@ pub fn superseded(new: &[&Object], history: &[Release], limit: u32) -> Vec<Objec
     for release in &served[keep..] {
         needed.extend(release.objects.iter().filter(|o| is_immutable(o)).map(Object::reference));
     }
-    let mut gone: BTreeMap<ObjectRef, ()> = BTreeMap::new();
+    let mut gone: BTreeSet<ObjectRef> = BTreeSet::new();
     for object in served.iter().flat_map(|release| &release.objects) {
         let reference = object.reference();
         let never = object.value["metadata"]["annotations"]["deployctl.dev/prune"] == "never";
         if !needed.contains(&reference) && !is_kept(&reference.kind) && !never {
-            gone.insert(reference, ());
+            gone.insert(reference);
         }
     }
-    gone.into_keys().collect()
+    gone.into_iter().collect()
 }

@@ -214,7 +214,9 @@ fn name_configuration(objects: &mut [Object]) {
 fn rename_references(value: &mut Value, renames: &BTreeMap<(String, String), String>) {
     let Value::Object(map) = value else {
         if let Value::Array(items) = value {
-            items.iter_mut().for_each(|item| rename_references(item, renames));
+            for item in items {
+                rename_references(item, renames);
+            }
         }
         return;
     };
@@ -228,12 +230,12 @@ fn rename_references(value: &mut Value, renames: &BTreeMap<(String, String), Str
                 continue;
             }
         };
-        let renamed = child
+        let hashed = child
             .get(field)
             .and_then(Value::as_str)
             .and_then(|name| renames.get(&(kind.to_owned(), name.to_owned())));
-        if let Some(renamed) = renamed {
-            child[field] = json!(renamed);
+        if let Some(hashed) = hashed {
+            child[field] = json!(hashed);
         }
     }
 }
@@ -264,7 +266,9 @@ fn canonical(value: &Value, hasher: &mut Sha256) {
         }
         Value::Array(items) => {
             hasher.update(b"[");
-            items.iter().for_each(|item| canonical(item, hasher));
+            for item in items {
+                canonical(item, hasher);
+            }
             hasher.update(b"]");
         }
         scalar => hasher.update(format!("{scalar},")),

@@ -41,10 +41,7 @@ pub type Measured = Result<Reading, MetricsError>;
 /// Judges one measurement of the new revision, and of stable where it serves.
 #[must_use]
 pub fn judge(gate: &Gate, new: &Measured, stable: Option<&Measured>) -> GateVerdict {
-    let reading = match new {
-        Ok(reading) => reading,
-        Err(_) => return GateVerdict::BackendDown,
-    };
+    let Ok(reading) = new else { return GateVerdict::BackendDown };
     if reading.requests.is_some_and(|requests| requests < gate.min_requests as f64) {
         return if reading.requests == Some(0.0) { GateVerdict::NoData } else { GateVerdict::NotEnoughData };
     }
@@ -154,7 +151,7 @@ mod tests {
             metric: Metric::ErrorRate,
             max: Some(0.05),
             min: None,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             interval: Duration::from_secs(15),
             breaches: 2,
             min_requests: 20,
@@ -163,6 +160,7 @@ mod tests {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the form that a store answers in")]
     fn reading(value: Option<f64>, requests: f64) -> Measured {
         Ok(Reading { value, requests: Some(requests) })
     }

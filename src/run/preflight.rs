@@ -181,10 +181,9 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
             Action::Delete => "delete",
             Action::Keep => continue,
         };
-        match cluster.plural(&change.object.api_version, &change.object.kind).await {
-            Ok(Some(plural)) => add(verb, change.object.group(), &plural, &change.object.namespace),
-            // A kind that the plan itself brings is not known yet.
-            Ok(None) | Err(_) => {}
+        // A kind that the plan itself brings is not known yet.
+        if let Ok(Some(plural)) = cluster.plural(&change.object.api_version, &change.object.kind).await {
+            add(verb, change.object.group(), &plural, &change.object.namespace);
         }
     }
     let wanted: Vec<Permission> = wanted.into_iter().collect();

@@ -115,7 +115,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         created,
         targets,
     };
-    plan::build(&inputs)
+    Ok(plan::build(&inputs))
 }
 
 async fn compose(world: &World, request: &Request<'_>) -> Result<Plan, Failure> {

@@ -91,7 +91,8 @@ fn a_compose_machine_is_refused_on_a_real_run_with_the_words_not_yet() {
 fn every_mistake_of_a_file_is_told_at_once_with_its_place() {
     let place = Place::new("mistakes");
     let text = std::fs::read_to_string(place.0.join("environments/canary.yaml")).unwrap();
-    let text = text.replace("max: 5%", "mx: 5%").replace("weight: 50%", "weight: 10%").replace("[east]]", "[esat]]");
+    let text =
+        text.replace("max: 5%", "mx: 5%").replace("weight: 50%", "weight: 10%").replace("[east]]", "[esat]]");
     place.write("environments/canary.yaml", &text);
     let (code, _, stderr) = run(&place.0, &["validate", "canary"]);
     assert_eq!(code, 2);
@@ -149,7 +150,10 @@ fn an_interrupted_rehearsal_says_how_to_go_on() {
     let place = Place::new("interrupt");
     let (code, stdout, _) = run(&place.0, &["rehearse", "canary", "--auto-approve", "--interrupt-at", "2m"]);
     assert_eq!(code, 130);
-    assert!(stdout.contains("deployctl resume canary") && stdout.contains("deployctl rollback canary"), "{stdout}");
+    assert!(
+        stdout.contains("deployctl resume canary") && stdout.contains("deployctl rollback canary"),
+        "{stdout}"
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn sizes(pairs: &[(&str, u64)]) -> BTreeMap<String, u64> {
 /// Release r1 (1.0.0) everywhere, and users for a while.
 async fn begin(story: &Story) {
     assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
-    tokio::time::sleep(Duration::from_secs(120)).await;
+    tokio::time::sleep(Duration::from_mins(2)).await;
     story.world.mark_stable();
 }
 
@@ -38,7 +38,7 @@ fn a_good_release_moves_everything_and_keeps_the_old_one_for_a_rollback() {
         story.rest().await;
         let back = sizes(&[("api-r1", 4), ("api-r2", 0), ("web-r1", 2), ("web-r2", 0), ("worker", 2)]);
         assert_eq!(story.sizes("east"), back);
-        let objects = story.objects().await;
+        let objects = story.objects();
         assert!(objects["east Service/web"].contains("\"deployctl.dev/revision\":\"1\""), "{objects:#?}");
         assert!(objects["east Deployment/worker"].contains("worker:1.0.0"), "{objects:#?}");
     });
@@ -57,7 +57,7 @@ fn each_kind_of_failure_is_taken_back_and_named() {
     for (version, cause) in cases {
         virtually(environment("canary"), 7, async |story| {
             begin(story).await;
-            let before = story.objects().await;
+            let before = story.objects();
             let Life::Ended(Ending::RolledBack { cause: told }) =
                 story.deploy(version, &Told::default()).await
             else {
@@ -65,7 +65,7 @@ fn each_kind_of_failure_is_taken_back_and_named() {
             };
             assert!(told.contains(cause), "{version}: {told}");
             story.rest().await;
-            assert_eq!(story.objects().await, before, "{version}");
+            assert_eq!(story.objects(), before, "{version}");
         });
     }
 }
@@ -76,7 +76,7 @@ fn a_first_release_that_fails_leaves_nothing() {
         let life = story.deploy("1.0.0-crash", &Told::default()).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
         story.rest().await;
-        assert_eq!(story.objects().await, BTreeMap::new());
+        assert_eq!(story.objects(), BTreeMap::new());
     });
 }
 
@@ -132,7 +132,7 @@ fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bo
     loop {
         let died = virtually(environment("canary"), 17, async |story| {
             begin(story).await;
-            let before = story.objects().await;
+            let before = story.objects();
             let first = story.written.load(Ordering::SeqCst);
             *story.dies.lock().unwrap() = Some((first + at, stored));
             let life = story.deploy(version, &Told::default()).await;
@@ -142,7 +142,7 @@ fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bo
             }
             let after = story.go_on(back, &Told::default()).await;
             story.rest().await;
-            let objects = story.objects().await;
+            let objects = story.objects();
             match after {
                 Life::Ended(Ending::Deployed) => {
                     assert!(

@@ -5,6 +5,7 @@ use crate::cli::args::WhatArgs;
 use crate::cli::session::Session;
 use crate::domain::error::{Code, Exit, Failure};
 use serde_json::json;
+use std::fmt::Write as _;
 
 pub fn run(session: &Session, what: &WhatArgs) -> Result<Exit, CliError> {
     let wanted = session.wanted(&what.place.env, &what.place.targets, &what.release)?;
@@ -21,7 +22,7 @@ pub fn run(session: &Session, what: &WhatArgs) -> Result<Exit, CliError> {
                 Failure::new(Code(1), Exit::Internal, format!("{} cannot be printed", object.reference()))
                     .why(error.to_string())
             })?;
-            text.push_str(&format!("---\n# {target}: {}\n{}\n", object.origin, yaml.trim_end()));
+            let _ = writeln!(text, "---\n# {target}: {}\n{}", object.origin, yaml.trim_end());
         }
     }
     session.print(&text);

@@ -8,6 +8,7 @@ use crate::domain::error::Exit;
 use crate::render;
 use serde_json::json;
 
+#[expect(clippy::unnecessary_wraps, reason = "all commands have one form")]
 pub fn run(session: &Session, env: Option<&str>) -> Result<Exit, CliError> {
     let validation = render::validate(&session.root, env);
     print(session, &validation.diagnostics);

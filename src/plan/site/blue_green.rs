@@ -39,7 +39,11 @@ impl Site<'_> {
         self.handover(component);
         if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
             self.green.0 = self.green.0.max(how.hold);
-            self.green.1.push(Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None });
+            self.green.1.push(Arm {
+                component: component.id.clone(),
+                new: serving.workload.clone(),
+                stable: None,
+            });
         }
         self.finish.push(self.step(
             Some(&component.id),

@@ -20,7 +20,7 @@ impl Site<'_> {
                 self.blue_green(component, serving, &stable, blue_green);
             }
             (Strategy::Canary(canary), Some(_), Some(stable)) => {
-                self.canary(component, serving, &stable, canary)
+                self.canary(component, serving, &stable, canary);
             }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
                 self.canary(component, serving, &stable, &Canary { steps: Vec::new() });

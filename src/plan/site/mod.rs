@@ -12,7 +12,6 @@ mod steps;
 
 use crate::domain::effect::Arm;
 use crate::domain::environment::Target;
-use crate::domain::error::Failure;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::step::Step;
@@ -92,7 +91,7 @@ impl<'a> Site<'a> {
     }
 
     /// All stages of this target in its wave.
-    pub fn plan(mut self, last_wave: bool) -> Result<Planned, Failure> {
+    pub fn plan(mut self, last_wave: bool) -> Planned {
         let changes = self.changes();
         self.prepare();
         for component in &self.inputs.env.components {
@@ -107,6 +106,6 @@ impl<'a> Site<'a> {
         let inventory: Vec<usize> =
             (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
         let target = target_plan(&self, inventory, changes);
-        Ok(Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target })
+        Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target }
     }
 }

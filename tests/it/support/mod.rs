@@ -10,9 +10,9 @@ use deployctl::domain::ids::TargetId;
 use deployctl::domain::release::Actor;
 use deployctl::domain::secret::{SecretRef, SecretValue};
 use deployctl::plan::Plan;
+use deployctl::ports::Clock;
 use deployctl::ports::secrets::{SecretError, Secrets};
 use deployctl::ports::state::{Holder, Record, RecordKind, StateError, StateStore};
-use deployctl::ports::Clock;
 use deployctl::render;
 use deployctl::run::journal::{Journal, Phase, Replayed};
 use deployctl::run::lease::{Leases, Patience};
@@ -281,7 +281,7 @@ impl Story {
     }
 
     /// The application's objects as they are wanted and served: name → what matters of it.
-    pub async fn objects(&self) -> BTreeMap<String, String> {
+    pub fn objects(&self) -> BTreeMap<String, String> {
         let mut seen = BTreeMap::new();
         for target in &self.env.targets {
             for object in self.world.snapshot(target.id.as_str()) {
@@ -327,7 +327,7 @@ impl Story {
 
     /// Waits, with the watches, until the cluster has come to rest.
     pub async fn rest(&self) {
-        tokio::time::sleep(Duration::from_secs(120)).await;
+        tokio::time::sleep(Duration::from_mins(2)).await;
         for site in self.doors.sites.values() {
             let _ = site.cluster().unwrap().identity().await;
         }
