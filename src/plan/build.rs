@@ -5,7 +5,7 @@ use super::site::Site;
 use super::{Plan, RunLimits, TargetPlan, diff, inventory};
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
-use crate::domain::ids::{Revision, RunId, StepId, TargetId};
+use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, FORMAT, Outcome, Release};
 use crate::domain::step::{Stage, Step, Undo};
@@ -23,6 +23,8 @@ pub struct Inputs<'a> {
     pub version: String,
     /// Number of the release that is made.
     pub revision: Revision,
+    /// The components that were asked for; all if empty.
+    pub components: Vec<ComponentId>,
     /// Set when an older release is brought back: no holds, all targets in one wave.
     pub rollback_of: Option<Revision>,
     /// Name of the run.
@@ -122,6 +124,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         created: inputs.created,
         by: inputs.by.clone(),
         reason: inputs.reason.clone(),
+        components: inputs.components.clone(),
         targets,
         expected: expected(&stages),
         waves,

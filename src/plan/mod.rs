@@ -54,6 +54,9 @@ pub struct Plan {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The components it was asked for; all if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<ComponentId>,
     /// Its targets.
     pub targets: BTreeMap<TargetId, TargetPlan>,
     /// Waves of targets.
@@ -195,6 +198,7 @@ impl Plan {
             created: now,
             by: Actor { user: String::new(), host: String::new(), ci: None },
             reason: None,
+            components: Vec::new(),
             targets: targets.collect(),
             waves: env.waves.clone(),
             objects: Vec::new(),

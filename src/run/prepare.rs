@@ -108,6 +108,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         env: request.env,
         version,
         revision,
+        components: request.components.iter().cloned().collect(),
         rollback_of,
         run: run_id(revision, created),
         by: request.by.clone(),

@@ -160,16 +160,27 @@ fn an_interrupted_rehearsal_says_how_to_go_on() {
 fn a_plan_file_that_is_none_is_refused_by_name() {
     let place = Place::new("planfile");
     place.write("odd.plan", "{\"format\": 99}");
+    let (code, _, stderr) = run(&place.0, &["canary", "--plan", "odd.plan", "--auto-approve"]);
+    assert_eq!(code, 2);
+    assert!(stderr.contains("error[DC0310]") && stderr.contains("its format is 99"), "{stderr}");
+    let (code, _, stderr) = run(&place.0, &["canary", "--plan", "absent.plan", "--auto-approve"]);
+    assert_eq!(code, 2, "{stderr}");
+}
+
+#[test]
+fn a_cluster_that_does_not_answer_is_named() {
+    let place = Place::new("silent");
     place.write("kubeconfig", KUBECONFIG);
     let output = Command::new(env!("CARGO_BIN_EXE_deployctl"))
-        .args(["canary", "--plan", "odd.plan", "--auto-approve"])
+        .args(["canary", "--auto-approve"])
         .current_dir(&place.0)
         .env_clear()
         .env("KUBECONFIG", place.0.join("kubeconfig"))
         .output()
         .unwrap();
-    // The cluster is asked first: nothing listens there, and that is said.
-    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stderr));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains("127.0.0.1:9"), "{stderr}");
 }
 
 const KUBECONFIG: &str = "

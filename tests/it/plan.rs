@@ -82,6 +82,7 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
         env,
         version: version.into(),
         revision: Revision(if before.is_some() { 2 } else { 1 }),
+        components: vec![],
         rollback_of: None,
         run: RunId::new("run"),
         by: actor(),

@@ -1,7 +1,7 @@
 //! `deployctl ENV`: load, plan, check, ask, perform.
 
 use crate::cli::CliError;
-use crate::cli::args::{DeployArgs, Part};
+use crate::cli::args::{DeployArgs, Part, ReleaseArgs};
 use crate::cli::flow;
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
@@ -9,9 +9,12 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
 use crate::run::lease::Patience;
 use crate::run::{World, prepare, unfinished};
+use std::path::Path;
 
 pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
-    let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?;
+    let saved = args.plan.as_deref().map(read).transpose()?;
+    let release = saved.as_ref().map_or_else(|| args.what.release.clone(), release_of);
+    let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &release)?;
     leave_out(&mut wanted, &args.skip);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
@@ -19,7 +22,7 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
             return Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into());
         }
         project_tests(session, &wanted, args)?;
-        let plan = plan(&world, &wanted, args).await?;
+        let plan = plan(&world, &wanted, args, saved).await?;
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
@@ -41,16 +44,31 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     })
 }
 
-/// The saved plan if one is named and still true, else a new one.
-async fn plan(world: &World, wanted: &Wanted, args: &DeployArgs) -> Result<Plan, CliError> {
-    let request = flow::request(wanted, None, args.consent.reason.as_deref());
-    let fresh = prepare::plan(world, &request).await?;
-    let Some(path) = &args.plan else { return Ok(fresh) };
+/// A saved plan.
+fn read(path: &Path) -> Result<Plan, Failure> {
     let name = path.display().to_string();
     let content = std::fs::read(path).map_err(|error| {
         Failure::new(Code(310), Exit::Usage, format!("{name} cannot be read")).why(error.to_string())
     })?;
-    let saved = file::read(&name, &content)?;
+    file::read(&name, &content)
+}
+
+/// What a saved plan was asked for: the world is compared for the same release.
+fn release_of(plan: &Plan) -> ReleaseArgs {
+    let components = plan.components.iter().map(ToString::to_string).collect();
+    ReleaseArgs { version: Some(plan.version.clone()), components, ..ReleaseArgs::default() }
+}
+
+/// The saved plan if it is still true, else a new one.
+async fn plan(
+    world: &World,
+    wanted: &Wanted,
+    args: &DeployArgs,
+    saved: Option<Plan>,
+) -> Result<Plan, CliError> {
+    let request = flow::request(wanted, None, args.consent.reason.as_deref());
+    let fresh = prepare::plan(world, &request).await?;
+    let Some(saved) = saved else { return Ok(fresh) };
     prepare::still_valid(&saved, &fresh)?;
     Ok(saved)
 }

@@ -337,6 +337,7 @@ pub fn plan() -> Plan {
         rollback_of: None,
         created: at(0),
         by: actor(),
+        components: vec![],
         reason: Some("new ranking".into()),
         targets: BTreeMap::from([
             (TargetId::from(EAST), target_plan(TrafficClass::Live)),
