@@ -294,6 +294,7 @@ pub(super) fn target_plan(
         changes,
         workloads: site.input.named.workloads.clone(),
         inventory: inventory_indices,
+        adopted: None,
     }
 }
 

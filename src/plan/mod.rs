@@ -120,6 +120,18 @@ pub struct TargetPlan {
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
     /// Inventory of the release: indices into the plan's objects.
     pub inventory: Vec<usize>,
+    /// What a first release found and took over: put on record as revision 0, so that `rollback` leads back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
+}
+
+/// Workloads and objects that existed before deployctl.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The workload that serves each component.
+    pub workloads: BTreeMap<ComponentId, ServingWorkload>,
+    /// The objects as they were live: indices into the plan's objects.
+    pub objects: Vec<usize>,
 }
 
 /// What happens to one object.
@@ -182,6 +194,7 @@ impl Plan {
                 changes: Vec::new(),
                 workloads: BTreeMap::new(),
                 inventory: Vec::new(),
+                adopted: None,
             };
             (target.id.clone(), plan)
         });

@@ -12,7 +12,7 @@ use crate::domain::environment::OnInterrupt;
 use crate::domain::event::Kind;
 use crate::domain::ids::{StepId, TargetId};
 use crate::domain::object::ObjectRef;
-use crate::domain::release::{FORMAT, Outcome, Release};
+use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
 use crate::plan::{Action, Plan};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -71,9 +71,9 @@ pub struct Engine<'a> {
     /// Grows with every interrupt.
     pub interrupts: watch::Receiver<u32>,
     status: Mutex<BTreeMap<StepId, Status>>,
-    evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
-    backups: Mutex<Vec<String>>,
-    began: Timestamp,
+    pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
+    pub(super) backups: Mutex<Vec<String>>,
+    pub(super) began: Timestamp,
 }
 
 impl<'a> Engine<'a> {
@@ -289,6 +289,11 @@ impl<'a> Engine<'a> {
     /// Everything is done: the release goes on record everywhere before the run is called ended.
     async fn conclude(&self) -> Ending {
         for target in self.plan.targets.keys() {
+            if let Err(cause) = self.record_adopted(target).await {
+                return Ending::Unknown {
+                    cause: format!("what was adopted on {target} could not be recorded: {cause}"),
+                };
+            }
             if let Err(cause) = self.record(target, Outcome::Deployed, None).await {
                 return Ending::Unknown {
                     cause: format!("the release on {target} could not be recorded: {cause}"),
@@ -432,37 +437,6 @@ impl<'a> Engine<'a> {
             }
         }
         remaining
-    }
-
-    async fn record(&self, target: &TargetId, outcome: Outcome, cause: Option<String>) -> Result<(), String> {
-        let plan = &self.plan.targets[target];
-        let site = self.world.site(target).map_err(|failure| failure.what)?;
-        let release = Release {
-            format: FORMAT,
-            revision: self.plan.revision,
-            target: target.clone(),
-            version: self.plan.version.clone(),
-            outcome,
-            cause,
-            run: self.plan.run.clone(),
-            by: self.plan.by.clone(),
-            reason: self.plan.reason.clone(),
-            started: self.began,
-            ended: self.world.clock.now(),
-            rollback_of: self.plan.rollback_of,
-            workloads: plan.workloads.clone(),
-            objects: plan.inventory.iter().map(|index| self.plan.objects[*index].clone()).collect(),
-            evidence: self
-                .evidence
-                .lock()
-                .expect("no panic while held")
-                .get(target)
-                .cloned()
-                .unwrap_or_default(),
-            backups: self.backups.lock().expect("no panic while held").clone(),
-        };
-        let limit = self.plan.limits.history;
-        releases::record(site.state.as_ref(), &release, limit).await.map_err(|error| error.to_string())
     }
 
     /// Gives the locks back (a lost one is not ours to give) and says how it ended.

@@ -3,6 +3,7 @@
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::event::Kind;
 use deployctl::run::Ending;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -184,4 +185,41 @@ fn a_run_that_dies_at_any_record_is_rolled_back() {
 #[test]
 fn a_rollback_that_dies_at_any_record_is_finished() {
     dies_everywhere(None, "2.0.0-err30", true);
+}
+
+/// A Deployment and a Service that somebody made by hand.
+async fn made_by_hand(story: &Story) {
+    let objects = [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "shop"},
+               "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "api"}}, "template": {
+                   "metadata": {"labels": {"app": "api"}},
+                   "spec": {"containers": [{"name": "api", "image": "example.com/api:0.9", "ports": [{"containerPort": 8080}]}]}}}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
+               "spec": {"selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+    ];
+    for site in story.doors.sites.values() {
+        for object in &objects {
+            site.cluster().unwrap().apply(object, true, false).await.unwrap();
+        }
+    }
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    story.world.mark_stable();
+}
+
+#[test]
+fn what_existed_before_is_adopted_and_can_be_brought_back() {
+    virtually(environment("canary"), 19, async |story| {
+        made_by_hand(story).await;
+        let life = story.deploy("1.0.0-crash", &Told::default()).await;
+        assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+        story.rest().await;
+        assert_eq!(story.sizes("east"), sizes(&[("api", 4)]), "a failed first release leaves what was there");
+        assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r2"]), (0, 4));
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r2"]), (4, 0));
+    });
 }

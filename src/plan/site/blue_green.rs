@@ -4,11 +4,12 @@ use super::{Site, at};
 use crate::domain::effect::{Arm, Effect, Size};
 use crate::domain::environment::{BlueGreen, Component};
 use crate::domain::ids::ComponentId;
-use crate::domain::object::ObjectRef;
+use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Undo};
 use crate::domain::units::human;
 use crate::plan::build::is_live;
+use crate::plan::order;
 
 impl Site<'_> {
     pub(super) fn routes(&self, component: &ComponentId) -> Vec<usize> {
@@ -45,11 +46,21 @@ impl Site<'_> {
                 stable: None,
             });
         }
+        // Until the release is on record it may still be taken back: blue comes to size before traffic returns to it.
+        let timeout = self.inputs.env.limits.ready;
+        let floor = self.live_size(&stable.workload);
+        let back = vec![
+            Effect::Scale {
+                workload: stable.workload.clone(),
+                to: Size::SameAs { workload: serving.workload.clone(), floor },
+            },
+            Effect::WaitReady { workloads: vec![stable.workload.clone()], timeout },
+        ];
         self.finish.push(self.step(
             Some(&component.id),
             format!("scale {} to 0, kept for a rollback", stable.workload.name),
             Effect::Scale { workload: stable.workload.clone(), to: Size::Exactly(0) },
-            Undo::None { why: "the release is done".to_owned() },
+            Undo::Effects { lane: Lane::Traffic, effects: back },
         ));
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
@@ -61,18 +72,11 @@ impl Site<'_> {
         stable: &ServingWorkload,
     ) {
         let indices = self.routes(&component.id);
-        let mut forward = Vec::new();
-        let mut back = Vec::new();
-        for index in indices {
-            let reference = self.input.named.objects[index].reference();
-            forward.push(self.object_index(index));
-            back.extend(self.before(&reference));
-        }
+        let forward: Vec<usize> = indices.iter().map(|index| self.object_index(*index)).collect();
         if forward.is_empty() {
             return;
         }
-        // Back in the other order: an Ingress leaves green's Service before that Service changes.
-        back.reverse();
+        let back = self.routes_before(component, &indices);
         let mut undo = vec![Effect::Switch { objects: back, to: stable.workload.name.clone() }];
         if stable.revision.is_some() {
             let timeout = self.inputs.env.limits.ready;
@@ -93,6 +97,23 @@ impl Site<'_> {
         let steps = &mut self.stage(at::SWITCH, "switch", "switch to green", 100).steps;
         steps.push(step);
         steps.extend(waits);
+    }
+
+    /// The routes as they were, Services before what leads to them: blue's own Service may be gone already.
+    fn routes_before(&mut self, component: &Component, changed: &[usize]) -> Vec<usize> {
+        let recorded: Vec<Object> = self.input.previous().map_or_else(Vec::new, |release| {
+            let own =
+                release.objects.iter().filter(|object| object.component.as_ref() == Some(&component.id));
+            own.filter(|object| matches!(object.kind(), "Service" | "Ingress")).cloned().collect()
+        });
+        let mut back: Vec<usize> = recorded.into_iter().map(|object| self.put(object)).collect();
+        if back.is_empty() {
+            let references: Vec<ObjectRef> =
+                changed.iter().map(|index| self.input.named.objects[*index].reference()).collect();
+            back.extend(references.iter().filter_map(|reference| self.before(reference)));
+        }
+        order::apply_order(&mut back, self.table);
+        back
     }
 
     /// Services that existed before this release: those that a way back leads through.

@@ -3,7 +3,7 @@
 use super::Site;
 use crate::domain::object::{Object, ObjectRef};
 use crate::plan::build::to_delete;
-use crate::plan::{Action, Change, FieldChange, diff};
+use crate::plan::{Action, Adopted, Change, FieldChange, diff};
 use serde_json::Value;
 
 impl<'a> Site<'a> {
@@ -73,6 +73,31 @@ impl<'a> Site<'a> {
         let value =
             self.previous_manifest(reference).cloned().unwrap_or_else(|| diff::without_server_fields(live));
         Some(self.put(Object { component: None, origin: "the release before".to_owned(), value }))
+    }
+
+    /// What a first release takes over: its serving workloads, and the objects that it changes, as they are live.
+    pub(super) fn adoption(&mut self) -> Option<Adopted> {
+        if self.adopted.is_empty() || self.input.previous().is_some() {
+            return None;
+        }
+        let workloads = self.adopted.clone();
+        let named = self.input.named.objects.iter().map(Object::reference);
+        let mut references: Vec<ObjectRef> = named.filter(|r| self.input.live.contains_key(r)).collect();
+        references.extend(workloads.values().map(|serving| serving.workload.clone()));
+        let component = |reference: &ObjectRef| {
+            let named = self.input.named.objects.iter().find(|object| object.reference() == *reference);
+            let serving = workloads.iter().find(|(_, serving)| serving.workload == *reference);
+            named.and_then(|object| object.component.clone()).or_else(|| serving.map(|(id, _)| id.clone()))
+        };
+        let owned: Vec<_> =
+            references.iter().map(|reference| (component(reference), reference.clone())).collect();
+        let mut objects = Vec::new();
+        for (component, reference) in owned {
+            let live = self.input.live.get(&reference)?;
+            let value = diff::without_server_fields(live);
+            objects.push(self.put(Object { component, origin: "before deployctl".to_owned(), value }));
+        }
+        Some(Adopted { workloads, objects })
     }
 }
 

@@ -13,6 +13,10 @@ impl Site<'_> {
     pub(super) fn component(&mut self, component: &Component, serving: &ServingWorkload) {
         let stable = self.stable(component, serving);
         match (&component.strategy, serving.revision, stable) {
+            // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
+            (_, None, Some(stable)) if stable.workload != serving.workload => {
+                self.canary(component, serving, &stable, &Canary { steps: Vec::new() });
+            }
             (_, None, _) => self.in_place(component, serving),
             (_, Some(_), None) => self.first(component, serving),
             (_, Some(_), Some(stable)) if stable.workload == serving.workload => self.settled(component),
@@ -50,12 +54,10 @@ impl Site<'_> {
             .pointer("/spec/template/spec/containers/0/image")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        Some(ServingWorkload {
-            workload: found,
-            revision: None,
-            image: image.to_owned(),
-            hash: String::new(),
-        })
+        let adopted =
+            ServingWorkload { workload: found, revision: None, image: image.to_owned(), hash: String::new() };
+        self.adopted.insert(component.id.clone(), adopted.clone());
+        Some(adopted)
     }
 
     /// The index of a component's own workload object.

@@ -3,7 +3,7 @@
 use super::{Site, at};
 use crate::domain::effect::{Arm, Effect, SmokeVia};
 use crate::domain::ids::ComponentId;
-use crate::domain::step::Undo;
+use crate::domain::step::{Lane, Undo};
 use crate::domain::units::human;
 use crate::plan::build::{is_live, to_delete};
 use std::time::Duration;
@@ -61,7 +61,8 @@ impl Site<'_> {
             return;
         }
         let title = format!("delete {} objects that no release needs", objects.len());
-        let undo = Undo::None { why: "the release is done".to_owned() };
+        let restore = objects.iter().filter_map(|reference| self.before(reference)).collect();
+        let undo = Undo::Effects { lane: Lane::Config, effects: vec![Effect::Apply { objects: restore }] };
         self.finish.push(self.step(None, title, Effect::Delete { objects }, undo));
     }
 }

@@ -14,6 +14,7 @@ use crate::domain::effect::Arm;
 use crate::domain::environment::Target;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
+use crate::domain::release::ServingWorkload;
 use crate::domain::step::Step;
 use crate::plan::TargetPlan;
 use crate::plan::build::{Draft, Inputs, TargetInput, target_plan};
@@ -52,6 +53,8 @@ pub(in crate::plan) struct Site<'a> {
     arms: Vec<Arm>,
     /// The hold after blue-green switches.
     green: (Duration, Vec<Arm>),
+    /// What serves without ever having been released by us.
+    adopted: BTreeMap<ComponentId, ServingWorkload>,
     /// Components that change, with the workload that will serve.
     moved: Vec<(ComponentId, ObjectRef)>,
     finish: Vec<Step>,
@@ -85,6 +88,7 @@ impl<'a> Site<'a> {
             holds: BTreeMap::new(),
             arms: Vec::new(),
             green: (Duration::ZERO, Vec::new()),
+            adopted: BTreeMap::new(),
             moved: Vec::new(),
             finish: Vec::new(),
         }
@@ -105,7 +109,8 @@ impl<'a> Site<'a> {
         self.clean_up();
         let inventory: Vec<usize> =
             (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
-        let target = target_plan(&self, inventory, changes);
+        let mut target = target_plan(&self, inventory, changes);
+        target.adopted = self.adoption();
         Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target }
     }
 }

@@ -289,6 +289,7 @@ pub fn target_plan(traffic: TrafficClass) -> TargetPlan {
         changes: changes(),
         workloads: BTreeMap::new(),
         inventory: vec![],
+        adopted: None,
     }
 }
 
