@@ -49,6 +49,11 @@ impl Session {
         self.printer.print(text);
     }
 
+    /// A sentence: text for people, a `message` event in JSON.
+    pub fn say(&self, text: &str) {
+        self.print(&report::message(text, &self.output));
+    }
+
     /// Prints beside what the command is for.
     #[expect(clippy::unused_self, reason = "what is printed belongs to a session")]
     pub fn note(&self, text: &str) {

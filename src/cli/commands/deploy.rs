@@ -26,8 +26,8 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
-            if args.dry_run && !session.json() {
-                session.print("dry run: nothing was written\n");
+            if args.dry_run {
+                session.say("dry run: nothing was written");
             }
             return Ok(Exit::Done);
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 pub fn run(session: &Session, code: Option<&str>) -> Result<Exit, CliError> {
     let Some(text) = code else {
         for (number, title, _) in explain::all() {
-            session.print(&format!("{}  {title}\n", Code(number)));
+            session.say(&format!("{}  {title}", Code(number)));
         }
         return Ok(Exit::Done);
     };

@@ -76,7 +76,7 @@ async fn release(session: &Session, env: &Environment, world: &World, force: boo
         let lock = &world.site(&target.id)?.lock;
         let holder = lock.inspect().await.map_err(|error| unreadable(&target.id, &error))?;
         let Some(holder) = holder else {
-            session.print(&format!("{:<14} was free\n", target.id));
+            session.say(&format!("{:<14} was free", target.id));
             continue;
         };
         if !holder.expired(world.clock.now()) && !force {
@@ -89,7 +89,7 @@ async fn release(session: &Session, env: &Environment, world: &World, force: boo
                 .into());
         }
         lock.break_lock().await.map_err(|error| unreadable(&target.id, &error))?;
-        session.print(&format!("{:<14} released, was held by {}\n", target.id, holder.by));
+        session.say(&format!("{:<14} released, was held by {}", target.id, holder.by));
     }
     Ok(Exit::Done)
 }

@@ -45,7 +45,7 @@ async fn take_back(
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
     if args.dry_run {
-        session.print("dry run: nothing was written\n");
+        session.say("dry run: nothing was written");
         return Ok(Exit::Done);
     }
     consent::ask(&format!("Take {} back on {}?", plan.version, plan.environment), args.consent.auto_approve)?;
@@ -74,7 +74,7 @@ async fn bring_back(
     let plan = prepare::plan(world, &request).await?;
     if args.dry_run {
         session.print(&report::plan::render(&plan, &session.output));
-        session.print("dry run: nothing was written\n");
+        session.say("dry run: nothing was written");
         return Ok(Exit::Done);
     }
     flow::approve(session, &plan, args.consent.auto_approve)?;

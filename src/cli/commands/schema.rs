@@ -1,12 +1,14 @@
 //! `deployctl schema`: the JSON Schema of environment files.
 
 use crate::cli::CliError;
-use crate::cli::session::Session;
 use crate::config;
 use crate::domain::error::Exit;
+use std::io::Write as _;
 
 #[expect(clippy::unnecessary_wraps, reason = "all commands have one form")]
-pub fn run(session: &Session) -> Result<Exit, CliError> {
-    session.print(&format!("{:#}\n", config::json_schema()));
+pub fn run() -> Result<Exit, CliError> {
+    // The schema is JSON already, whatever form was asked for.
+    let mut stdout = std::io::stdout().lock();
+    let _ = writeln!(stdout, "{:#}", config::json_schema());
     Ok(Exit::Done)
 }
