@@ -304,7 +304,7 @@ pub struct RehearseArgs {
     /// Approval; without it a rehearsal on a terminal asks as a deployment would
     #[command(flatten)]
     pub consent: ConsentArgs,
-    /// A fault: NAME[:ARGS]@WHEN, e.g. error-spike:kva-api@weight:25 (repeat for more)
+    /// A fault, e.g. error-spike:20@weight:25 (repeat for more; --list-faults says how)
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<String>,
     /// What can go wrong, by name

@@ -227,7 +227,7 @@ mod tests {
                 2,
                 vec![waiting("CrashLoopBackOff", 2), waiting("CrashLoopBackOff", 3)],
                 Verdict::Failed {
-                    why: "2/2 pods of Deployment/api-r2: container api crashes again and again (2 restarts, last exit 1 (Error))"
+                    why: "2/2 pods of Deployment/api-r2: container api crashes again and again (3 restarts, last exit 1 (Error))"
                         .into(),
                 },
             ),

@@ -3,7 +3,7 @@
 //! **When has a lease lapsed?** Two clocks that disagree must not make two holders. The time that the API server
 //! stamped on the last write of the Lease and the `Date` of its answer come from one clock, the server's: their
 //! difference is how long the holder has been silent, whatever our clock and the holder's say. Where `renewTime`
-//! tells otherwise by more than [`SKEW`], the server is believed (as [`Holder::renewed`], in terms of our clock). A
+//! tells otherwise by more than `SKEW`, the server is believed (as [`Holder::renewed`], in terms of our clock). A
 //! server that tells neither leaves `renewTime` and our clock. Beside that, as client-go does it, a lease that we
 //! have seen unchanged for its whole time, by our own monotonic clock, has lapsed.
 

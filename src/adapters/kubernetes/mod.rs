@@ -1,6 +1,6 @@
 //! A Kubernetes cluster, its records and its locks, over any [`kube::Client`]: a real API server or the simulated one.
 //!
-//! Requests are built in [`request`] and sent in [`send`], and nowhere else.
+//! Requests are built in `request` and sent in `send`, and nowhere else.
 
 mod access;
 pub mod connect;
