@@ -70,6 +70,8 @@ pub struct Engine<'a> {
     pub report: &'a dyn Report,
     /// Grows with every interrupt.
     pub interrupts: watch::Receiver<u32>,
+    /// Where the run stood when this process took it up.
+    phase: Phase,
     status: Mutex<BTreeMap<StepId, Status>>,
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
     pub(super) backups: Mutex<Vec<String>>,
@@ -94,6 +96,7 @@ impl<'a> Engine<'a> {
             journal,
             report,
             interrupts,
+            phase: replayed.phase,
             status: Mutex::new(replayed.status),
             evidence: Mutex::new(BTreeMap::new()),
             backups: Mutex::new(Vec::new()),
@@ -153,8 +156,19 @@ impl<'a> Engine<'a> {
         self.finish(ending).await
     }
 
-    /// Takes back a run that stopped in the middle.
+    /// Takes back a run that stopped in the middle. One that stopped when all was done and only its records were missing
+    /// is not in the middle any more: it is concluded, and the release before comes back by a run of its own.
     pub async fn abort(&self, cause: String) -> Ending {
+        let all_done = self
+            .plan
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.steps)
+            .all(|step| self.status(step) == Status::Done);
+        if all_done && !matches!(self.phase, Phase::Aborting { .. }) {
+            let ending = self.conclude().await;
+            return self.finish(ending).await;
+        }
         let ending = self.guarded_abort(cause).await;
         self.finish(ending).await
     }

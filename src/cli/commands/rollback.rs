@@ -19,8 +19,8 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
-            let exit = take_back(session, &world, &run, args).await?;
-            if exit != Exit::Done || to.is_none() {
+            let (exit, concluded) = take_back(session, &world, &run, args).await?;
+            if exit != Exit::Done || (to.is_none() && !concluded) {
                 return Ok(exit);
             }
         }
@@ -36,17 +36,18 @@ pub fn parse_revision(text: &str) -> Result<Revision, Failure> {
     })
 }
 
+/// Takes an unfinished run back; says, too, whether it was concluded instead.
 async fn take_back(
     session: &Session,
     world: &World,
     run: &unfinished::Run,
     args: &RollbackArgs,
-) -> Result<Exit, CliError> {
+) -> Result<(Exit, bool), CliError> {
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
     if args.dry_run {
         session.say("dry run: nothing was written");
-        return Ok(Exit::Done);
+        return Ok((Exit::Done, false));
     }
     consent::ask(&format!("Take {} back on {}?", plan.version, plan.environment), args.consent.auto_approve)?;
     let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
@@ -56,8 +57,9 @@ async fn take_back(
         flow::go_on(session, world, run, patience, Some(cause), &reporter, interrupts).await
     })
     .await?;
-    // Being back is what was asked for.
-    Ok(if matches!(ending, Ending::RolledBack { .. }) { Exit::Done } else { flow::exit_of(&ending) })
+    // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
+    let back = matches!(ending, Ending::RolledBack { .. });
+    Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
 }
 
 async fn bring_back(
