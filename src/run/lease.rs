@@ -180,6 +180,18 @@ impl Leases {
     }
 }
 
+/// Whether somebody who shows signs of life holds a lock of this world; the refusal that a run would get.
+pub async fn busy(world: &World) -> Option<Failure> {
+    for (target, site) in &world.sites {
+        if let Ok(Some(holder)) = site.lock.inspect().await
+            && !holder.expired(world.clock.now())
+        {
+            return Some(held(target, &holder, world.clock.now()));
+        }
+    }
+    None
+}
+
 /// Who holds it, since when, and how to wait.
 fn held(target: &TargetId, holder: &Holder, now: Timestamp) -> Failure {
     let age = human(Duration::from_secs(now.duration_since(holder.since).unsigned_abs().as_secs()));

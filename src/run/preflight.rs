@@ -1,7 +1,7 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
-use super::unfinished;
 use super::world::{Site, World};
+use super::{lease, unfinished};
 use crate::domain::environment::{Environment, Platform, TrafficClass};
 use crate::domain::ids::TargetId;
 use crate::domain::object::{Object, ObjectRef};
@@ -91,6 +91,10 @@ pub async fn check(env: &Environment, world: &World, plan: &Plan) -> Vec<Check> 
 
 async fn earlier_run(env: &Environment, world: &World) -> Vec<Check> {
     match unfinished::latest(world).await {
+        Ok(Some(run)) if run.is_unfinished() && lease::busy(world).await.is_some() => {
+            let detail = format!("run {} is going on", run.plan.run);
+            vec![Check::new(Level::Warn, None, "earlier run", detail).fix("add --wait to queue behind it")]
+        }
         Ok(Some(run)) if run.is_unfinished() => {
             let detail = format!("run {} stopped in the middle", run.plan.run);
             let fix = format!("deployctl resume {0}, or deployctl rollback {0}", env.name);

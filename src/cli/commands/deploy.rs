@@ -7,9 +7,10 @@ use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
-use crate::run::lease::Patience;
+use crate::run::lease::{self, Patience};
 use crate::run::{World, prepare, unfinished};
 use std::path::Path;
+use std::time::Duration;
 
 pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     let saved = args.plan.as_deref().map(read).transpose()?;
@@ -18,8 +19,9 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     leave_out(&mut wanted, &args.skip);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
-        if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
-            return Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into());
+        let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
+        if !args.dry_run {
+            wait_for_the_way(session, &world, &wanted, patience).await?;
         }
         project_tests(session, &wanted, args)?;
         let plan = plan(&world, &wanted, args, saved).await?;
@@ -33,7 +35,6 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         }
         flow::preflight(session, &wanted, &world, &plan).await?;
         flow::approve(session, &plan, args.consent.auto_approve)?;
-        let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
         let request = flow::request(&wanted, None, args.consent.reason.as_deref());
         let reporter = flow::reporter(session, &plan, false);
         let ending = flow::interruptible(&reporter, &world, async |interrupts| {
@@ -42,6 +43,32 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         .await?;
         Ok(flow::exit_of(&ending))
     })
+}
+
+/// A run that is going on is waited for, as far as `--wait` says, before the plan is made: it changes what the plan rests
+/// on. One that stopped in the middle bars the way.
+async fn wait_for_the_way(
+    session: &Session,
+    world: &World,
+    wanted: &Wanted,
+    patience: Patience,
+) -> Result<(), CliError> {
+    let began = tokio::time::Instant::now();
+    let mut told = false;
+    while let Some(held) = lease::busy(world).await {
+        if !matches!(patience, Patience::UpTo(limit) if began.elapsed() < limit) {
+            return Err(held.into());
+        }
+        if !told {
+            session.note(&format!("waiting: {}\n", held.what));
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    match unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+        Some(run) => Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into()),
+        None => Ok(()),
+    }
 }
 
 /// A saved plan.
