@@ -53,6 +53,15 @@ pub struct Seen {
     pub history: Vec<Release>,
 }
 
+/// Whether every cluster answers, side by side: said before anything else is asked of it.
+pub async fn reach(world: &World) -> Result<(), Failure> {
+    let asked = world.sites.iter().map(|(target, site)| async move {
+        let cluster = site.cluster().map_err(|error| unreachable(target, &error))?;
+        cluster.identity().await.map(|_| ()).map_err(|error| unreachable(target, &error))
+    });
+    futures::future::join_all(asked).await.into_iter().collect()
+}
+
 /// Looks at every target of the world, side by side.
 pub async fn look(world: &World) -> Result<BTreeMap<TargetId, Seen>, Failure> {
     let looks = world.sites.iter().map(|(target, site)| async move {

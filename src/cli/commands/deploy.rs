@@ -19,6 +19,7 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     leave_out(&mut wanted, &args.skip);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
+        prepare::reach(&world).await?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
         if !args.dry_run {
             wait_for_the_way(session, &world, &wanted, patience).await?;

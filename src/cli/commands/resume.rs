@@ -7,12 +7,13 @@ use crate::cli::{consent, flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
-use crate::run::unfinished;
+use crate::run::{prepare, unfinished};
 
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
+        prepare::reach(&world).await?;
         let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) else {
             return Err(Failure::new(Code(614), Exit::Usage, format!("{} has no unfinished run", env.name))
                 .next(format!("deployctl status {}", env.name))

@@ -18,6 +18,7 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let to = args.to.as_deref().map(parse_revision).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
+        prepare::reach(&world).await?;
         if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
             let (exit, concluded) = take_back(session, &world, &run, args).await?;
             if exit != Exit::Done || (to.is_none() && !concluded) {

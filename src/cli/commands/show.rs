@@ -7,13 +7,14 @@ use crate::cli::session::Session;
 use crate::cli::{flow, report, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::release::Release;
-use crate::run::releases;
+use crate::run::{prepare, releases};
 
 pub fn run(session: &Session, place: &PlaceArgs, revision: Option<&str>) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     let revision = revision.map(parse_revision).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
+        prepare::reach(&world).await?;
         let mut found: Vec<Release> = Vec::new();
         for (target, site) in &world.sites {
             let history = releases::history(target, site.state.as_ref()).await?;

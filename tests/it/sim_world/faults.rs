@@ -303,24 +303,3 @@ async fn an_autoscaler_without_metrics_and_a_claim_without_a_class_say_so() {
         "no persistent volumes available for this claim and no storage class is set"
     );
 }
-
-/// Run with `--release -- --ignored --nocapture` to see what an hour of two regions costs.
-#[tokio::test(start_paused = true)]
-#[ignore = "prints a measurement"]
-#[allow(clippy::disallowed_methods)] // it measures the machine, not the world
-async fn an_hour_of_two_regions() {
-    let load = || vec![LoadSpec::new("kva-api", 60.0), LoadSpec::new("web", 25.0)];
-    let clusters = ["us-east-1", "us-west-2"].map(|name| ClusterSpec::new(name).with_load(load())).to_vec();
-    let rig = Rig::of(&WorldSpec::new(1, clusters)).await;
-    for name in ["kva-api", "web"] {
-        rig.create(KindId::SERVICES, service(name));
-        rig.deploy(name, "shop/api:v1", 6, 1);
-    }
-    rig.wait(30.0).await;
-    let before = std::time::Instant::now();
-    for version in 2..5 {
-        rig.set_image("kva-api", &format!("shop/api:v{version}"), version);
-        rig.wait(1_200.0).await;
-    }
-    println!("one hour, three rollouts: {:?}; {} requests", before.elapsed(), rig.world.report().requests());
-}
