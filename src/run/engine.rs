@@ -10,7 +10,7 @@ use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
 use crate::domain::event::Kind;
-use crate::domain::ids::{StepId, TargetId};
+use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
@@ -240,7 +240,7 @@ impl<'a> Engine<'a> {
     async fn levels<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, StepError)> {
         let mut levels: BTreeMap<u32, BTreeMap<Option<&str>, Vec<&'s Step>>> = BTreeMap::new();
         for step in steps {
-            let component = step.component.as_ref().map(crate::domain::ComponentId::as_str);
+            let component = step.component.as_ref().map(ComponentId::as_str);
             levels.entry(step.level).or_default().entry(component).or_default().push(step);
         }
         for chains in levels.into_values() {
@@ -285,17 +285,21 @@ impl<'a> Engine<'a> {
     }
 
     async fn perform(&self, step: &Step) -> Result<String, StepError> {
+        self.perform_for(&step.target, &step.id, step.component.as_ref(), &step.effect).await
+    }
+
+    /// Performs one effect, forward or back, in the name of a step.
+    pub(super) async fn perform_for(
+        &self,
+        target: &TargetId,
+        step: &StepId,
+        component: Option<&ComponentId>,
+        effect: &Effect,
+    ) -> Result<String, StepError> {
         let teller = self.teller();
-        let stand = Stand {
-            plan: self.plan,
-            world: self.world,
-            leases: self.leases,
-            teller: &teller,
-            target: &step.target,
-            step: &step.id,
-            component: step.component.as_ref(),
-        };
-        stand.perform(&step.effect).await
+        let (plan, world, leases) = (self.plan, self.world, self.leases);
+        let stand = Stand { plan, world, leases, teller: &teller, target, step, component };
+        stand.perform(effect).await
     }
 
     // --- the ends ---------------------------------------------------------------------------------------------
@@ -431,19 +435,9 @@ impl<'a> Engine<'a> {
                 continue;
             };
             let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
-            let teller = self.teller();
             let step = StepId::new(format!("verify/{target}"));
-            let stand = Stand {
-                plan: self.plan,
-                world: self.world,
-                leases: self.leases,
-                teller: &teller,
-                target: &target,
-                step: &step,
-                component: None,
-            };
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
-            if let Err(error) = stand.perform(&effect).await {
+            if let Err(error) = self.perform_for(&target, &step, None, &effect).await {
                 remaining.unknown |= error.unknown;
                 remaining
                     .lines

@@ -4,7 +4,7 @@
 //! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity.
 
 use super::engine::Engine;
-use super::perform::{Stand, StepError};
+use super::perform::StepError;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
@@ -91,19 +91,11 @@ impl Engine<'_> {
 
     async fn undo_step(&self, step: &Step) -> Result<(), StepError> {
         let Undo::Effects { effects, .. } = &step.undo else { return Ok(()) };
-        let teller = self.teller();
-        let stand = Stand {
-            plan: self.plan,
-            world: self.world,
-            leases: self.leases,
-            teller: &teller,
-            target: &step.target,
-            step: &step.id,
-            component: step.component.as_ref(),
-        };
         for effect in effects {
             let mut attempt = 1;
-            while let Err(error) = stand.perform(effect).await {
+            while let Err(error) =
+                self.perform_for(&step.target, &step.id, step.component.as_ref(), effect).await
+            {
                 if attempt >= ATTEMPTS || error.unknown {
                     return Err(error);
                 }
