@@ -47,7 +47,7 @@ fn drop_noise(schema: &mut Value) {
         Value::Object(map) => {
             let rust_format = map.get("format").and_then(Value::as_str).is_some_and(|f| f.contains("int"));
             if rust_format {
-                map.shift_remove("format");
+                map.remove("format");
             }
             let empty = |value: &Value| match value {
                 Value::Null => true,
@@ -56,7 +56,7 @@ fn drop_noise(schema: &mut Value) {
                 _ => false,
             };
             if map.get("default").is_some_and(empty) {
-                map.shift_remove("default");
+                map.remove("default");
             }
             if let Some(Value::String(text)) = map.get_mut("description") {
                 let paragraphs: Vec<String> =
@@ -75,7 +75,7 @@ fn in_reading_order(schema: Value) -> Value {
     let Value::Object(mut map) = schema else { return schema };
     let mut ordered = Map::new();
     for key in ["$schema", "title", "description", "type", "additionalProperties", "properties", "$defs"] {
-        if let Some(value) = map.shift_remove(key) {
+        if let Some(value) = map.remove(key) {
             ordered.insert(key.to_owned(), value);
         }
     }

@@ -7,11 +7,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::active::ActiveFaults;
-use super::kube::controllers::context::CpuUse;
 use super::kube::controllers::events::Recorder;
 use super::kube::controllers::{self, Context, Controller, Index, Work, object};
 use super::kube::kinds::KindId;
-use super::kube::store::{Change, ChangeType, Store};
+use super::kube::store::{Change, ChangeType, Store, Stored};
 use super::pods::life::{self, Step};
 use super::pods::{Kubelet, PodIndex};
 use super::queue::{Millis, Pending};
@@ -32,6 +31,8 @@ const OWNER_RETRY: (Millis, Millis) = (40, 70);
 pub enum Happening {
     /// A controller looks at an object.
     Work(Work),
+    /// A controller looks at an object again, as it meant to, unless it is about to anyway.
+    Again(Work),
     /// A process moves on, unless it has been overtaken.
     Pod {
         /// Which process.
@@ -67,6 +68,8 @@ pub struct Cluster {
     random: Random,
     index: Index,
     pending: Pending<Work>,
+    /// When controllers look again: the earliest time for each object.
+    again: BTreeMap<Work, Millis>,
     recorder: Recorder,
     failures: BTreeMap<Work, u32>,
     memory: BTreeMap<String, Vec<(Millis, i64)>>,
@@ -96,7 +99,7 @@ impl Cluster {
             let _ = store.modify_status(now, "kubelet", &key, |node| node["status"] = status);
             let _ = store.modify(now, "kubelet", &key, |node| {
                 if let Some(spec) = node["spec"].as_object_mut() {
-                    spec.shift_remove("taints");
+                    spec.remove("taints");
                 }
             });
         }
@@ -113,6 +116,7 @@ impl Cluster {
             random,
             index: Index::default(),
             pending: Pending::default(),
+            again: BTreeMap::new(),
             recorder: Recorder::default(),
             failures: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -158,6 +162,7 @@ impl Cluster {
     ) {
         match what {
             Happening::Work(work) => self.work(&work, moment, follow),
+            Happening::Again(work) => self.look_again(&work, moment, follow),
             Happening::Pod { index, epoch, step } => self.pod(index, epoch, step, moment, faults, follow),
             Happening::Plane => self.traffic.take_effect(),
             Happening::NodeUnreachable(node) => self.node_unreachable(&node, moment, follow),
@@ -190,7 +195,7 @@ impl Cluster {
     fn note(&mut self, change: &Change, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
         let new = (change.typ != ChangeType::Deleted).then_some(&*change.object);
         let old = change.old.as_deref();
-        self.index.note(&change.key, old, new);
+        self.index.note(&change.key, old.map(Stored::value), new.map(Stored::value));
         let kind = change.key.kind;
         if kind == KindId::EVENTS || kind == KindId::LEASES || kind == KindId::SECRETS {
             // what runs and releases write most: nobody but the quota cares, and only of new and gone ones
@@ -289,12 +294,7 @@ impl Cluster {
 
     fn work(&mut self, work: &Work, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
         self.pending.take(work);
-        let cpu = if work.controller == Controller::HorizontalPodAutoscaler {
-            self.cpu_use()
-        } else {
-            CpuUse::new()
-        };
-        self.with_context_and(moment, &cpu, follow, |cx| controllers::reconcile(cx, work));
+        self.with_context(moment, follow, |cx| controllers::reconcile(cx, work));
     }
 
     fn with_context<T>(
@@ -303,17 +303,9 @@ impl Cluster {
         follow: &mut Vec<(Millis, Happening)>,
         act: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
-        self.with_context_and(moment, &CpuUse::new(), follow, act)
-    }
-
-    fn with_context_and<T>(
-        &mut self,
-        moment: Moment,
-        cpu: &CpuUse,
-        follow: &mut Vec<(Millis, Happening)>,
-        act: impl FnOnce(&mut Context<'_>) -> T,
-    ) -> T {
         let mut later = Vec::new();
+        let (kubelet, traffic) = (&self.kubelet, &self.traffic);
+        let cpu = |uid: &str| cpu_use(kubelet, traffic, uid);
         let mut store = lock(&self.store);
         let mut context = Context {
             store: &mut store,
@@ -325,27 +317,33 @@ impl Cluster {
             recorder: &mut self.recorder,
             later: &mut later,
             failures: &mut self.failures,
-            cpu,
+            cpu: &cpu,
             memory: &mut self.memory,
             due: &mut self.due,
         };
         let result = act(&mut context);
         drop(store);
-        follow.extend(later.into_iter().map(|(at, work)| (at, Happening::Work(work))));
+        for (at, work) in later {
+            self.plan_look(at, work, follow);
+        }
         result
     }
 
-    /// CPU use of the running processes by UID, in thousandths of a core.
-    fn cpu_use(&self) -> CpuUse {
-        self.kubelet
-            .present()
-            .map(|index| &self.kubelet.runs[index])
-            .filter(|run| run.answers())
-            .map(|run| {
-                let use_ = 0.06 + 0.9 * run.load / self.traffic.pod_capacity(&run.component).max(0.1);
-                (run.uid.clone(), (run.cpu_request as f64 * use_).round() as i64)
-            })
-            .collect()
+    /// Notes a look to take later. As in a delaying work queue, an object waits once, for the earliest of its times.
+    fn plan_look(&mut self, at: Millis, work: Work, follow: &mut Vec<(Millis, Happening)>) {
+        if self.again.get(&work).is_none_or(|known| at < *known) {
+            self.again.insert(work.clone(), at);
+            follow.push((at, Happening::Again(work)));
+        }
+    }
+
+    fn look_again(&mut self, work: &Work, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
+        if self.again.get(work).is_some_and(|at| *at <= moment.at) {
+            self.again.remove(work);
+            if !self.pending.waits(work) {
+                self.work(work, moment, follow);
+            }
+        }
     }
 
     /// One second of traffic and scraping.
@@ -443,6 +441,15 @@ impl Cluster {
             }
         });
     }
+}
+
+/// CPU use of the process of a pod, in thousandths of a core.
+fn cpu_use(kubelet: &Kubelet, traffic: &Traffic, uid: &str) -> i64 {
+    let run = kubelet.of_uid(uid).map(|index| &kubelet.runs[index]);
+    run.filter(|run| run.answers()).map_or(0, |run| {
+        let use_ = 0.06 + 0.9 * run.load / traffic.pod_capacity(&run.component).max(0.1);
+        (run.cpu_request as f64 * use_).round() as i64
+    })
 }
 
 /// A pod that is not ready any more because its node is not.

@@ -85,6 +85,11 @@ impl<K: Ord> Pending<K> {
         self.0.insert(key)
     }
 
+    /// True if `key` waits.
+    pub fn waits(&self, key: &K) -> bool {
+        self.0.contains(key)
+    }
+
     /// `key` is being worked on: a change from now on adds it again.
     pub fn take(&mut self, key: &K) {
         self.0.remove(key);

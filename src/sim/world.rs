@@ -7,7 +7,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::active::ActiveFaults;
@@ -25,6 +24,7 @@ use super::queue::{Millis, Queue};
 use super::random::Random;
 use super::report::WorldReport;
 use super::spec::WorldSpec;
+use crate::sim::kube::store::Stored;
 
 /// What happens at a time.
 enum Action {
@@ -323,7 +323,7 @@ impl World {
 
     /// All objects of a cluster, sorted by kind, namespace and name.
     #[must_use]
-    pub fn snapshot(&self, cluster: &str) -> Vec<Arc<Value>> {
+    pub fn snapshot(&self, cluster: &str) -> Vec<Arc<Stored>> {
         let place = self.place(cluster);
         drop(self.shared.state());
         let store = lock(&self.shared.stores[place]);

@@ -154,8 +154,8 @@ next:  add --wait to queue behind it
     let annotation = "::error title=deployctl DC0612::us-east-1 is locked by ada@laptop%0Awhy:  deploy 2.0.7 since 03:00, 100%25 busy%0Anext: add --wait to queue behind it\n";
     assert_eq!(report::failure::render(&failure, &github), format!("{human}{annotation}"));
     let expected = concat!(
-        r#"{"type":"error","code":"DC0612","exit":7,"what":"us-east-1 is locked by ada@laptop","#,
-        r#""why":["deploy 2.0.7 since 03:00, 100% busy"],"next":["add --wait to queue behind it"]}"#,
+        r#"{"type":"error","code":"DC0612","exit":7,"next":["add --wait to queue behind it"],"#,
+        r#""what":"us-east-1 is locked by ada@laptop","why":["deploy 2.0.7 since 03:00, 100% busy"]}"#,
         "\n"
     );
     assert_eq!(report::failure::render(&failure, &json()), expected);

@@ -163,7 +163,7 @@ impl LeaseLock {
         lease["spec"]["holderIdentity"] = "".into();
         if let Some(annotations) = lease["metadata"]["annotations"].as_object_mut() {
             for key in [USER, HOST, CI, REASON, SINCE] {
-                annotations.shift_remove(key);
+                annotations.remove(key);
             }
         }
         self.memory.lock().expect("no panic while held").ours = None;
@@ -325,12 +325,12 @@ fn write_holder(lease: &mut Value, holder: &Holder) {
     match &holder.by.ci {
         Some(link) => notes[CI] = link.clone().into(),
         None => {
-            notes.as_object_mut().and_then(|notes| notes.shift_remove(CI));
+            notes.as_object_mut().and_then(|notes| notes.remove(CI));
         }
     }
     // The server's record of field owners need not travel back.
     if let Some(metadata) = metadata.as_object_mut() {
-        metadata.shift_remove("managedFields");
+        metadata.remove("managedFields");
     }
     let spec = &mut lease["spec"];
     spec["holderIdentity"] = holder.id.clone().into();

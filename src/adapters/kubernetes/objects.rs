@@ -190,11 +190,11 @@ pub(crate) fn absent<T>(result: Result<T, ClusterError>) -> Result<Option<T>, Cl
 /// An object without what every write or every controller touches.
 fn substance(mut object: Value) -> Value {
     if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove("status");
+        fields.remove("status");
     }
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for noise in ["managedFields", "resourceVersion", "generation"] {
-            metadata.shift_remove(noise);
+            metadata.remove(noise);
         }
     }
     object

@@ -331,7 +331,7 @@ mod tests {
             (
                 delete(at, Dependents::First),
                 "DELETE /apis/apps/v1/namespaces/n/deployments/d?timeout=10s application/json \
-                 {\"kind\":\"DeleteOptions\",\"apiVersion\":\"v1\",\"propagationPolicy\":\"Foreground\"}",
+                 {\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Foreground\"}",
             ),
             (
                 logs("n", "p", "c", true, 50),
@@ -341,8 +341,8 @@ mod tests {
                 access_review("create", "", "pods/eviction", "n"),
                 "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews application/json \
                  {\"apiVersion\":\"authorization.k8s.io/v1\",\"kind\":\"SelfSubjectAccessReview\",\
-                 \"spec\":{\"resourceAttributes\":{\"verb\":\"create\",\"group\":\"\",\"resource\":\"pods\",\
-                 \"namespace\":\"n\",\"subresource\":\"eviction\"}}}",
+                 \"spec\":{\"resourceAttributes\":{\"group\":\"\",\"namespace\":\"n\",\
+                 \"resource\":\"pods\",\"subresource\":\"eviction\",\"verb\":\"create\"}}}",
             ),
         ] {
             assert_eq!(shown(&call), expected);

@@ -170,15 +170,18 @@ impl Paint {
     }
 }
 
-/// One NDJSON line: `type`, then the value's own fields.
+/// One NDJSON line: `type` first, for the eye, then the value's own fields in the order of their names.
 pub(super) fn json_line(kind: &str, value: impl Serialize) -> String {
-    let value = serde_json::to_value(value).expect("reports hold nothing that JSON cannot");
-    let mut line = json!({"type": kind});
-    match value {
-        Value::Object(fields) => line.as_object_mut().expect("made as an object").extend(fields),
-        other => line["value"] = other,
-    }
-    format!("{line}\n")
+    let fields = match serde_json::to_value(value).expect("reports hold nothing that JSON cannot") {
+        fields @ Value::Object(_) => fields.to_string(),
+        other => json!({"value": other}).to_string(),
+    };
+    let kind = json!(kind);
+    let rest = fields
+        .strip_prefix('{')
+        .filter(|rest| *rest != "}")
+        .map_or("}".to_owned(), |rest| format!(",{rest}"));
+    format!("{{\"type\":{kind}{rest}\n")
 }
 
 /// The one door to a stream. With JSON, the version line goes first, once.

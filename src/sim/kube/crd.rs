@@ -34,7 +34,7 @@ impl Store {
         if crd["status"]["acceptedNames"]["kind"] == spec["names"]["kind"] {
             return;
         }
-        let mut object = (*crd).clone();
+        let mut object = crd.value().clone();
         object["status"]["acceptedNames"] = spec["names"].clone();
         let at = time(now);
         object["status"]["conditions"] = json!([

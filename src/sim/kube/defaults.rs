@@ -104,7 +104,7 @@ fn normalise_field(schema: &Schema, ty: &StructType, field: &Field, fields: &mut
                 normalise(schema, &field.ty, &mut value);
                 fields.insert(field.name.clone(), value);
             } else if !(field.required && fields.contains_key(&field.name)) {
-                fields.shift_remove(&field.name);
+                fields.remove(&field.name);
             }
         }
         Some(value) => {
@@ -116,7 +116,7 @@ fn normalise_field(schema: &Schema, ty: &StructType, field: &Field, fields: &mut
                 _ => false,
             };
             if hollow && !field.required && !custom {
-                fields.shift_remove(&field.name);
+                fields.remove(&field.name);
             }
         }
     }
@@ -269,7 +269,7 @@ fn default_core(name: &str, fields: &mut Map<String, Value>) {
         "v1.Volume" if fields.len() == 1 => set(fields, "emptyDir", json!({})),
         // an empty value of a variable is the same as none, and is kept as none
         "v1.EnvVar" if fields.get("value").is_some_and(|value| value == "") => {
-            fields.shift_remove("value");
+            fields.remove("value");
         }
         "v1.PersistentVolumeClaimSpec" => set(fields, "volumeMode", "Filesystem"),
         "v1.ServiceSpec" => default_service(fields),

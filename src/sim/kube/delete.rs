@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::errors::ApiStatus;
 use super::kinds::KindId;
+use super::store::Stored;
 use super::store::{Key, Store};
 use super::write::time;
 
@@ -40,15 +41,15 @@ pub struct DeleteOptions {
 #[derive(Clone, Debug)]
 pub enum Deleted {
     /// The object is gone; this was its last state.
-    Gone(Arc<Value>),
+    Gone(Arc<Stored>),
     /// The object stays until its finalizers or its kubelet are done with it.
-    Pending(Arc<Value>),
+    Pending(Arc<Stored>),
 }
 
 impl Deleted {
     /// The object as the deletion left it.
     #[must_use]
-    pub fn object(&self) -> &Arc<Value> {
+    pub fn object(&self) -> &Arc<Stored> {
         match self {
             Self::Gone(object) | Self::Pending(object) => object,
         }
@@ -73,7 +74,7 @@ impl Store {
             return Ok(self.delete_namespace(now, key, &old, options.dry_run));
         }
         let mut object = (*old).clone();
-        apply_propagation(&mut object, key.kind, options.propagation);
+        apply_propagation(object.value_mut(), key.kind, options.propagation);
         let has_finalizers =
             object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
         let grace = grace_of(key.kind, &old, options.grace_seconds);
@@ -87,7 +88,7 @@ impl Store {
             }
             return Ok(Deleted::Gone(last));
         }
-        if !mark_deleted(&mut object, now, grace) && object == *old {
+        if !mark_deleted(object.value_mut(), now, grace) && object.value() == old.value() {
             return Ok(Deleted::Pending(old));
         }
         if options.dry_run {
@@ -120,13 +121,13 @@ impl Store {
         Ok(())
     }
 
-    fn delete_namespace(&mut self, now: Timestamp, key: &Key, old: &Arc<Value>, dry_run: bool) -> Deleted {
+    fn delete_namespace(&mut self, now: Timestamp, key: &Key, old: &Arc<Stored>, dry_run: bool) -> Deleted {
         if !old["metadata"]["deletionTimestamp"].is_null() {
             return Deleted::Pending(Arc::clone(old));
         }
         let mut object = (**old).clone();
-        object["metadata"]["deletionTimestamp"] = time(now).into();
-        object["status"]["phase"] = "Terminating".into();
+        object.value_mut()["metadata"]["deletionTimestamp"] = time(now).into();
+        object.value_mut()["status"]["phase"] = "Terminating".into();
         if dry_run {
             Deleted::Pending(Arc::new(object))
         } else {
@@ -135,7 +136,7 @@ impl Store {
     }
 
     /// Ends the deletion of a namespace: what its controller says once the namespace is empty.
-    pub fn finalize_namespace(&mut self, name: &str) -> Option<Arc<Value>> {
+    pub fn finalize_namespace(&mut self, name: &str) -> Option<Arc<Stored>> {
         self.remove(&Key::new(KindId::NAMESPACES, "", name))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value};
 
 /// A set of field paths as a tree. An element of a path is spelled as in `FieldsV1`: `f:name` a field,
@@ -125,26 +126,6 @@ impl FieldSet {
         })
     }
 
-    /// Whether `FieldsV1` holds every path of the set; nothing is decoded for it.
-    #[must_use]
-    pub fn is_within(&self, fields_v1: &Value) -> bool {
-        self.nodes.iter().all(|(element, node)| {
-            fields_v1
-                .get(&**element)
-                .is_some_and(|inner| (!node.member || is_member(inner)) && node.children.is_within(inner))
-        })
-    }
-
-    /// Whether `FieldsV1` holds any path of the set.
-    #[must_use]
-    pub fn meets(&self, fields_v1: &Value) -> bool {
-        self.nodes.iter().any(|(element, node)| {
-            fields_v1
-                .get(&**element)
-                .is_some_and(|inner| (node.member && is_member(inner)) || node.children.meets(inner))
-        })
-    }
-
     /// Takes away a field with all that is below it.
     pub fn cut(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
@@ -181,18 +162,7 @@ impl FieldSet {
     /// The set as `FieldsV1`.
     #[must_use]
     pub fn to_fields_v1(&self) -> Value {
-        Value::Object(self.encode(false))
-    }
-
-    fn encode(&self, member: bool) -> Map<String, Value> {
-        let mut object = Map::with_capacity(self.nodes.len() + usize::from(member));
-        if member && !self.nodes.is_empty() {
-            object.insert(".".into(), Value::Object(Map::new()));
-        }
-        for (element, node) in &self.nodes {
-            object.insert(element.to_string(), Value::Object(node.children.encode(node.member)));
-        }
-        object
+        serde_json::to_value(self).expect("a set has text for keys")
     }
 
     /// Reads `FieldsV1`; what is not an object is no path.
@@ -207,6 +177,26 @@ impl FieldSet {
             set.insert(element.as_str(), Node { member, children: Self::from_fields_v1(inner) });
         }
         set
+    }
+}
+
+impl Serialize for FieldSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(&self.nodes)
+    }
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let nodes = &self.children.nodes;
+        let mut map = serializer.serialize_map(None)?;
+        if self.member && !nodes.is_empty() {
+            map.serialize_entry(".", &Map::new())?;
+        }
+        for (element, node) in nodes {
+            map.serialize_entry(element, node)?;
+        }
+        map.end()
     }
 }
 

@@ -193,6 +193,7 @@ fn missing_manager() -> ApiStatus {
 fn patched(store: &Store, key: &Key, media: &str, body: &[u8]) -> Result<Value, ApiStatus> {
     let info = store.kind_info(key.kind);
     let Some(object) = store.peek(key) else { return Err(ApiStatus::not_found(info, &key.name)) };
+    let object = &object.for_client();
     let parse = || -> Result<Value, ApiStatus> {
         serde_json::from_slice(body)
             .map_err(|error| ApiStatus::bad_request(format!("error decoding patch: {error}")))

@@ -1,10 +1,14 @@
 //! `managedFields`: who owns which fields, after updates and after server-side apply.
 
+use std::sync::Arc;
+
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::errors::ApiStatus;
 use super::fields::FieldSet;
 use super::shape::Shape;
+use super::stored::{Managed, Stored};
 use super::typed;
 use super::write::{Writer, time};
 
@@ -67,9 +71,26 @@ impl Entry {
     }
 }
 
-/// The entries of an object.
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("manager", &self.manager)?;
+        let operation = if self.operation == Operation::Apply { "Apply" } else { "Update" };
+        map.serialize_entry("operation", operation)?;
+        map.serialize_entry("apiVersion", &self.api_version)?;
+        map.serialize_entry("time", &self.time)?;
+        map.serialize_entry("fieldsType", "FieldsV1")?;
+        map.serialize_entry("fieldsV1", &self.fields)?;
+        if !self.subresource.is_empty() {
+            map.serialize_entry("subresource", &self.subresource)?;
+        }
+        map.end()
+    }
+}
+
+/// The entries of an object as clients see it.
 #[must_use]
-pub fn read(object: &Value) -> Vec<Entry> {
+pub fn read(object: &Value) -> Managed {
     let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
     entries
@@ -81,45 +102,35 @@ pub fn read(object: &Value) -> Vec<Entry> {
             subresource: text(entry, "subresource"),
             fields: FieldSet::from_fields_v1(&entry["fieldsV1"]),
         })
+        .map(Arc::new)
         .collect()
 }
 
-/// Puts entries into an object, in the API's order.
-pub fn write(object: &mut Value, mut entries: Vec<Entry>) {
-    entries.retain(|entry| !entry.fields.is_empty());
-    entries.sort_by(|a, b| {
-        (a.operation, &a.time, &a.manager, &a.api_version, &a.subresource).cmp(&(
-            b.operation,
-            &b.time,
-            &b.manager,
-            &b.api_version,
-            &b.subresource,
-        ))
-    });
-    let list: Vec<Value> = entries.iter().map(encode).collect();
-    let metadata = super::write::metadata_mut(object);
-    if list.is_empty() {
-        metadata.shift_remove("managedFields");
-    } else {
-        metadata.insert("managedFields".into(), list.into());
+/// Entries as clients see them.
+#[must_use]
+pub fn encode(entries: &Managed) -> Value {
+    serde_json::to_value(Owners(entries)).expect("entries have text for keys")
+}
+
+/// Entries as they are written out.
+pub(crate) struct Owners<'a>(pub &'a Managed);
+
+impl Serialize for Owners<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|entry| &**entry))
     }
 }
 
-fn encode(entry: &Entry) -> Value {
-    let mut one = Map::with_capacity(7);
-    one.insert("manager".into(), entry.manager.clone().into());
-    one.insert(
-        "operation".into(),
-        if entry.operation == Operation::Apply { "Apply" } else { "Update" }.into(),
-    );
-    one.insert("apiVersion".into(), entry.api_version.clone().into());
-    one.insert("time".into(), entry.time.clone().into());
-    one.insert("fieldsType".into(), "FieldsV1".into());
-    one.insert("fieldsV1".into(), entry.fields.to_fields_v1());
-    if !entry.subresource.is_empty() {
-        one.insert("subresource".into(), entry.subresource.clone().into());
-    }
-    Value::Object(one)
+/// Puts entries into the API's order; those that own nothing go.
+#[must_use]
+pub fn sorted(mut entries: Managed) -> Managed {
+    entries.retain(|entry| !entry.fields.is_empty());
+    entries.sort_by(|a, b| order(a).cmp(&order(b)));
+    entries
+}
+
+fn order(entry: &Entry) -> (Operation, [&str; 4]) {
+    (entry.operation, [&entry.time, &entry.manager, &entry.api_version, &entry.subresource])
 }
 
 /// Nobody owns what the system writes.
@@ -147,65 +158,44 @@ fn strip(fields: &mut FieldSet) {
 }
 
 /// Gives the writer what it added or changed, and takes it from the others. `old` is the object before the
-/// write, or the empty object of the kind for a creation; `new` carries the entries of `old`.
-pub fn track_update(shape: &Shape, old: &Value, new: &mut Value, writer: &Writer<'_>, api_version: &str) {
+/// write, or the empty object of the kind for a creation.
+#[must_use]
+pub fn track_update(
+    shape: &Shape,
+    old: &Stored,
+    new: &Value,
+    writer: &Writer<'_>,
+    api_version: &str,
+) -> Managed {
     let mut difference = typed::compare(shape.schema(), &shape.root, old, new);
     strip(&mut difference.added);
     strip(&mut difference.removed);
     strip(&mut difference.modified);
-    if difference.added.is_empty()
-        && difference.removed.is_empty()
-        && (difference.modified.is_empty() || touch(new, &difference.modified, writer, api_version))
-    {
-        return;
-    }
+    let mut entries = old.managed.clone();
     let mut taken = difference.added;
     taken.union(&difference.modified);
-    let mut entries = read(old);
-    for entry in &mut entries {
-        if !entry.is_of(writer, Operation::Update, api_version) {
-            entry.fields.subtract(&taken);
+    let mut own = entries.iter().position(|entry| entry.is_of(writer, Operation::Update, api_version));
+    if own.is_none() && !taken.is_empty() {
+        own = Some(entries.len());
+        entries.push(Arc::new(Entry::new(writer, Operation::Update, api_version)));
+    }
+    for (place, entry) in entries.iter_mut().enumerate() {
+        let is_own = own == Some(place);
+        if !is_own && entry.fields.intersects(&taken) {
+            Arc::make_mut(entry).fields.subtract(&taken);
         }
-        entry.fields.subtract(&difference.removed);
-    }
-    if !taken.is_empty() {
-        let own = entries.iter_mut().find(|entry| entry.is_of(writer, Operation::Update, api_version));
-        if let Some(own) = own {
-            own.fields.union(&taken);
-            own.time = time(writer.now);
-        } else {
-            let mut own = Entry::new(writer, Operation::Update, api_version);
-            own.fields = taken;
-            entries.push(own);
+        if entry.fields.intersects(&difference.removed) {
+            Arc::make_mut(entry).fields.subtract(&difference.removed);
+        }
+        if is_own && !taken.is_empty() {
+            let entry = Arc::make_mut(entry);
+            if !entry.fields.covers(&taken) {
+                entry.fields.union(&taken);
+            }
+            entry.time = time(writer.now);
         }
     }
-    write(new, entries);
-}
-
-/// The common case of a controller that changes what it alone owns already: only the time of its entry moves.
-/// False if it is not that case, and nothing has been done.
-fn touch(object: &mut Value, modified: &FieldSet, writer: &Writer<'_>, api_version: &str) -> bool {
-    let Some(entries) = object.pointer_mut("/metadata/managedFields").and_then(Value::as_array_mut) else {
-        return false;
-    };
-    let is_own = |entry: &Value| {
-        entry["manager"] == writer.manager
-            && entry["operation"] == "Update"
-            && entry["apiVersion"] == api_version
-            && entry["subresource"].as_str().unwrap_or_default() == writer.subresource
-    };
-    let Some(own) = entries.iter().position(is_own) else { return false };
-    let alone =
-        entries.iter().enumerate().all(|(at, entry)| at == own || !modified.meets(&entry["fieldsV1"]));
-    if !alone || !modified.is_within(&entries[own]["fieldsV1"]) {
-        return false;
-    }
-    entries[own]["time"] = time(writer.now).into();
-    let text = |entry: &Value, field: &str| entry[field].as_str().unwrap_or_default().to_owned();
-    entries.sort_by_cached_key(|entry| {
-        ["operation", "time", "manager", "apiVersion", "subresource"].map(|field| text(entry, field))
-    });
-    true
+    sorted(entries)
 }
 
 /// What an apply leads to: the merged object and who owns what in it.
@@ -214,25 +204,25 @@ pub struct Applied {
     /// The object after merging and pruning, not yet defaulted.
     pub object: Value,
     /// The entries after the apply.
-    pub entries: Vec<Entry>,
+    pub entries: Managed,
 }
 
 /// Lays a configuration over an object as server-side apply does. `live` is the empty object of the kind if
 /// there is none yet.
 pub fn apply(
     shape: &Shape,
-    live: &Value,
+    live: &Stored,
     config: &Value,
     writer: &Writer<'_>,
     force: bool,
 ) -> Result<Applied, ApiStatus> {
     let (schema, root) = (shape.schema(), &shape.root);
     let api_version = config["apiVersion"].as_str().unwrap_or_default();
-    let mut entries = read(live);
+    let mut entries = live.managed.clone();
     let mut own = Entry::new(writer, Operation::Apply, api_version);
     own.fields = typed::fields_of(schema, root, config);
     let previous = entries.iter().position(|entry| entry.is_of(writer, Operation::Apply, api_version));
-    let last = previous.map(|at| entries.remove(at).fields);
+    let last = previous.map(|at| entries.remove(at));
 
     let mut object = typed::merge(schema, root, live, config);
     if let Some(last) = last {
@@ -240,7 +230,7 @@ pub fn apply(
         for entry in &entries {
             kept.union(&entry.fields);
         }
-        let mut dropped = typed::with_named_parents(schema, root, &last);
+        let mut dropped = typed::with_named_parents(schema, root, &last.fields);
         dropped.subtract(&typed::with_named_parents(schema, root, &kept));
         object = typed::without(schema, root, &object, &dropped).unwrap_or_else(|| json!({}));
     }
@@ -262,11 +252,14 @@ pub fn apply(
         return Err(conflict(&conflicts));
     }
     for entry in &mut entries {
-        entry.fields.subtract(&taken);
-        entry.fields.subtract(&difference.removed);
+        if entry.fields.intersects(&taken) || entry.fields.intersects(&difference.removed) {
+            let fields = &mut Arc::make_mut(entry).fields;
+            fields.subtract(&taken);
+            fields.subtract(&difference.removed);
+        }
     }
-    entries.push(own);
-    Ok(Applied { object, entries })
+    entries.push(Arc::new(own));
+    Ok(Applied { object, entries: sorted(entries) })
 }
 
 fn conflict(conflicts: &[(String, Vec<String>)]) -> ApiStatus {
@@ -297,53 +290,39 @@ fn conflict(conflicts: &[(String, Vec<String>)]) -> ApiStatus {
     }
 }
 
-/// Whether two objects differ in nothing but versions and the times of `managedFields`.
+/// Whether a write changes nothing but versions and the times of `managedFields`.
 #[must_use]
-pub fn same_but_times(old: &Value, new: &Value) -> bool {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
-    // the metadata last: comparing it costs most, and a status that differs decides before
-    let same = |(name, before): (&String, &Value)| name == "metadata" || new.get(name) == Some(before);
-    let metadata = match (old.get("metadata"), new.get("metadata")) {
-        (Some(before), Some(after)) => (before, after),
-        (before, after) => return before == after && old.len() == new.len() && old.iter().all(same),
-    };
-    old.len() == new.len() && old.iter().all(same) && same_metadata(metadata.0, metadata.1)
+pub fn same_but_times(old: &Stored, new: &Value, managed: &Managed) -> bool {
+    // what differs most often first
+    if old.get("status") != new.get("status") {
+        return false;
+    }
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else { return old.value() == new };
+    before.len() == after.len()
+        && before.iter().all(|(name, value)| name == "metadata" || after.get(name) == Some(value))
+        && same_metadata(old.get("metadata"), new.get("metadata"))
+        && same_owners(&old.managed, managed)
 }
 
-fn same_metadata(old: &Value, new: &Value) -> bool {
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return old == new };
-    let fields = |metadata: &Map<String, Value>| {
-        metadata.keys().filter(|name| *name != "resourceVersion" && *name != "managedFields").count()
+fn same_metadata(old: Option<&Value>, new: Option<&Value>) -> bool {
+    let (Some(old), Some(new)) = (old.and_then(Value::as_object), new.and_then(Value::as_object)) else {
+        return old == new;
     };
-    let without_time = |metadata: &Map<String, Value>| {
-        let mut entries = metadata.get("managedFields").cloned().unwrap_or_default();
-        for entry in entries.as_array_mut().into_iter().flatten() {
-            entry["time"] = Value::Null;
-        }
-        let mut entries = entries.as_array().cloned().unwrap_or_default();
-        entries.sort_by_key(ToString::to_string);
-        entries
-    };
+    let fields =
+        |metadata: &Map<String, Value>| metadata.keys().filter(|name| *name != "resourceVersion").count();
     fields(old) == fields(new)
-        && old
-            .iter()
-            .filter(|(name, _)| *name != "resourceVersion" && *name != "managedFields")
-            .all(|(name, before)| new.get(name) == Some(before))
-        && (same_entries(old, new) || without_time(old) == without_time(new))
+        && old.iter().all(|(name, value)| name == "resourceVersion" || new.get(name) == Some(value))
 }
 
-/// Whether the entries of `managedFields` are the same in the same order, but for their times: the usual case,
-/// told without a copy.
-fn same_entries(old: &Map<String, Value>, new: &Map<String, Value>) -> bool {
-    let [old, new] = [old, new].map(|metadata| {
-        metadata.get("managedFields").and_then(Value::as_array).map_or(&[][..], Vec::as_slice)
-    });
-    let same = |(old, new): (&Value, &Value)| match (old.as_object(), new.as_object()) {
-        (Some(old), Some(new)) => {
-            old.len() == new.len()
-                && old.iter().all(|(name, value)| name == "time" || new.get(name) == Some(value))
-        }
-        _ => old == new,
+/// Whether the same managers own the same fields, whenever they wrote last.
+fn same_owners(old: &Managed, new: &Managed) -> bool {
+    let same = |a: &Entry, b: &Entry| {
+        a.operation == b.operation
+            && a.manager == b.manager
+            && a.api_version == b.api_version
+            && a.subresource == b.subresource
+            && a.fields == b.fields
     };
-    old.len() == new.len() && old.iter().zip(new).all(same)
+    old.len() == new.len()
+        && old.iter().all(|entry| new.iter().any(|other| Arc::ptr_eq(entry, other) || same(entry, other)))
 }

@@ -25,6 +25,7 @@ pub mod reviews;
 pub mod selectors;
 pub mod shape;
 pub mod store;
+mod stored;
 pub mod subresources;
 pub mod table;
 pub mod typed;

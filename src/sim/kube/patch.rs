@@ -78,7 +78,7 @@ fn insert(object: &mut Value, path: &str, value: Value) -> Option<()> {
 fn remove(object: &mut Value, path: &str) -> Option<Value> {
     let (parent, last) = split(path)?;
     match object.pointer_mut(parent)? {
-        Value::Object(fields) => fields.shift_remove(&last),
+        Value::Object(fields) => fields.remove(&last),
         Value::Array(items) => {
             let at: usize = last.parse().ok()?;
             (at < items.len()).then(|| items.remove(at))
@@ -94,7 +94,7 @@ pub fn merge_patch(object: &Value, patch: &Value) -> Value {
     let mut fields = object.as_object().cloned().unwrap_or_default();
     for (name, change) in changes {
         if change.is_null() {
-            fields.shift_remove(name);
+            fields.remove(name);
         } else {
             let before = fields.get(name).unwrap_or(&Value::Null);
             let after = merge_patch(before, change);
@@ -131,7 +131,7 @@ pub fn strategic_merge(schema: &Schema, ty: &Type, object: &Value, patch: &Value
             continue;
         }
         if change.is_null() {
-            fields.shift_remove(name);
+            fields.remove(name);
             continue;
         }
         let field = match ty {

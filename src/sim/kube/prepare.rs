@@ -165,7 +165,7 @@ fn add_finalizer(object: &mut Value, name: &str) {
 
 fn merge_string_data(object: &mut Value) {
     use base64::Engine as _;
-    let Some(texts) = object.as_object_mut().and_then(|fields| fields.shift_remove("stringData")) else {
+    let Some(texts) = object.as_object_mut().and_then(|fields| fields.remove("stringData")) else {
         return;
     };
     for (name, text) in texts.as_object().into_iter().flatten() {

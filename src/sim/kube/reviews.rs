@@ -8,6 +8,8 @@ use super::decode;
 use super::errors::ApiStatus;
 use super::handlers::path_not_found;
 use super::host::{Access, Identity};
+use super::managed;
+use super::stored::Stored;
 use super::write::time;
 
 impl ApiService {
@@ -72,12 +74,11 @@ impl ApiService {
     fn review_fields(&self, incoming: &Incoming, review: &Value) -> Value {
         let writer = self.writer(&incoming.info, "");
         let api_version = review["apiVersion"].as_str().unwrap_or_default();
-        let mut object = json!({"metadata": {}, "spec": review["spec"]});
+        let object = json!({"metadata": {}, "spec": review["spec"]});
         let shape = super::shape::Shape::of_crd(&Value::Null);
         // the spec is always present: only what is in it has an owner
-        let empty = json!({"metadata": {}, "spec": {"resourceRules": null}});
-        super::managed::track_update(&shape, &empty, &mut object, &writer, api_version);
-        object["metadata"]["managedFields"].clone()
+        let empty = Stored::of_client(json!({"metadata": {}, "spec": {"resourceRules": null}}));
+        managed::encode(&managed::track_update(&shape, &empty, &object, &writer, api_version))
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use super::shape::Shape;
 pub use super::delete::{DeleteOptions, Propagation};
 pub use super::errors::ApiStatus;
 pub use super::kinds::KindId;
+pub use super::stored::{Managed, Stored};
 
 /// Names one object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,9 +60,9 @@ pub struct Change {
     /// To which object.
     pub key: Key,
     /// The object after the write; for a deletion its last state, with the deletion's resourceVersion.
-    pub object: Arc<Value>,
+    pub object: Arc<Stored>,
     /// The object before the write.
-    pub old: Option<Arc<Value>>,
+    pub old: Option<Arc<Stored>>,
 }
 
 /// A change in the history, with its encoding as a watch event, made once for all watchers.
@@ -68,6 +70,7 @@ pub struct Change {
 pub struct Recorded {
     /// The change.
     pub change: Change,
+    at: Timestamp,
     pub(crate) encoded: OnceLock<Bytes>,
 }
 
@@ -75,22 +78,27 @@ pub struct Recorded {
 #[derive(Debug)]
 pub struct Store {
     kinds: Kinds,
-    objects: Vec<BTreeMap<String, BTreeMap<String, Arc<Value>>>>,
+    objects: Vec<BTreeMap<String, BTreeMap<String, Arc<Stored>>>>,
     history: Vec<VecDeque<Arc<Recorded>>>,
     version: u64,
     /// Watches from a version below this are too old, per kind.
     floor: Vec<u64>,
     window: usize,
+    /// When the last write was.
+    written_at: Timestamp,
     undrained: Vec<Change>,
     random: u64,
     /// Per kind: the shape of its objects, and its empty object.
-    shapes: Vec<(Arc<Shape>, Arc<Value>)>,
+    shapes: Vec<(Arc<Shape>, Arc<Stored>)>,
     /// Wakes watches: holds the version of the last write.
     signal: tokio::sync::watch::Sender<u64>,
 }
 
 /// How many changes of a kind stay in the watch window unless `set_history_window` says otherwise.
 const HISTORY_WINDOW: usize = 10_000;
+
+/// How long a change stays in the watch window: `DefaultEventFreshDuration` of the API server's watch cache.
+const HISTORY_AGE: Duration = Duration::from_secs(75);
 
 impl Default for Store {
     fn default() -> Self {
@@ -109,6 +117,7 @@ impl Store {
             version: 0,
             floor: Vec::new(),
             window: HISTORY_WINDOW,
+            written_at: Timestamp::UNIX_EPOCH,
             undrained: Vec::new(),
             random: seed,
             shapes: Vec::new(),
@@ -133,7 +142,7 @@ impl Store {
         for index in self.shapes.len()..count {
             let shape = Shape::builtin(self.kinds.get(KindId(index as u16)));
             let empty = defaults::empty(&shape);
-            self.shapes.push((Arc::new(shape), Arc::new(empty)));
+            self.shapes.push((Arc::new(shape), Arc::new(Stored::new(empty, Managed::new()))));
         }
     }
 
@@ -141,7 +150,7 @@ impl Store {
         Arc::clone(&self.shapes[usize::from(kind.0)].0)
     }
 
-    pub(crate) fn empty_object(&self, kind: KindId) -> Arc<Value> {
+    pub(crate) fn empty_object(&self, kind: KindId) -> Arc<Stored> {
         Arc::clone(&self.shapes[usize::from(kind.0)].1)
     }
 
@@ -168,7 +177,7 @@ impl Store {
         let id = self.kinds.add(kind);
         self.grow();
         let empty = defaults::empty(&shape);
-        self.shapes[usize::from(id.0)] = (Arc::new(shape), Arc::new(empty));
+        self.shapes[usize::from(id.0)] = (Arc::new(shape), Arc::new(Stored::new(empty, Managed::new())));
         id
     }
 
@@ -184,23 +193,23 @@ impl Store {
 
     /// One object.
     #[must_use]
-    pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
+    pub fn get(&self, key: &Key) -> Option<Arc<Stored>> {
         self.peek(key).cloned()
     }
 
-    pub(crate) fn peek(&self, key: &Key) -> Option<&Arc<Value>> {
+    pub(crate) fn peek(&self, key: &Key) -> Option<&Arc<Stored>> {
         self.lookup(key.kind, &key.namespace, &key.name)
     }
 
     /// One object by its parts, without a key.
     #[must_use]
-    pub fn lookup(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Arc<Value>> {
+    pub fn lookup(&self, kind: KindId, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
         self.objects[usize::from(kind.0)].get(namespace)?.get(name)
     }
 
     /// The objects of a kind, of one namespace or of all, sorted by namespace and name.
     #[must_use]
-    pub fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    pub fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<Arc<Stored>> {
         self.iter(kind, namespace).cloned().collect()
     }
 
@@ -209,7 +218,7 @@ impl Store {
         &'a self,
         kind: KindId,
         namespace: Option<&'a str>,
-    ) -> Box<dyn Iterator<Item = &'a Arc<Value>> + 'a> {
+    ) -> Box<dyn Iterator<Item = &'a Arc<Stored>> + 'a> {
         let objects = &self.objects[usize::from(kind.0)];
         match namespace {
             Some(namespace) => Box::new(objects.get(namespace).into_iter().flat_map(BTreeMap::values)),
@@ -250,11 +259,11 @@ impl Store {
         kind: KindId,
         namespace: Option<&str>,
         version: u64,
-    ) -> Result<Vec<Arc<Value>>, u64> {
+    ) -> Result<Vec<Arc<Stored>>, u64> {
         if version >= self.version {
             return Ok(self.list(kind, namespace));
         }
-        let mut objects: BTreeMap<(String, String), Arc<Value>> = BTreeMap::new();
+        let mut objects: BTreeMap<(String, String), Arc<Stored>> = BTreeMap::new();
         for object in self.iter(kind, namespace) {
             let key = super::write::key_of(kind, object);
             objects.insert((key.namespace, key.name), Arc::clone(object));
@@ -314,14 +323,14 @@ impl Store {
     }
 
     /// Takes an object over as it is, with its uid, status and owners of fields: how a recorded state is set up.
-    pub fn load(&mut self, kind: KindId, object: Value) -> Arc<Value> {
-        self.put(super::write::key_of(kind, &object), object)
+    pub fn load(&mut self, kind: KindId, object: Value) -> Arc<Stored> {
+        self.put(super::write::key_of(kind, &object), Stored::of_client(object))
     }
 
     /// Keeps an object under the next version and tells everybody.
-    pub(crate) fn put(&mut self, key: Key, mut object: Value) -> Arc<Value> {
+    pub(crate) fn put(&mut self, key: Key, mut object: Stored) -> Arc<Stored> {
         self.version += 1;
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        object.value_mut()["metadata"]["resourceVersion"] = self.version.to_string().into();
         let object = Arc::new(object);
         let names = self.objects[usize::from(key.kind.0)].entry(key.namespace.clone()).or_default();
         let old = names.insert(key.name.clone(), Arc::clone(&object));
@@ -331,12 +340,12 @@ impl Store {
     }
 
     /// Removes an object and tells everybody; its last state carries the version of the removal.
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn remove(&mut self, key: &Key) -> Option<Arc<Stored>> {
         let names = self.objects[usize::from(key.kind.0)].get_mut(&key.namespace)?;
         let old = names.remove(&key.name)?;
         self.version += 1;
         let mut last = (*old).clone();
-        last["metadata"]["resourceVersion"] = self.version.to_string().into();
+        last.value_mut()["metadata"]["resourceVersion"] = self.version.to_string().into();
         let last = Arc::new(last);
         self.record(Change {
             seq: self.version,
@@ -363,11 +372,19 @@ impl Store {
         let kind = usize::from(change.key.kind.0);
         self.undrained.push(change.clone());
         let history = &mut self.history[kind];
-        history.push_back(Arc::new(Recorded { change, encoded: OnceLock::new() }));
-        while history.len() > self.window {
+        let at = self.written_at;
+        history.push_back(Arc::new(Recorded { change, at, encoded: OnceLock::new() }));
+        let window = self.window;
+        let is_old = |oldest: &Recorded, count: usize| count > window || oldest.at + HISTORY_AGE < at;
+        while history.front().is_some_and(|oldest| is_old(oldest, history.len())) {
             if let Some(gone) = history.pop_front() {
                 self.floor[kind] = gone.change.seq;
             }
         }
+    }
+
+    /// The time of the writes that follow.
+    pub(crate) fn note_time(&mut self, now: Timestamp) {
+        self.written_at = self.written_at.max(now);
     }
 }

@@ -62,7 +62,7 @@ impl ApiService {
             let cause = Cause::invalid("spec.replicas", &replicas, why);
             return Err(ApiStatus::invalid(&scale, &info.name, &[cause]));
         }
-        let mut changed = (*object).clone();
+        let mut changed = object.value().clone();
         changed["spec"]["replicas"] = count.into();
         if let Some(version) = wanted["metadata"]["resourceVersion"].as_str() {
             changed["metadata"]["resourceVersion"] = version.into();
@@ -195,7 +195,7 @@ impl ApiService {
         if empty && !namespace["metadata"]["deletionTimestamp"].is_null() {
             store.finalize_namespace(&info.name);
         }
-        Ok(Answer::object(StatusCode::OK, &namespace))
+        Ok(Answer::object(StatusCode::OK, &namespace.for_client()))
     }
 
     fn token(&self, incoming: &Incoming) -> Result<Answer, ApiStatus> {
@@ -245,7 +245,7 @@ fn budget_of(store: &Store, pod: &Value) -> Result<Option<Value>, ApiStatus> {
         LabelSelector::of_object(&budget["spec"]["selector"])
             .is_some_and(|selector| selector.matches(&pod["metadata"]["labels"]))
     });
-    let first = covering.next().map(|budget| (**budget).clone());
+    let first = covering.next().map(|budget| budget.value().clone());
     if covering.next().is_some() {
         return Err(ApiStatus::internal(
             "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",

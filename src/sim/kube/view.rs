@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::api::encode;
@@ -15,6 +14,7 @@ use super::kinds::KindId;
 use super::request::RequestInfo;
 use super::selectors::{FieldSelector, LabelSelector};
 use super::store::Store;
+use super::stored::{Item, Stored};
 use super::table;
 
 /// The form of an answer.
@@ -44,10 +44,10 @@ impl View {
 
     /// One object in this form.
     #[must_use]
-    pub fn object(self, store: &Store, kind: KindId, object: &Value, now: Timestamp) -> Bytes {
+    pub fn object(self, store: &Store, kind: KindId, object: &Stored, now: Timestamp) -> Bytes {
         match self {
             Self::Plain => encode(object),
-            Self::Partial => encode(&partial(object)),
+            Self::Partial => encode(&partial(&object.for_client())),
             Self::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 encode(&table::table(store.kind_info(kind), &metadata, &[object], now))
@@ -60,20 +60,6 @@ impl View {
 #[must_use]
 pub fn partial(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
-}
-
-/// An item of a list: built-in kinds leave `kind` and `apiVersion` to the list.
-struct Item<'a>(&'a Map<String, Value>);
-
-impl Serialize for Item<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        for (name, value) in self.0.iter().filter(|(name, _)| !matches!(name.as_str(), "kind" | "apiVersion"))
-        {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
 }
 
 /// Which objects a list or a watch is about.
@@ -117,7 +103,7 @@ impl ListOptions {
     }
 
     /// The objects that are meant, before paging.
-    pub fn selected(&self, store: &Store) -> Result<Vec<Arc<Value>>, ApiStatus> {
+    pub fn selected(&self, store: &Store) -> Result<Vec<Arc<Stored>>, ApiStatus> {
         let at = match (&self.start, self.version) {
             (Some((version, _)), _) => Some(*version),
             (None, Some(version)) if self.exact => Some(version),
@@ -199,26 +185,25 @@ impl ListOptions {
         store: &Store,
         view: View,
         metadata: &Map<String, Value>,
-        objects: &[Arc<Value>],
+        objects: &[Arc<Stored>],
         now: Timestamp,
     ) -> Bytes {
         let kind = store.kind_info(self.kind);
         match view {
             View::Table => {
-                let rows: Vec<&Value> = objects.iter().map(|object| &**object).collect();
+                let rows: Vec<&Value> = objects.iter().map(|object| object.value()).collect();
                 encode(&table::table(kind, &Value::Object(metadata.clone()), &rows, now))
             }
             View::Partial => {
-                let items: Vec<Value> = objects.iter().map(|object| partial(object)).collect();
+                let items: Vec<Value> = objects.iter().map(|object| partial(&object.for_client())).collect();
                 encode(&json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                     "metadata": metadata, "items": items}))
             }
             View::Plain if kind.custom => encode(&json!({"apiVersion": kind.api_version(),
                 "kind": format!("{}List", kind.kind), "metadata": metadata,
-                "items": objects.iter().map(|object| (**object).clone()).collect::<Vec<_>>()})),
+                "items": objects.iter().map(|object| object.for_client()).collect::<Vec<_>>()})),
             View::Plain => {
-                let items: Vec<Item<'_>> =
-                    objects.iter().filter_map(|object| object.as_object().map(Item)).collect();
+                let items: Vec<Item<'_>> = objects.iter().map(|object| Item(object)).collect();
                 encode(&TypedList {
                     kind: format!("{}List", kind.kind),
                     api_version: kind.api_version(),

@@ -130,7 +130,7 @@ impl WatchRequest {
             let encoded = recorded.encoded.get_or_init(|| line(name_of(typ), &encode(&*change.object)));
             return Some(encoded.clone());
         }
-        let object = if typ == change.typ || is { (*change.object).clone() } else { left(change) };
+        let object = if typ == change.typ || is { change.object.for_client() } else { left(change) };
         let body = match self.view {
             View::Plain => encode(&object),
             View::Partial => encode(&partial(&object)),
@@ -145,7 +145,7 @@ impl WatchRequest {
 
 /// An object that no longer is selected is shown as it last was, with the version at which it left.
 fn left(change: &Change) -> Value {
-    let mut object = change.old.as_ref().map(|old| (**old).clone()).unwrap_or_default();
+    let mut object = change.old.as_ref().map(|old| old.for_client()).unwrap_or_default();
     object["metadata"]["resourceVersion"] = change.seq.to_string().into();
     object
 }

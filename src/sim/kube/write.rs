@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use super::defaults;
 use super::errors::ApiStatus;
 use super::kinds::KindId;
-use super::managed::{self, Entry};
+use super::managed;
 use super::store::{Key, Store};
+use super::stored::{Managed, Stored};
 use super::validate;
 
 /// A time as the API writes it: RFC 3339 in whole seconds.
@@ -45,7 +46,7 @@ impl Store {
         who: &str,
         kind: KindId,
         object: Value,
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
         self.create_as(&Writer::controller(now, who, ""), kind, object, Ownership::Update)
     }
 
@@ -56,7 +57,7 @@ impl Store {
         who: &str,
         kind: KindId,
         object: Value,
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
         let key = key_of(kind, &object);
         self.update_as(&Writer::controller(now, who, ""), &key, object, Ownership::Update)
     }
@@ -68,7 +69,7 @@ impl Store {
         who: &str,
         kind: KindId,
         object: Value,
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
         let key = key_of(kind, &object);
         self.update_as(&Writer::controller(now, who, "status"), &key, object, Ownership::Update)
     }
@@ -80,7 +81,7 @@ impl Store {
         who: &str,
         key: &Key,
         change: impl FnOnce(&mut Value),
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
         let mut object = self.copy_of(key)?;
         change(&mut object);
         self.update_as(&Writer::controller(now, who, ""), key, object, Ownership::Update)
@@ -93,7 +94,7 @@ impl Store {
         who: &str,
         key: &Key,
         change: impl FnOnce(&mut Value),
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
         let mut object = self.copy_of(key)?;
         change(&mut object);
         self.update_as(&Writer::controller(now, who, "status"), key, object, Ownership::Update)
@@ -101,7 +102,7 @@ impl Store {
 
     fn copy_of(&self, key: &Key) -> Result<Value, ApiStatus> {
         match self.peek(key) {
-            Some(object) => Ok((**object).clone()),
+            Some(object) => Ok(object.value().clone()),
             None => Err(self.missing(key)),
         }
     }
@@ -117,7 +118,8 @@ impl Store {
         kind: KindId,
         mut object: Value,
         ownership: Ownership,
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
+        self.note_time(writer.now);
         self.name_object(kind, &mut object);
         let key = key_of(kind, &object);
         self.admit_namespace(kind, &key.namespace, &key.name)?;
@@ -133,17 +135,19 @@ impl Store {
             remove_field(&mut object["metadata"], field);
         }
         defaults::apply(&shape, kind, &mut object);
-        match ownership {
+        let managed = match ownership {
             Ownership::Update => {
                 let api_version = self.kind_info(kind).api_version();
                 let status = object.as_object_mut().and_then(|fields| fields.remove("status"));
-                managed::track_update(&shape, &self.empty_object(kind), &mut object, writer, &api_version);
+                let empty = self.empty_object(kind);
+                let managed = managed::track_update(&shape, &empty, &object, writer, &api_version);
                 if let Some(status) = status {
                     object["status"] = status;
                 }
+                managed
             }
-            Ownership::Applied(entries) => managed::write(&mut object, entries),
-        }
+            Ownership::Applied(entries) => entries,
+        };
         let uid = self.next_uid();
         let generation = self.kind_info(kind).generation;
         let metadata = metadata_mut(&mut object);
@@ -158,6 +162,7 @@ impl Store {
         if self.peek(&key).is_some() {
             return Err(ApiStatus::already_exists(self.kind_info(kind), &key.name));
         }
+        let object = Stored::new(object, managed);
         if writer.dry_run {
             return Ok(Arc::new(object));
         }
@@ -182,7 +187,7 @@ impl Store {
         let suffix = self.next_random();
         let metadata = metadata_mut(object);
         if !namespaced {
-            metadata.shift_remove("namespace");
+            metadata.remove("namespace");
         }
         let unnamed = metadata.get("name").and_then(Value::as_str).is_none_or(str::is_empty);
         if unnamed && let Some(prefix) = metadata.get("generateName").and_then(Value::as_str) {
@@ -198,7 +203,8 @@ impl Store {
         key: &Key,
         mut object: Value,
         ownership: Ownership,
-    ) -> Result<Arc<Value>, ApiStatus> {
+    ) -> Result<Arc<Stored>, ApiStatus> {
+        self.note_time(writer.now);
         let Some(old) = self.get(key) else { return Err(self.missing(key)) };
         self.check_preconditions(key, &old, &object)?;
         let shape = self.shape(key.kind);
@@ -209,23 +215,24 @@ impl Store {
         } else {
             defaults::apply(&shape, key.kind, &mut object);
         }
-        match ownership {
+        let managed = match ownership {
             Ownership::Update => {
                 let api_version = self.kind_info(key.kind).api_version();
-                managed::track_update(&shape, &old, &mut object, writer, &api_version);
+                managed::track_update(&shape, &old, &object, writer, &api_version)
             }
-            Ownership::Applied(entries) => managed::write(&mut object, entries),
-        }
+            Ownership::Applied(entries) => entries,
+        };
         if !through_status {
             Self::prepare_update(key.kind, &old, &mut object);
             self.bump_generation(key.kind, &old, &mut object);
         }
-        if managed::same_but_times(&old, &object) {
+        if managed::same_but_times(&old, &object, &managed) {
             return Ok(old);
         }
         if !through_status {
             self.validate(key, &object, Some(&old))?;
         }
+        let object = Stored::new(object, managed);
         if writer.dry_run {
             return Ok(Arc::new(object));
         }
@@ -315,7 +322,7 @@ impl Store {
         key: &Key,
         config: &Value,
         force: bool,
-    ) -> Result<(Arc<Value>, bool), ApiStatus> {
+    ) -> Result<(Arc<Stored>, bool), ApiStatus> {
         let shape = self.shape(key.kind);
         let live = self.get(key);
         if live.is_none() && !writer.subresource.is_empty() {
@@ -343,7 +350,7 @@ pub(crate) enum Ownership {
     /// The writer owns what it changes.
     Update,
     /// Server-side apply has decided.
-    Applied(Vec<Entry>),
+    Applied(Managed),
 }
 
 /// What only the system writes in metadata; `managedFields` are computed.
@@ -374,7 +381,7 @@ fn set_or_remove(object: &mut Value, field: &str, value: Option<Value>) {
 
 fn remove_field(object: &mut Value, field: &str) {
     if let Some(fields) = object.as_object_mut() {
-        fields.shift_remove(field);
+        fields.remove(field);
     }
 }
 

@@ -9,6 +9,7 @@ use super::status::{self, Container};
 use super::{Kubelet, PodIndex, Stage};
 use crate::sim::kube::controllers::{Context, Controller, object};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 use crate::sim::kube::store::{DeleteOptions, Key};
 use crate::sim::queue::Millis;
 
@@ -105,7 +106,7 @@ struct Desk<'a, 'b> {
     cx: &'a mut Context<'b>,
     kubelet: &'a mut Kubelet,
     index: PodIndex,
-    pod: std::sync::Arc<Value>,
+    pod: std::sync::Arc<Stored>,
     behaviour: &'a Behaviour,
 }
 
@@ -113,9 +114,8 @@ impl Desk<'_, '_> {
     fn write(&mut self, phase: &str, container: &Container) {
         let run = &self.kubelet.runs[self.index];
         let stamp = self.cx.stamp();
-        self.cx.modify_status(KindId::PODS, &self.pod, Controller::Kubelet, |pod| {
-            status::write(pod, run, phase, container, &stamp);
-        });
+        let status = status::of(&self.pod, run, phase, container, &stamp);
+        self.cx.modify_status(KindId::PODS, &self.pod, Controller::Kubelet, |pod| pod["status"] = status);
     }
 
     fn tell(&mut self, warning: bool, reason: &str, message: &str) {

@@ -19,6 +19,7 @@ use super::queue::Millis;
 use super::random::{Random, fnv};
 use super::traffic::latency::Counters;
 use crate::domain::object::{LABEL_COMPONENT, LABEL_REVISION};
+use crate::sim::kube::store::Stored;
 
 /// Places a pod in [`Kubelet::runs`]; never used again for another.
 pub type PodIndex = usize;
@@ -250,7 +251,7 @@ impl Kubelet {
     }
 
     /// Takes a pod over that was given a node.
-    pub fn take(&mut self, pod: &Arc<Value>, now: Millis) -> PodIndex {
+    pub fn take(&mut self, pod: &Arc<Stored>, now: Millis) -> PodIndex {
         let index = self.runs.len();
         let mut run = PodRun::of(pod, index, now);
         run.host_ip =

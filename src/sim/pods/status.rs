@@ -45,8 +45,9 @@ impl Container {
     }
 }
 
-/// Writes phase, conditions and containers of `run` into `pod`, keeping the times of conditions that stay.
-pub fn write(pod: &mut Value, run: &PodRun, phase: &str, containers: &Container, stamp: &str) {
+/// The status of `pod` with phase, conditions and containers of `run`; the times of conditions that stay are kept.
+#[must_use]
+pub fn of(pod: &Value, run: &PodRun, phase: &str, containers: &Container, stamp: &str) -> Value {
     let names: Vec<(String, String)> = object::items(pod, &["spec", "containers"])
         .iter()
         .map(|container| {
@@ -82,7 +83,7 @@ pub fn write(pod: &mut Value, run: &PodRun, phase: &str, containers: &Container,
     {
         status["initContainerStatuses"] = init;
     }
-    pod["status"] = status;
+    status
 }
 
 fn container_status(run: &PodRun, name: &str, image: &str, state: &Container) -> Value {

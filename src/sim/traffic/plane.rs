@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::sim::kube::controllers::object;
 use crate::sim::kube::kinds::KindId;
 use crate::sim::kube::store::Store;
+use crate::sim::kube::store::Stored;
 use crate::sim::pods::{Kubelet, PodIndex};
 
 const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
@@ -256,7 +257,7 @@ fn host_matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-fn read_ingress(ingress: &Arc<Value>, rules: &mut Vec<Rule>, canaries: &mut Vec<(String, String, Canary)>) {
+fn read_ingress(ingress: &Arc<Stored>, rules: &mut Vec<Rule>, canaries: &mut Vec<(String, String, Canary)>) {
     let namespace = object::namespace(ingress);
     let annotation = |key: &str| object::annotation(ingress, key).to_owned();
     let canary = annotation(CANARY) == "true";

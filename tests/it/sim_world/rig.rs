@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use deployctl::sim::kube::kinds::KindId;
+use deployctl::sim::kube::store::Stored;
 use deployctl::sim::kube::store::{DeleteOptions, Key, Propagation};
 use deployctl::sim::{ClusterSpec, World, WorldSpec};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ impl Rig {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
 
-    pub fn create(&self, kind: KindId, object: Value) -> Arc<Value> {
+    pub fn create(&self, kind: KindId, object: Value) -> Arc<Stored> {
         let store = self.world.store(CLUSTER);
         let made = store.lock().unwrap_or_else(PoisonError::into_inner).create(
             self.world.now(),
@@ -61,13 +62,13 @@ impl Rig {
         made.unwrap_or_else(|refused| panic!("refused: {refused}"))
     }
 
-    pub fn get(&self, kind: KindId, name: &str) -> Option<Arc<Value>> {
+    pub fn get(&self, kind: KindId, name: &str) -> Option<Arc<Stored>> {
         let store = self.world.store(CLUSTER);
         let store = store.lock().unwrap_or_else(PoisonError::into_inner);
         store.get(&Key::new(kind, NAMESPACE, name))
     }
 
-    pub fn list(&self, kind: KindId) -> Vec<Arc<Value>> {
+    pub fn list(&self, kind: KindId) -> Vec<Arc<Stored>> {
         let store = self.world.store(CLUSTER);
         store.lock().unwrap_or_else(PoisonError::into_inner).list(kind, Some(NAMESPACE))
     }

@@ -135,7 +135,7 @@ async fn the_same_seed_gives_the_same_bytes() {
         rig.set_image("kva-api", "shop/api:v2", 2);
         rig.wait(90.0).await;
         let objects: Vec<String> =
-            rig.world.snapshot(CLUSTER).iter().map(std::string::ToString::to_string).collect();
+            rig.world.snapshot(CLUSTER).iter().map(|object| object.for_client().to_string()).collect();
         all.push((objects.join("\n"), format!("{:?}", rig.world.report())));
     }
     assert_eq!(all[0], all[1]);

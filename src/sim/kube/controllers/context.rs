@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Controller;
 use super::events::Recorder;
@@ -14,6 +14,7 @@ use super::object;
 use crate::sim::clock::seconds_text;
 use crate::sim::kube::errors::ApiStatus;
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 use crate::sim::kube::store::{DeleteOptions, Key, Propagation, Store};
 use crate::sim::queue::Millis;
 use crate::sim::random::Random;
@@ -108,8 +109,8 @@ impl Index {
     }
 }
 
-/// CPU use of a pod, in thousandths of a core, as the resource metrics API would tell it.
-pub type CpuUse = BTreeMap<String, i64>;
+/// CPU use of a pod by its UID, in thousandths of a core, as the resource metrics API would tell it.
+pub type CpuUse<'a> = &'a dyn Fn(&str) -> i64;
 
 /// A controller's door to its cluster.
 pub struct Context<'a> {
@@ -131,8 +132,8 @@ pub struct Context<'a> {
     pub later: &'a mut Vec<(Millis, Work)>,
     /// How often in a row a look failed, for the back-off.
     pub failures: &'a mut BTreeMap<Work, u32>,
-    /// CPU use of the running pods, by UID.
-    pub cpu: &'a CpuUse,
+    /// CPU use of the running pods.
+    pub cpu: CpuUse<'a>,
     /// What autoscalers advised when, by UID.
     pub memory: &'a mut BTreeMap<String, Vec<(Millis, i64)>>,
     /// When periodic looks are due, by controller and UID.
@@ -142,19 +143,19 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// The object of `kind`, if it is there.
     #[must_use]
-    pub fn get(&self, kind: KindId, namespace: &str, name: &str) -> Option<Arc<Value>> {
+    pub fn get(&self, kind: KindId, namespace: &str, name: &str) -> Option<Arc<Stored>> {
         self.store.get(&Key::new(kind, namespace, name))
     }
 
     /// All objects of `kind` in `namespace`, or everywhere, in the order of their keys.
     #[must_use]
-    pub fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    pub fn list(&self, kind: KindId, namespace: Option<&str>) -> Vec<Arc<Stored>> {
         self.store.list(kind, namespace)
     }
 
     /// The objects of `kind` that the object with `uid` controls, in the order of their keys.
     #[must_use]
-    pub fn controlled(&self, kind: KindId, uid: &str) -> Vec<Arc<Value>> {
+    pub fn controlled(&self, kind: KindId, uid: &str) -> Vec<Arc<Stored>> {
         self.index
             .dependents(uid)
             .filter(|key| key.kind == kind)
@@ -164,7 +165,7 @@ impl Context<'_> {
     }
 
     /// Creates `object`; the API's answer if it is refused.
-    pub fn create(&mut self, kind: KindId, object: Value, who: Controller) -> Result<Arc<Value>, ApiStatus> {
+    pub fn create(&mut self, kind: KindId, object: Value, who: Controller) -> Result<Arc<Stored>, ApiStatus> {
         self.store.create(self.now, who.user(), kind, object)
     }
 
@@ -173,7 +174,7 @@ impl Context<'_> {
         let key = Key::new(KindId::PODS, object::namespace(pod), object::name(pod));
         if let Some(known) = self.store.get(&key) {
             let mut bound = (*known).clone();
-            change(&mut bound);
+            change(bound.value_mut());
             self.store.put(key, bound);
         }
     }
@@ -185,7 +186,7 @@ impl Context<'_> {
         object: &Value,
         who: Controller,
         change: impl FnOnce(&mut Value),
-    ) -> Option<Arc<Value>> {
+    ) -> Option<Arc<Stored>> {
         let changed = match self.changed(kind, object, change)? {
             Ok(changed) => changed,
             Err(same) => return Some(same),
@@ -194,18 +195,21 @@ impl Context<'_> {
     }
 
     /// Changes the status (and, as controllers do, the annotations) of an object; nothing is written if nothing
-    /// changed.
+    /// changed. `change` does not see the spec.
     pub fn modify_status(
         &mut self,
         kind: KindId,
         object: &Value,
         who: Controller,
         change: impl FnOnce(&mut Value),
-    ) -> Option<Arc<Value>> {
-        let changed = match self.changed(kind, object, change)? {
-            Ok(changed) => changed,
-            Err(same) => return Some(same),
-        };
+    ) -> Option<Arc<Stored>> {
+        let known = self.store.lookup(kind, object::namespace(object), object::name(object))?;
+        let mut part = status_part(known);
+        change(&mut part);
+        if holds(known, &part) {
+            return Some(Arc::clone(known));
+        }
+        let changed = with_part(known, part);
         self.store.update_status(self.now, who.user(), kind, changed).ok()
     }
 
@@ -216,11 +220,11 @@ impl Context<'_> {
         kind: KindId,
         object: &Value,
         change: impl FnOnce(&mut Value),
-    ) -> Option<Result<Value, Arc<Value>>> {
+    ) -> Option<Result<Value, Arc<Stored>>> {
         let known = self.store.lookup(kind, object::namespace(object), object::name(object))?;
-        let mut changed = (**known).clone();
+        let mut changed = known.value().clone();
         change(&mut changed);
-        Some(if changed == **known { Err(Arc::clone(known)) } else { Ok(changed) })
+        Some(if changed == *known.value() { Err(Arc::clone(known)) } else { Ok(changed) })
     }
 
     /// Deletes an object as its kind is deleted (a pod with its grace period).
@@ -346,4 +350,32 @@ impl Context<'_> {
             "spec": object::at(template, &["spec"]).clone(),
         })
     }
+}
+
+/// What a status update may change: the status and the metadata.
+fn status_part(object: &Value) -> Value {
+    let fields = ["metadata", "status"].into_iter();
+    let fields = fields.filter_map(|name| Some((name.to_owned(), object.get(name)?.clone())));
+    Value::Object(fields.collect())
+}
+
+/// True if `object` says what `part` says.
+fn holds(object: &Value, part: &Value) -> bool {
+    ["metadata", "status"].into_iter().all(|name| object.get(name) == part.get(name))
+}
+
+/// A copy of `object` with `part` in place of what it is about.
+fn with_part(object: &Value, mut part: Value) -> Value {
+    let mut whole = Map::new();
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let value = match part.get_mut(name) {
+            Some(new) => new.take(),
+            None => value.clone(),
+        };
+        whole.insert(name.clone(), value);
+    }
+    if let Some(status) = part.get_mut("status").filter(|status| !status.is_null()) {
+        whole.insert("status".to_owned(), status.take());
+    }
+    whole.into()
 }

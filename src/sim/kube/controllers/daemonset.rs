@@ -10,6 +10,7 @@ use super::pod_control::{REVISION_HASH, available, ensure_revision};
 use super::scheduler::{pinned_node, untolerated_taint};
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::DaemonSet;
 const KIND: (&str, &str) = ("apps/v1", "DaemonSet");
@@ -24,7 +25,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         return;
     };
     let (_, hash) = ensure_revision(cx, &set, KIND, ME);
-    let mut by_node: BTreeMap<String, Vec<Arc<Value>>> = BTreeMap::new();
+    let mut by_node: BTreeMap<String, Vec<Arc<Stored>>> = BTreeMap::new();
     for pod in cx.controlled(KindId::PODS, object::uid(&set)) {
         let node = match object::text(&pod, &["spec", "nodeName"]) {
             "" => pinned_node(&pod).unwrap_or_default(),
@@ -77,7 +78,7 @@ fn place_pods(
     set: &Value,
     hash: &str,
     nodes: &[String],
-    by_node: &BTreeMap<String, Vec<Arc<Value>>>,
+    by_node: &BTreeMap<String, Vec<Arc<Stored>>>,
 ) -> usize {
     let mut created = 0;
     for node in nodes {
@@ -143,7 +144,7 @@ fn replace_outdated(
     set: &Value,
     hash: &str,
     nodes: &[String],
-    by_node: &BTreeMap<String, Vec<Arc<Value>>>,
+    by_node: &BTreeMap<String, Vec<Arc<Stored>>>,
 ) {
     let most = object::at(set, &["spec", "updateStrategy", "rollingUpdate", "maxUnavailable"]);
     let most = object::share_of(most, nodes.len() as i64, true).unwrap_or(1).max(1);
@@ -179,7 +180,7 @@ fn write_status(
     set: &Value,
     hash: &str,
     nodes: &[String],
-    by_node: &BTreeMap<String, Vec<Arc<Value>>>,
+    by_node: &BTreeMap<String, Vec<Arc<Stored>>>,
 ) {
     let min_ready = object::count(set, &["spec", "minReadySeconds"]);
     let (mut current, mut ready, mut usable, mut updated) = (0, 0, 0, 0);

@@ -8,6 +8,7 @@ use super::object;
 use super::pod_control::{TEMPLATE_HASH, hash_of};
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 mod rolling;
 mod status;
@@ -20,9 +21,9 @@ const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 
 /// What one look sees: the Deployment and its `ReplicaSets`, oldest first.
 struct View {
-    deployment: Arc<Value>,
+    deployment: Arc<Stored>,
     /// All `ReplicaSets`, as they were when the look began.
-    sets: Vec<Arc<Value>>,
+    sets: Vec<Arc<Stored>>,
     /// The name of the `ReplicaSet` of the current template.
     new_name: String,
     replicas: i64,
@@ -33,7 +34,7 @@ struct View {
 }
 
 impl View {
-    fn of(cx: &Context<'_>, deployment: Arc<Value>) -> Self {
+    fn of(cx: &Context<'_>, deployment: Arc<Stored>) -> Self {
         let mut sets = cx.controlled(KindId::REPLICA_SETS, object::uid(&deployment));
         sets.sort_by_cached_key(|set| {
             (
@@ -58,11 +59,11 @@ impl View {
         }
     }
 
-    fn new_set(&self) -> Option<&Arc<Value>> {
+    fn new_set(&self) -> Option<&Arc<Stored>> {
         self.sets.iter().find(|set| object::name(set) == self.new_name)
     }
 
-    fn old_sets(&self) -> impl Iterator<Item = &Arc<Value>> {
+    fn old_sets(&self) -> impl Iterator<Item = &Arc<Stored>> {
         self.sets.iter().filter(|set| object::name(set) != self.new_name)
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::Disruption;
 
@@ -58,7 +59,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
 }
 
 /// How many pods the controllers of `pods` want; a pod without one counts for itself.
-fn expected_pods(cx: &Context<'_>, pods: &[std::sync::Arc<Value>]) -> i64 {
+fn expected_pods(cx: &Context<'_>, pods: &[std::sync::Arc<Stored>]) -> i64 {
     let mut seen = BTreeSet::new();
     let mut expected = 0;
     for pod in pods {

@@ -8,6 +8,7 @@ use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
 use crate::sim::kube::store::Change;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::EndpointSlice;
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -63,7 +64,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
 }
 
 /// The endpoints that should be there: those known keep their order, new ones follow.
-fn wanted(cx: &Context<'_>, service: &Value, slices: &[Arc<Value>]) -> Vec<(Value, u16)> {
+fn wanted(cx: &Context<'_>, service: &Value, slices: &[Arc<Stored>]) -> Vec<(Value, u16)> {
     let namespace = object::namespace(service);
     let selector = object::at(service, &["spec", "selector"]);
     let publish_all = service["spec"]["publishNotReadyAddresses"] == true;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::HorizontalPodAutoscaler;
 
@@ -99,7 +100,7 @@ fn condition(cx: &Context<'_>, kind: &str, status: &str, reason: &str, message: 
 }
 
 /// The pods that the target's selector matches, which need not be its own.
-fn pods_of(cx: &Context<'_>, target: &Value) -> Vec<Arc<Value>> {
+fn pods_of(cx: &Context<'_>, target: &Value) -> Vec<Arc<Stored>> {
     let selector = object::at(target, &["spec", "selector"]);
     cx.store
         .iter(KindId::PODS, Some(object::namespace(target)))
@@ -115,10 +116,10 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
         reason,
         message: format!("the HPA was unable to compute the replica count: {why}"),
     };
-    if let Some(rivals) = rivals(cx, scaler, target) {
+    let pods = pods_of(cx, target);
+    if let Some(rivals) = rivals(cx, scaler, target, &pods) {
         return failed("AmbiguousSelector", &rivals);
     }
-    let pods = pods_of(cx, target);
     let mut wanted: Option<i64> = None;
     let mut metrics = Vec::new();
     for metric in object::items(scaler, &["spec", "metrics"]) {
@@ -158,7 +159,7 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
 }
 
 /// Average use in percent of the request, and over how many ready pods.
-fn utilization(cx: &Context<'_>, pods: &[Arc<Value>], name: &str) -> Result<(f64, i64), String> {
+fn utilization(cx: &Context<'_>, pods: &[Arc<Stored>], name: &str) -> Result<(f64, i64), String> {
     let (mut used, mut requested, mut ready) = (0, 0, 0);
     for pod in pods.iter().filter(|pod| object::ready(pod)) {
         let request = super::quota::of_pod(pod, name);
@@ -174,7 +175,7 @@ fn utilization(cx: &Context<'_>, pods: &[Arc<Value>], name: &str) -> Result<(f64
         ready += 1;
         requested += request;
         used += match name {
-            "cpu" => cx.cpu.get(object::uid(pod)).copied().unwrap_or(0),
+            "cpu" => (cx.cpu)(object::uid(pod)),
             _ => request * MEMORY_PERCENT / 100,
         };
     }
@@ -187,18 +188,19 @@ fn utilization(cx: &Context<'_>, pods: &[Arc<Value>], name: &str) -> Result<(f64
 }
 
 /// Other autoscalers that match some of the same pods: none of them acts then.
-fn rivals(cx: &Context<'_>, scaler: &Value, target: &Value) -> Option<String> {
+fn rivals(cx: &Context<'_>, scaler: &Value, target: &Value, pods: &[Arc<Stored>]) -> Option<String> {
     let namespace = object::namespace(scaler);
-    let mine: Vec<String> = pods_of(cx, target).iter().map(|pod| object::uid(pod).to_owned()).collect();
+    let shares_pods = |other: &Value| {
+        !apart(target, other)
+            && pods_of(cx, other).iter().any(|pod| pods.iter().any(|mine| Arc::ptr_eq(mine, pod)))
+    };
     let mut names: Vec<String> = cx
         .store
         .iter(KindId::HORIZONTAL_POD_AUTOSCALERS, Some(namespace))
         .filter(|other| object::name(other) != object::name(scaler))
         .filter(|other| {
             let name = object::text(other, &["spec", "scaleTargetRef", "name"]);
-            cx.get(KindId::DEPLOYMENTS, namespace, name).is_some_and(|target| {
-                pods_of(cx, &target).iter().any(|pod| mine.contains(&object::uid(pod).to_owned()))
-            })
+            cx.store.lookup(KindId::DEPLOYMENTS, namespace, name).is_some_and(|other| shares_pods(other))
         })
         .map(|other| format!("{namespace}/{}", object::name(other)))
         .collect();
@@ -209,6 +211,14 @@ fn rivals(cx: &Context<'_>, scaler: &Value, target: &Value) -> Option<String> {
     names.sort();
     let selector = object::pairs(object::at(target, &["spec", "selector", "matchLabels"]));
     Some(format!("pods by selector {selector} are controlled by multiple HPAs: [{}]", names.join(" ")))
+}
+
+/// True if no pod can match both workloads: one label that they want with different values.
+fn apart(one: &Value, other: &Value) -> bool {
+    let labels = |workload| object::at(workload, &["spec", "selector", "matchLabels"]);
+    let others = labels(other);
+    let wanted = labels(one).as_object().into_iter().flatten();
+    wanted.into_iter().any(|(key, value)| others.get(key).is_some_and(|known| known != value))
 }
 
 /// The highest advice of the stabilization window, when the newest would scale down.

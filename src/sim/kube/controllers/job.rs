@@ -8,6 +8,7 @@ use super::object;
 use super::pod_control::restarts;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::Job;
 const TRACKING: &str = "batch.kubernetes.io/job-tracking";
@@ -17,19 +18,19 @@ const FIRST_WAIT: i64 = 10;
 const LONGEST_WAIT: i64 = 360;
 
 struct View {
-    job: Arc<Value>,
-    active: Vec<Arc<Value>>,
+    job: Arc<Stored>,
+    active: Vec<Arc<Stored>>,
     ready: i64,
     terminating: i64,
     /// Ended pods that are not counted yet.
-    new_succeeded: Vec<Arc<Value>>,
-    new_failed: Vec<Arc<Value>>,
+    new_succeeded: Vec<Arc<Stored>>,
+    new_failed: Vec<Arc<Stored>>,
     succeeded: i64,
     failed: i64,
 }
 
 impl View {
-    fn of(cx: &Context<'_>, job: Arc<Value>) -> Self {
+    fn of(cx: &Context<'_>, job: Arc<Stored>) -> Self {
         let mut view = Self {
             succeeded: object::count(&job, &["status", "succeeded"]),
             failed: object::count(&job, &["status", "failed"]),
@@ -198,7 +199,7 @@ fn create_pod(cx: &mut Context<'_>, job: &Value) -> bool {
 /// over announces why with the first write (`ending.0`) and ends with the second (`ending.1`).
 fn count_ended(cx: &mut Context<'_>, view: &View, ending: Option<(Value, Value)>) {
     let uids =
-        |pods: &[Arc<Value>]| -> Vec<Value> { pods.iter().map(|pod| object::uid(pod).into()).collect() };
+        |pods: &[Arc<Stored>]| -> Vec<Value> { pods.iter().map(|pod| object::uid(pod).into()).collect() };
     let mut uncounted = json!({});
     if !view.new_succeeded.is_empty() {
         uncounted["succeeded"] = uids(&view.new_succeeded).into();
@@ -266,7 +267,7 @@ fn release(cx: &mut Context<'_>, pod: &Value) {
         let metadata = &mut pod["metadata"];
         if finalizers.is_empty() {
             if let Some(metadata) = metadata.as_object_mut() {
-                metadata.shift_remove("finalizers");
+                metadata.remove("finalizers");
             }
         } else {
             metadata["finalizers"] = finalizers.into();

@@ -187,7 +187,7 @@ pub fn set(object: &mut Value, path: &[&str], value: Value) {
 pub fn set_unless_zero(object: &mut Value, key: &str, value: i64) {
     if value == 0 {
         if let Some(map) = object.as_object_mut() {
-            map.shift_remove(key);
+            map.remove(key);
         }
     } else {
         object[key] = value.into();

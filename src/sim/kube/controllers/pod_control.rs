@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 use crate::sim::random::safe_hash;
 
 /// The label that ties a pod to the template it was made from, under a Deployment.
@@ -36,9 +37,18 @@ pub fn available(cx: &Context<'_>, pod: &Value, min_ready: i64) -> bool {
     min_ready == 0 || cx.seconds_since(since).is_none_or(|seconds| seconds >= min_ready as f64)
 }
 
+/// Milliseconds until a ready pod has been so for `min_ready` seconds; `None` if it has, or is not ready.
+#[must_use]
+pub fn until_available(cx: &Context<'_>, pod: &Value, min_ready: i64) -> Option<u64> {
+    let condition = object::condition(pod, "Ready").filter(|condition| condition["status"] == "True")?;
+    let ready = cx.seconds_since(object::text(condition, &["lastTransitionTime"]))?;
+    let left = min_ready as f64 - ready;
+    (min_ready > 0 && left > 0.0).then(|| (left * 1000.0).ceil() as u64)
+}
+
 /// Sorts `pods` so that those to delete first come first: not scheduled, not running, not ready, cheap to delete,
 /// with many siblings on their node, ready for the shortest time, restarted most, youngest.
-pub fn rank_for_deletion(pods: &mut [Arc<Value>]) {
+pub fn rank_for_deletion(pods: &mut [Arc<Stored>]) {
     let mut on_node: BTreeMap<String, i64> = BTreeMap::new();
     for pod in pods.iter() {
         *on_node.entry(object::text(pod, &["spec", "nodeName"]).to_owned()).or_default() += 1;

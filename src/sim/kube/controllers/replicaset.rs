@@ -5,9 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::object;
-use super::pod_control::{available, rank_for_deletion, set_condition};
+use super::pod_control::{available, rank_for_deletion, set_condition, until_available};
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::ReplicaSet;
 
@@ -25,22 +26,21 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         failure = manage(cx, &set, &pods).err();
     }
     // the status tells of the pods as they were seen, so it lags one look behind
-    let changed = write_status(cx, &set, &pods, failure.as_deref());
+    write_status(cx, &set, &pods, failure.as_deref());
     if failure.is_some() {
         cx.back_off(ME, &set, FIRST_BACK_OFF);
     } else {
         cx.succeeded(ME, &set);
     }
     let min_ready = object::count(&set, &["spec", "minReadySeconds"]);
-    if min_ready > 0
-        && (changed || pods.iter().any(|pod| object::ready(pod) && !available(cx, pod, min_ready)))
-    {
-        cx.again(ME, &set, 1000);
+    let waits = pods.iter().filter_map(|pod| until_available(cx, pod, min_ready)).min();
+    if let Some(wait) = waits {
+        cx.again(ME, &set, wait);
     }
 }
 
 /// Creates what is missing or deletes what is too much; the first refusal ends a round of creations.
-fn manage(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Value>]) -> Result<(), String> {
+fn manage(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Stored>]) -> Result<(), String> {
     let mut active: Vec<_> = pods.iter().filter(|pod| object::active_pod(pod)).cloned().collect();
     let wanted = object::count(set, &["spec", "replicas"]);
     let difference = wanted - active.len() as i64;
@@ -76,7 +76,7 @@ fn create_pod(cx: &mut Context<'_>, set: &Value) -> Result<(), String> {
     }
 }
 
-fn write_status(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Value>], failure: Option<&str>) -> bool {
+fn write_status(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Stored>], failure: Option<&str>) {
     let template_labels = object::at(set, &["spec", "template", "metadata", "labels"]);
     let min_ready = object::count(set, &["spec", "minReadySeconds"]);
     let (mut replicas, mut labelled, mut ready, mut usable, mut terminating) = (0, 0, 0, 0, 0);
@@ -96,8 +96,7 @@ fn write_status(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Value>], failure:
     }
     let stamp = cx.stamp();
     let generation = object::generation(set);
-    let before = object::text(set, &["metadata", "resourceVersion"]).to_owned();
-    let after = cx.modify_status(KindId::REPLICA_SETS, set, ME, |set| {
+    cx.modify_status(KindId::REPLICA_SETS, set, ME, |set| {
         let mut conditions = object::items(set, &["status", "conditions"]).to_vec();
         let failing = conditions.iter().any(|condition| condition["type"] == "ReplicaFailure");
         match failure {
@@ -121,5 +120,4 @@ fn write_status(cx: &mut Context<'_>, set: &Value, pods: &[Arc<Value>], failure:
         }
         set["status"] = status;
     });
-    after.is_some_and(|set| object::text(&set, &["metadata", "resourceVersion"]) != before)
 }

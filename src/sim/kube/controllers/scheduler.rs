@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::Scheduler;
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -93,7 +94,7 @@ impl Resources {
 }
 
 struct Place {
-    node: Arc<Value>,
+    node: Arc<Stored>,
     used: Resources,
     room: Resources,
     siblings: i64,
@@ -230,7 +231,7 @@ fn unbound_claim(cx: &Context<'_>, pod: &Value) -> bool {
 }
 
 /// The fitting node with the fewest siblings in its zone, then on itself, then with the least CPU asked for.
-fn best(places: &[Place], fitting: &[&Place]) -> Option<Arc<Value>> {
+fn best(places: &[Place], fitting: &[&Place]) -> Option<Arc<Stored>> {
     let mut in_zone: BTreeMap<&str, i64> = BTreeMap::new();
     for place in places {
         *in_zone.entry(object::label(&place.node, ZONE)).or_default() += place.siblings;

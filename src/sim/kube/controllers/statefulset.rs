@@ -9,14 +9,15 @@ use super::object;
 use super::pod_control::{REVISION_HASH, available, ensure_revision, template_of_revision};
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 const ME: Controller = Controller::StatefulSet;
 const KIND: (&str, &str) = ("apps/v1", "StatefulSet");
 
 /// What one look sees, and what it is about to say.
 struct View {
-    set: Arc<Value>,
-    pods: BTreeMap<i64, Arc<Value>>,
+    set: Arc<Stored>,
+    pods: BTreeMap<i64, Arc<Stored>>,
     replicas: i64,
     min_ready: i64,
     partition: i64,
@@ -37,7 +38,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         "" => update.clone(),
         known => known.to_owned(),
     };
-    let pods: BTreeMap<i64, Arc<Value>> = cx
+    let pods: BTreeMap<i64, Arc<Stored>> = cx
         .controlled(KindId::PODS, object::uid(&set))
         .into_iter()
         .filter_map(|pod| Some((object::name(&pod).rsplit('-').next()?.parse().ok()?, pod)))

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{DESIRED, MAXIMUM, ME, View};
 use crate::sim::kube::controllers::{Context, object};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::store::Stored;
 
 /// Moves one step from the old `ReplicaSets` to the new one; true if something was scaled.
 pub fn step(cx: &mut Context<'_>, view: &View) -> bool {
@@ -35,7 +36,7 @@ pub fn new_set_size(view: &View, current: i64) -> i64 {
 /// Scales the old `ReplicaSets` down as far as enough pods stay available: first what is not available, then the rest.
 fn shrink_old(cx: &mut Context<'_>, view: &View) -> bool {
     let mut old: Vec<(&Value, i64)> =
-        view.old_sets().map(|set| (&**set, object::count(set, &["spec", "replicas"]))).collect();
+        view.old_sets().map(|set| (set.value(), object::count(set, &["spec", "replicas"]))).collect();
     if old.iter().all(|(_, size)| *size == 0) {
         return false;
     }
@@ -93,7 +94,7 @@ pub fn scale(cx: &mut Context<'_>, view: &View) {
     }
 }
 
-fn scale_in_proportion(cx: &mut Context<'_>, view: &View, sets: &[&std::sync::Arc<Value>]) {
+fn scale_in_proportion(cx: &mut Context<'_>, view: &View, sets: &[&std::sync::Arc<Stored>]) {
     let total: i64 = sets.iter().map(|set| object::count(set, &["spec", "replicas"])).sum();
     let allowed = if view.replicas == 0 { 0 } else { view.replicas + view.max_surge };
     let to_add = allowed - total;
