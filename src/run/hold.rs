@@ -76,7 +76,7 @@ impl Stand<'_> {
             let snapshots = cluster.follow(&arm.new.namespace);
             let snapshot = snapshots.borrow();
             if let Some(state) = snapshot.workloads.get(&arm.new)
-                && let Some(why) = readiness::doomed(&snapshot, &arm.new, state)
+                && let Some(why) = readiness::doomed(&snapshot, &arm.new, state, self.world.clock.now())
             {
                 return Err(StepError::failed(why));
             }

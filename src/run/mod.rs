@@ -8,6 +8,7 @@ pub mod lease;
 mod perform;
 pub mod preflight;
 pub mod prepare;
+mod ready;
 mod records;
 pub mod releases;
 mod sealed;

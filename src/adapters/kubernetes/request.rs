@@ -182,7 +182,11 @@ pub(crate) fn who_am_i() -> Call {
 
 /// The end of a container's log.
 pub(crate) fn logs(namespace: &str, pod: &str, container: &str, previous: bool, lines: u32) -> Call {
-    let mut query = vec![("container", container.to_owned()), ("tailLines", lines.to_string())];
+    let mut query = vec![
+        ("container", container.to_owned()),
+        ("tailLines", lines.to_string()),
+        ("timestamps", "true".to_owned()),
+    ];
     if previous {
         query.push(("previous", "true".to_owned()));
     }
