@@ -1,5 +1,6 @@
 //! Performs a plan and stays responsible: journal before act, undo on failure, resume from anywhere.
 
+mod blame;
 pub mod engine;
 mod evidence;
 mod hold;

@@ -14,7 +14,7 @@ mod workloads;
 
 pub use objects::{Surroundings, judge as judge_object};
 pub use scheduling::shortage;
-pub use workloads::{Doom, doom, doomed, judge, suspect};
+pub use workloads::{Doom, doom, doomed, judge, refusal, suspect};
 
 use super::Verdict;
 use crate::domain::object::ObjectRef;

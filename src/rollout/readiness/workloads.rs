@@ -237,6 +237,14 @@ fn judge_replica_set(snapshot: &Snapshot, reference: &ObjectRef, now: Timestamp)
     }
 }
 
+/// Why its controller may create no pods, if that is so.
+#[must_use]
+pub fn refusal(snapshot: &Snapshot, workload: &ObjectRef) -> Option<Cause> {
+    let state = snapshot.workloads.get(workload)?;
+    let short = snapshot.current_pods(workload).len() < state.desired as usize;
+    denial(snapshot, workload, state).filter(|_| short)
+}
+
 /// The pod in which the cause shows best: a sure one before an unsure one.
 #[must_use]
 pub fn suspect(snapshot: &Snapshot, workload: &ObjectRef, now: Timestamp) -> Option<(String, Cause)> {
@@ -265,7 +273,7 @@ fn slowest(snapshot: &Snapshot, workload: &ObjectRef, now: Timestamp) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::observed::{Condition, Container, Event, ReplicaSet};
+    use crate::domain::observed::{Condition, Container, ReplicaSet};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
