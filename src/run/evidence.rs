@@ -36,6 +36,14 @@ pub(super) struct Findings {
 /// tells most.
 pub(super) async fn collect(site: &Site, workloads: &[ObjectRef], now: Timestamp) -> Vec<Findings> {
     let Ok(cluster) = site.cluster() else { return Vec::new() };
+    let ill = |workload: &&ObjectRef| {
+        let snapshots = cluster.follow(&workload.namespace);
+        let snapshot = snapshots.borrow();
+        readiness::suspect(&snapshot, workload, now).is_some()
+            || readiness::refusal(&snapshot, workload).is_some()
+    };
+    // Where pods are ill, the logs of those that are well only hide the cause; where none is, any may hold it.
+    let any_ill = workloads.iter().any(|workload| ill(&workload));
     let looks = workloads.iter().map(|workload| async move {
         let snapshots = cluster.follow(&workload.namespace);
         let (mut findings, suspect) = {
@@ -48,7 +56,7 @@ pub(super) async fn collect(site: &Site, workloads: &[ObjectRef], now: Timestamp
             };
             (findings, suspect(&snapshot, workload, now))
         };
-        if let Some((pod, container, restarted)) = suspect {
+        if let Some((pod, container, restarted)) = suspect.filter(|_| findings.cause.is_some() || !any_ill) {
             let lines = logs(cluster.as_ref(), &workload.namespace, &pod, &container, restarted).await;
             findings.moments.extend(lines);
         }

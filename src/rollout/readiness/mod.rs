@@ -42,7 +42,7 @@ pub fn sort_of(object: &ObjectRef, rules: &[ReadinessRule]) -> Sort {
         | ("batch", "Job")
         | ("", "Pod") => Sort::Workload,
         _ if ruled => Sort::After,
-        ("", "Namespace" | "PersistentVolumeClaim" | "PersistentVolume" | "ResourceQuota")
+        ("", "PersistentVolumeClaim" | "PersistentVolume" | "ResourceQuota")
         | ("apiextensions.k8s.io", _)
         | ("cert-manager.io", _)
         | ("external-secrets.io" | "bitnami.com" | "secrets-store.csi.x-k8s.io", _) => Sort::Before,

@@ -28,11 +28,11 @@ pub fn judge(snapshot: &Snapshot, workload: &ObjectRef, now: Timestamp) -> Verdi
     if workload.kind == "Job" {
         return judge_job(snapshot, workload, state, now);
     }
-    if let Some(why) = doomed(snapshot, workload, state, now) {
-        return failed(why);
-    }
     if state.observed_generation < state.generation {
         return pending(format!("the controller to see {workload}"));
+    }
+    if let Some(why) = doomed(snapshot, workload, state, now) {
+        return failed(why);
     }
     judge_replicas(snapshot, workload, state, now)
 }
@@ -59,9 +59,10 @@ pub fn doomed(snapshot: &Snapshot, workload: &ObjectRef, state: &Workload, now: 
             _ => format!("{}/{} pods of {workload}: {}", doom.broken, doom.total, doom.cause.what),
         });
     }
-    let progress = state.conditions.get("Progressing")?;
+    let current = state.observed_generation >= state.generation;
+    let progress = state.conditions.get("Progressing").filter(|_| current)?;
     let late = progress.status == "False" && progress.reason == "ProgressDeadlineExceeded";
-    if late && state.observed_generation >= state.generation {
+    if late {
         let waiting = slowest(snapshot, workload, now).unwrap_or_else(|| progress.message.clone());
         return Some(format!("{workload} made no progress within its deadline: {waiting}"));
     }
@@ -72,6 +73,10 @@ pub fn doomed(snapshot: &Snapshot, workload: &ObjectRef, state: &Workload, now: 
 /// release; all new pods are, or more than may be away.
 #[must_use]
 pub fn doom(snapshot: &Snapshot, workload: &ObjectRef, state: &Workload, now: Timestamp) -> Option<Doom> {
+    // Until the controller has seen the spec, the newest pods are those of the one before.
+    if state.observed_generation < state.generation {
+        return None;
+    }
     let pods = examined(snapshot, workload, now);
     // What a node did to a pod says nothing about the release, and another pod takes its place.
     let own: Vec<_> = pods.iter().filter(|(_, _, cause)| !is_nodes(cause.as_ref())).collect();

@@ -7,6 +7,7 @@ mod contract;
 mod http;
 mod prometheus;
 mod real;
+mod recorded;
 mod scripted;
 mod simulated;
 
