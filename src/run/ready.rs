@@ -129,7 +129,9 @@ impl Stand<'_> {
             }
             let patient = assumed.is_empty() || began.elapsed() >= ASSUME_AFTER;
             if waiting.is_empty() && patient {
-                assumed.iter().for_each(|why| self.tell_assumed(why));
+                for why in &assumed {
+                    self.tell_assumed(why);
+                }
                 return Ok(assumed.len());
             }
             if let Some(now) = waiting.first().filter(|now| **now != told) {

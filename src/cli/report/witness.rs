@@ -150,17 +150,14 @@ fn cluster(evidence: &BTreeMap<TargetId, Vec<String>>) -> Vec<Cluster> {
             let seen = Seen::read(line.strip_prefix(&prefix).unwrap_or(line));
             let key = format!("{:?} {}", seen.sort, mask_times(&mask_pods(&seen.text)));
             let pods = pods_in(&seen.text);
-            match clusters.iter_mut().find(|(known, _)| *known == key) {
-                Some((_, cluster)) => {
-                    *cluster.targets.entry(target.clone()).or_default() += 1;
-                    cluster.pods.extend(pods);
-                    cluster.last = cluster.last.clone().max(seen.at.clone());
-                    cluster.seen.at = cluster.seen.at.clone().min(seen.at);
-                }
-                None => {
-                    let (last, targets) = (seen.at.clone(), BTreeMap::from([(target.clone(), 1)]));
-                    clusters.push((key, Cluster { seen, last, targets, pods }));
-                }
+            if let Some((_, cluster)) = clusters.iter_mut().find(|(known, _)| *known == key) {
+                *cluster.targets.entry(target.clone()).or_default() += 1;
+                cluster.pods.extend(pods);
+                cluster.last = cluster.last.clone().max(seen.at.clone());
+                cluster.seen.at = cluster.seen.at.clone().min(seen.at);
+            } else {
+                let (last, targets) = (seen.at.clone(), BTreeMap::from([(target.clone(), 1)]));
+                clusters.push((key, Cluster { seen, last, targets, pods }));
             }
         }
     }

@@ -36,16 +36,21 @@ pub enum Sort {
 /// Which sort an object is of. A project's own rule makes any kind worth waiting for.
 #[must_use]
 pub fn sort_of(object: &ObjectRef, rules: &[ReadinessRule]) -> Sort {
-    let ruled = rules.iter().any(|rule| rule.covers(&object.api_version, &object.kind));
+    let has_rule = rules.iter().any(|rule| rule.covers(&object.api_version, &object.kind));
     match (object.group(), object.kind.as_str()) {
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
         | ("batch", "Job")
         | ("", "Pod") => Sort::Workload,
-        _ if ruled => Sort::After,
+        _ if has_rule => Sort::After,
         ("", "PersistentVolumeClaim" | "PersistentVolume" | "ResourceQuota")
-        | ("apiextensions.k8s.io", _)
-        | ("cert-manager.io", _)
-        | ("external-secrets.io" | "bitnami.com" | "secrets-store.csi.x-k8s.io", _) => Sort::Before,
+        | (
+            "apiextensions.k8s.io"
+            | "cert-manager.io"
+            | "external-secrets.io"
+            | "bitnami.com"
+            | "secrets-store.csi.x-k8s.io",
+            _,
+        ) => Sort::Before,
         ("", "Service" | "ReplicationController")
         | ("networking.k8s.io", "Ingress")
         | ("policy", "PodDisruptionBudget")

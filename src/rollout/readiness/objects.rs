@@ -80,7 +80,7 @@ fn service(live: &Value, name: &ObjectRef) -> Verdict {
     }
 }
 
-/// Many controllers never write an address (NodePort, host network): one that is missing proves nothing.
+/// Many controllers never write an address (node ports, host network): one that is missing proves nothing.
 fn ingress(live: &Value, name: &ObjectRef) -> Verdict {
     if has_address(live) {
         return Verdict::Healthy;

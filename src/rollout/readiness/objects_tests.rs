@@ -25,8 +25,9 @@ fn answered(case: &str) -> Value {
 fn watched(case: &str, kind: &str) -> Value {
     let recorded = lines(WATCHES).into_iter().find(|line| line["case"] == case).unwrap();
     let events = recorded["events"].as_array().unwrap();
-    let told = events.iter().filter(|event| event["type"] != "BOOKMARK" && event["object"]["kind"] == kind);
-    told.last().unwrap_or_else(|| panic!("{case} tells of no {kind}"))["object"].clone()
+    let mut told =
+        events.iter().filter(|event| event["type"] != "BOOKMARK" && event["object"]["kind"] == kind);
+    told.next_back().unwrap_or_else(|| panic!("{case} tells of no {kind}"))["object"].clone()
 }
 
 /// The last state of an object of a real server whose changes are not kept.

@@ -12,7 +12,7 @@ const CONFIG_GRACE: Duration = Duration::from_secs(10);
 /// The same for one that is mounted; the kubelet tries that less often.
 const MOUNT_GRACE: Duration = Duration::from_secs(30);
 /// Autoscalers of nodes need a minute or two.
-const NODE_GRACE: Duration = Duration::from_secs(120);
+const NODE_GRACE: Duration = Duration::from_mins(2);
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
