@@ -339,7 +339,7 @@ mod tests {
             ),
             (
                 logs("n", "p", "c", true, 50),
-                "GET /api/v1/namespaces/n/pods/p/log?container=c&tailLines=50&previous=true -",
+                "GET /api/v1/namespaces/n/pods/p/log?container=c&tailLines=50&timestamps=true&previous=true -",
             ),
             (
                 access_review("create", "", "pods/eviction", "n"),
