@@ -78,8 +78,8 @@ impl Stand<'_> {
             let now = self.world.clock.now();
             if let Some(state) = snapshot.workloads.get(&arm.new)
                 // An autoscaler that asks for more pods than fit is no fault of what they run.
-                && !readiness::doom(&snapshot, &arm.new, state, now)
-                    .is_some_and(|doom| doom.cause.sort == Sort::Unschedulable)
+                && readiness::doom(&snapshot, &arm.new, state, now)
+                    .is_none_or(|doom| doom.cause.sort != Sort::Unschedulable)
                 && let Some(why) = readiness::doomed(&snapshot, &arm.new, state, now)
             {
                 return Err(StepError::failed(why));

@@ -20,6 +20,8 @@ use tokio::time::{Instant, timeout_at};
 /// How long one watch lasts, and how much longer we listen before the connection counts as dead.
 const SPAN: Duration = Duration::from_secs(25);
 const GRACE: Duration = Duration::from_secs(5);
+/// A watch that lasted this long was a good one: the next break starts the back-off anew.
+const GOOD: Duration = Duration::from_secs(5);
 /// How often a kind that we may not see is tried again.
 const RETRY_FORBIDDEN: Duration = Duration::from_secs(30);
 
@@ -79,20 +81,23 @@ impl Group {
     async fn follow(self) {
         let mut breaks = 0;
         loop {
-            let pause = match self.list().await {
-                Ok(version) => match self.watch(version).await {
-                    // Too old, or closed in order: a fresh list is small.
-                    Ok(()) => {
-                        breaks = 0;
-                        continue;
-                    }
-                    Err(_) => self.api.pause(&self.path, breaks),
-                },
+            let began = Instant::now();
+            let outcome = match self.list().await {
+                Ok(version) => self.watch(version).await,
+                Err(error) => Err(error),
+            };
+            let pause = match outcome {
+                // Too old, or closed in order after its time: a fresh list is small.
+                Ok(()) if began.elapsed() >= GOOD => {
+                    breaks = 0;
+                    continue;
+                }
                 Err(error @ (ClusterError::Forbidden { .. } | ClusterError::NotFound { .. })) => {
                     self.refused(&error);
                     RETRY_FORBIDDEN
                 }
-                Err(_) => self.api.pause(&self.path, breaks),
+                // A server (or a proxy) that hangs up at once must not be asked in a tight loop.
+                Ok(()) | Err(_) => self.api.pause(&self.path, breaks),
             };
             breaks += 1;
             tokio::time::sleep(pause).await;

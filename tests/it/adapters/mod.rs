@@ -5,6 +5,7 @@ use std::io::Write as _;
 mod connecting;
 mod contract;
 mod http;
+mod looking;
 mod prometheus;
 mod real;
 mod recorded;
