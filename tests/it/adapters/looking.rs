@@ -82,7 +82,7 @@ async fn what_changes_is_told_and_a_watch_that_ends_is_begun_anew() {
         let shows = |live: &deployctl::domain::observed::LiveObjects| {
             live.objects.get(&named("a")).is_some_and(|claim| claim["status"]["phase"] == phase)
         };
-        let seen = tokio::time::timeout(Duration::from_secs(60), live.wait_for(shows)).await;
+        let seen = tokio::time::timeout(Duration::from_mins(1), live.wait_for(shows)).await;
         let objects = seen.unwrap_or_else(|_| panic!("{phase} was not seen")).unwrap().objects.clone();
         assert_eq!(objects.len(), 1, "nobody asked for the other");
         // Items of a list do not say what they are; events do.
