@@ -126,6 +126,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "The file is a base that others extend: it names no targets or components, so nothing can be deployed to it.",
     ),
     (
+        BAD_READINESS,
+        "a readiness rule cannot decide",
+        "A rule under `readiness` names a kind and one thing that its objects show when they are ready: a condition, a field with a value, or `exists: true`. Workloads are judged by their pods and take no rule.",
+    ),
+    (
         TEMPLATE_SYNTAX,
         "a template cannot be read",
         "A manifest template has a mistake in its `{{ … }}` or `{% … %}` parts.",
@@ -276,6 +281,8 @@ pub const UNUSED_VALUE: u16 = 125;
 pub const BAD_NAME: u16 = 126;
 /// A base file deployed.
 pub const BASE_ONLY: u16 = 127;
+/// A readiness rule.
+pub const BAD_READINESS: u16 = 128;
 /// Template syntax.
 pub const TEMPLATE_SYNTAX: u16 = 140;
 /// Undefined in a template.

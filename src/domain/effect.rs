@@ -34,9 +34,9 @@ pub enum Effect {
         /// How many pods.
         to: Size,
     },
-    /// Wait until these workloads are judged healthy at their present size, and their pods are endpoints.
+    /// Wait until these workloads are judged healthy at their present size; other objects by their kind's rule.
     WaitReady {
-        /// The workloads.
+        /// The workloads, or other objects.
         workloads: Vec<ObjectRef>,
         /// How long at the most.
         #[serde(with = "units::duration")]

@@ -2,6 +2,7 @@
 
 use crate::domain::gate::Gate;
 use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::readiness::ReadinessRule;
 use crate::domain::secret::SecretRef;
 use crate::domain::units;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Environment {
     pub gates: Vec<Gate>,
     /// Prometheus query templates by metric name (`error_rate`, `latency`, `requests`, `availability`).
     pub queries: BTreeMap<String, String>,
+    /// The project's own rules for when objects are ready.
+    pub readiness: Vec<ReadinessRule>,
     /// Checks after each cut-over.
     pub smoke: Vec<SmokeTest>,
     /// Backups before the first write.

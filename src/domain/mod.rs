@@ -13,6 +13,8 @@ pub mod ids;
 pub mod kube_schema;
 pub mod object;
 pub mod observed;
+pub mod quantity;
+pub mod readiness;
 pub mod release;
 pub mod secret;
 pub mod step;

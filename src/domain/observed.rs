@@ -2,7 +2,8 @@
 
 use crate::domain::object::ObjectRef;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
 
 /// Label that ties a pod of a `StatefulSet` to the template it was made from.
@@ -52,6 +53,20 @@ pub struct Workload {
     pub available: u32,
     /// Jobs: pods that ended well.
     pub succeeded: u32,
+    /// Jobs: pods that ended badly.
+    pub failed: u32,
+    /// How many of its pods its own strategy lets be away at once (`maxUnavailable` of a Deployment or `DaemonSet`).
+    pub tolerance: u32,
+    /// `StatefulSets`: pods below this number keep the template before.
+    pub partition: u32,
+    /// `StatefulSets`: one pod after the other, so that a broken one holds up all that follow.
+    pub ordered: bool,
+    /// Pods get the newest template only when somebody deletes them (`OnDelete`).
+    pub on_delete: bool,
+    /// `spec.paused` of a Deployment, `spec.suspend` of a Job.
+    pub paused: bool,
+    /// When anything but its status was last written, in the server's time: older events speak of something else.
+    pub changed: Option<Timestamp>,
     /// Conditions: type → (status, reason, message).
     pub conditions: BTreeMap<String, Condition>,
     /// What its newest pods share: `deployment.kubernetes.io/revision` of a Deployment (and its newest `ReplicaSet`),
@@ -81,6 +96,16 @@ pub struct ReplicaSet {
     pub rollout_revision: String,
     /// `spec.replicas`.
     pub desired: u32,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `status.observedGeneration`.
+    pub observed_generation: i64,
+    /// `status.replicas`.
+    pub total: u32,
+    /// `status.readyReplicas`.
+    pub ready: u32,
+    /// Conditions by type.
+    pub conditions: BTreeMap<String, Condition>,
 }
 
 /// A pod.
@@ -100,6 +125,14 @@ pub struct Pod {
     pub node: String,
     /// Why it cannot be scheduled, from condition `PodScheduled`.
     pub unschedulable: Option<String>,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// Why it is away through no fault of its own: evicted, preempted, its node gone or drained.
+    pub disrupted: Option<String>,
+    /// `status.message`, or the reason if there is none.
+    pub message: String,
+    /// What all its containers request together: resource → thousandths of its unit.
+    pub requests: BTreeMap<String, u64>,
     /// Its containers, init containers first.
     pub containers: Vec<Container>,
 }
@@ -121,6 +154,36 @@ pub struct Container {
     pub last_exit: Option<(i32, String)>,
     /// Its termination message, empty if it left none.
     pub exit_message: String,
+    /// It runs before the others and ends.
+    pub init: bool,
+    /// It has ended and was not started again.
+    pub ended: bool,
+    /// What its probes ask: `readiness` → `GET /ready on port 8080`.
+    pub probes: BTreeMap<String, String>,
+}
+
+/// The objects that a wait asked for, as a watch last told them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LiveObjects {
+    /// Those that exist.
+    pub objects: BTreeMap<ObjectRef, Value>,
+    /// Those that have been looked for at least once.
+    pub looked_for: BTreeSet<ObjectRef>,
+    /// Those that the server does not let us see, and its words.
+    pub unseen: BTreeMap<ObjectRef, String>,
+}
+
+/// What a node has to give and what its pods have asked for already, in thousandths of each resource's unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeRoom {
+    /// The node's name.
+    pub name: String,
+    /// It takes new pods (not cordoned, and ready).
+    pub open: bool,
+    /// `status.allocatable`.
+    pub allocatable: BTreeMap<String, u64>,
+    /// The sum of the requests of its pods.
+    pub requested: BTreeMap<String, u64>,
 }
 
 /// One backend of a Service.

@@ -138,6 +138,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
             on_interrupt: env.on_interrupt,
             history: env.history_limit,
         },
+        readiness: env.readiness.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ mod site;
 use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
+use crate::domain::readiness::ReadinessRule;
 use crate::domain::release::{Actor, ServingWorkload};
 use crate::domain::step::Stage;
 use crate::domain::units;
@@ -72,6 +73,9 @@ pub struct Plan {
     pub expected: Duration,
     /// Bounds of the run.
     pub limits: RunLimits,
+    /// The project's own rules for when objects are ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readiness: Vec<ReadinessRule>,
 }
 
 /// Bounds that hold while a plan is performed.
@@ -225,6 +229,7 @@ impl Plan {
                 on_interrupt: env.on_interrupt,
                 history: env.history_limit,
             },
+            readiness: env.readiness.clone(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One Kubernetes cluster, in the words of a rollout.
 
 use crate::domain::object::ObjectRef;
-use crate::domain::observed::Snapshot;
+use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -125,7 +125,16 @@ pub trait Cluster: Send + Sync {
     /// The shared state of a namespace, kept current by one LIST+WATCH per kind. The first call starts the watches.
     fn follow(&self, namespace: &str) -> watch::Receiver<Snapshot>;
 
-    /// The last lines of a container's log; `previous` for the run before the last restart.
+    /// The live state of just these objects (of any kinds), kept current for as long as somebody listens.
+    async fn watch_objects(
+        &self,
+        objects: &[ObjectRef],
+    ) -> Result<watch::Receiver<LiveObjects>, ClusterError>;
+
+    /// How much room each node has left.
+    async fn rooms(&self) -> Result<Vec<NodeRoom>, ClusterError>;
+
+    /// The last lines of a container's log, each with its time before it; `previous` for the run before the last restart.
     async fn logs(
         &self,
         namespace: &str,

@@ -15,6 +15,11 @@ pub enum Verdict {
     },
     /// As it should be.
     Healthy,
+    /// Nothing tells whether it is: it is there, and taken for ready because nobody can know better.
+    Assumed {
+        /// Why nothing more can be said.
+        why: String,
+    },
     /// It will not come right by waiting.
     Failed {
         /// The root cause, one line.

@@ -1,6 +1,5 @@
 //! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
 
-use super::evidence;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::Leases;
 use super::perform::{Stand, StepError};
@@ -11,10 +10,9 @@ use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
-use crate::domain::object::ObjectRef;
 use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -74,6 +72,8 @@ pub struct Engine<'a> {
     phase: Phase,
     status: Mutex<BTreeMap<StepId, Status>>,
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
+    /// Commands that show more of a failure.
+    pub(super) hints: Mutex<Vec<String>>,
     pub(super) backups: Mutex<Vec<String>>,
     pub(super) began: Timestamp,
 }
@@ -99,6 +99,7 @@ impl<'a> Engine<'a> {
             phase: replayed.phase,
             status: Mutex::new(replayed.status),
             evidence: Mutex::new(BTreeMap::new()),
+            hints: Mutex::new(Vec::new()),
             backups: Mutex::new(Vec::new()),
             began: world.clock.now(),
         }
@@ -390,7 +391,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Targets in which at least one step was begun.
-    fn touched(&self) -> Vec<TargetId> {
+    pub(super) fn touched(&self) -> Vec<TargetId> {
         let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
         let mut targets: Vec<TargetId> = steps
             .filter(|step| self.status(step) != Status::Pending)
@@ -399,29 +400,6 @@ impl<'a> Engine<'a> {
         targets.sort();
         targets.dedup();
         targets
-    }
-
-    /// All targets at once: the way back waits for the slowest log, two seconds at the most.
-    async fn take_evidence(&self) {
-        let looks = self.touched().into_iter().filter_map(|target| {
-            let site = self.world.site(&target).ok()?;
-            let plan = self.plan.targets.get(&target)?;
-            let changed = |workload: &ObjectRef| {
-                plan.changes.iter().any(|change| change.object == *workload && change.action != Action::Keep)
-            };
-            let workloads: Vec<ObjectRef> =
-                plan.workloads.values().map(|serving| serving.workload.clone()).filter(changed).collect();
-            Some(async move {
-                let lines = evidence::collect(&target, site, &workloads).await;
-                (target, lines)
-            })
-        });
-        for (target, lines) in futures::future::join_all(looks).await {
-            if !lines.is_empty() {
-                self.teller().tell(Kind::Evidence { target: target.clone(), lines: lines.clone() });
-                self.evidence.lock().expect("no panic while held").insert(target, lines);
-            }
-        }
     }
 
     /// After a rollback the release before must stand there healthy: exit code 5 says so.
@@ -456,8 +434,9 @@ impl<'a> Engine<'a> {
         let (outcome, cause, next, remaining) = match &ending {
             Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
             Ending::RolledBack { cause } => {
-                let revision = self.plan.revision.0;
-                ("rolled-back", Some(cause.clone()), vec![format!("deployctl show {env} {revision}")], vec![])
+                let mut next = self.hints.lock().expect("no panic while held").clone();
+                next.push(format!("deployctl show {env} {}", self.plan.revision.0));
+                ("rolled-back", Some(cause.clone()), next, vec![])
             }
             Ending::Broken { cause, remaining } => {
                 let next = vec![format!("deployctl rollback {env}"), format!("deployctl status {env}")];

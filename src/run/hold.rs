@@ -9,7 +9,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
 use crate::ports::metrics::{Measurement, Reading};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
-use crate::rollout::readiness;
+use crate::rollout::readiness::{self, pods::Sort};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -75,8 +75,12 @@ impl Stand<'_> {
         for arm in arms {
             let snapshots = cluster.follow(&arm.new.namespace);
             let snapshot = snapshots.borrow();
+            let now = self.world.clock.now();
             if let Some(state) = snapshot.workloads.get(&arm.new)
-                && let Some(why) = readiness::doomed(&snapshot, &arm.new, state)
+                // An autoscaler that asks for more pods than fit is no fault of what they run.
+                && readiness::doom(&snapshot, &arm.new, state, now)
+                    .is_none_or(|doom| doom.cause.sort != Sort::Unschedulable)
+                && let Some(why) = readiness::doomed(&snapshot, &arm.new, state, now)
             {
                 return Err(StepError::failed(why));
             }

@@ -1,5 +1,6 @@
 //! Performs a plan and stays responsible: journal before act, undo on failure, resume from anywhere.
 
+mod blame;
 pub mod engine;
 mod evidence;
 mod hold;
@@ -8,6 +9,7 @@ pub mod lease;
 mod perform;
 pub mod preflight;
 pub mod prepare;
+mod ready;
 mod records;
 pub mod releases;
 mod sealed;

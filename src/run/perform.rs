@@ -9,7 +9,7 @@ use crate::plan::Plan;
 use crate::ports::Cluster;
 use crate::ports::cloud::SnapshotState;
 use crate::ports::cluster::{Applied, ClusterError};
-use crate::rollout::{Verdict, readiness, share};
+use crate::rollout::share;
 use crate::run::lease::Leases;
 use crate::run::sealed;
 use crate::run::world::{Site, Teller, World};
@@ -108,7 +108,7 @@ impl Stand<'_> {
     }
 
     /// Repeats a request that got no answer while the lock holds: every write is idempotent.
-    async fn in_contact<T, F>(&self, what: &str, request: F) -> Result<T, StepError>
+    pub(super) async fn in_contact<T, F>(&self, what: &str, request: F) -> Result<T, StepError>
     where
         F: AsyncFn() -> Result<T, ClusterError>,
     {
@@ -228,57 +228,6 @@ impl Stand<'_> {
         let live = self.in_contact(&what, async || cluster.get(workload).await).await?;
         let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
         Ok(replicas.unwrap_or(0) as u32)
-    }
-
-    async fn wait_ready(&self, workloads: &[ObjectRef], timeout: Duration) -> Result<String, StepError> {
-        let cluster = self.cluster()?;
-        // The watch may lag behind our own writes: no verdict before it has seen the generation that is live now.
-        let mut generations = Vec::new();
-        for workload in workloads {
-            let live = self.in_contact("read", async || cluster.get(workload).await).await?;
-            let Some(live) = live else { return Err(StepError::failed(format!("{workload} is gone"))) };
-            generations.push(live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0));
-        }
-        let began = Instant::now();
-        let mut waiting_for = String::new();
-        for (workload, generation) in workloads.iter().zip(generations) {
-            let mut snapshots = cluster.follow(&workload.namespace);
-            loop {
-                let verdict = {
-                    let snapshot = snapshots.borrow_and_update();
-                    let seen = snapshot.workloads.get(workload).is_some_and(|w| w.generation >= generation);
-                    if seen {
-                        readiness::judge(&snapshot, workload)
-                    } else {
-                        Verdict::Pending { waiting_for: format!("news of {workload}") }
-                    }
-                };
-                match verdict {
-                    Verdict::Healthy => break,
-                    Verdict::Failed { why } => return Err(StepError::failed(why)),
-                    Verdict::Pending { waiting_for: now } => {
-                        if now != waiting_for {
-                            self.progress(now.clone());
-                            waiting_for = now;
-                        }
-                    }
-                }
-                let left = timeout.saturating_sub(began.elapsed());
-                match tokio::time::timeout(left, snapshots.changed()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => {
-                        return Err(StepError { cause: "the watch ended".to_owned(), unknown: true });
-                    }
-                    Err(_) => {
-                        return Err(StepError::failed(format!(
-                            "{workload} was not ready within {}: {waiting_for}",
-                            human(timeout)
-                        )));
-                    }
-                }
-            }
-        }
-        Ok(format!("ready after {}", human(Duration::from_secs(began.elapsed().as_secs()))))
     }
 
     async fn wait_traffic(

@@ -181,6 +181,7 @@ impl Effects {
                 FaultKind::Latency => behaviour.added_latency += fault.amount / 1000.0,
                 FaultKind::SmokeFail => behaviour.smoke_fail = true,
                 FaultKind::ImageMissing => behaviour.missing = true,
+                FaultKind::ConfigMissing => behaviour.no_config = true,
                 FaultKind::SlowStart => behaviour.slow_start = Some(fault.amount),
                 FaultKind::Unready => behaviour.unready = true,
                 FaultKind::PodCrashAfter => behaviour.crash_after = Some(fault.amount),

@@ -24,6 +24,8 @@ pub enum FaultKind {
     SmokeFail,
     /// The image does not exist.
     ImageMissing,
+    /// A Secret that the container reads lacks a key.
+    ConfigMissing,
     /// The process takes long to become ready.
     SlowStart,
     /// The process never becomes ready.
@@ -109,6 +111,13 @@ const TABLE: &[Row] = &[
     ),
     ("image-missing", FaultKind::ImageMissing, Amount::None, 0, "the new version's image cannot be pulled"),
     (
+        "config-missing",
+        FaultKind::ConfigMissing,
+        Amount::None,
+        0,
+        "the new version reads a key that its Secret does not have",
+    ),
+    (
         "slow-start",
         FaultKind::SlowStart,
         Amount::Seconds(60.0),
@@ -181,6 +190,7 @@ impl FaultKind {
                 | Self::Latency
                 | Self::SmokeFail
                 | Self::ImageMissing
+                | Self::ConfigMissing
                 | Self::SlowStart
                 | Self::Unready
                 | Self::PodCrashAfter

@@ -72,7 +72,16 @@ impl Host for ClusterHost {
             return Err(ApiStatus::bad_request(why));
         };
         let skip = request.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-        Ok(lines.iter().skip(skip).flat_map(|(_, line)| [line.as_str(), "\n"]).collect())
+        let clock = self.shared.clock();
+        let shown = lines.iter().skip(skip).map(|(at, line)| {
+            let stamp = if request.timestamps {
+                format!("{} ", clock.at(*at).strftime("%Y-%m-%dT%H:%M:%S.%9fZ"))
+            } else {
+                String::new()
+            };
+            format!("{stamp}{line}\n")
+        });
+        Ok(shown.collect())
     }
 
     fn proxy(&self, request: &ProxyRequest<'_>) -> Option<http::Response<Bytes>> {

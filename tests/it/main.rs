@@ -5,6 +5,7 @@ mod architecture;
 mod cli;
 mod config;
 mod plan;
+mod ready;
 mod report;
 mod runs;
 mod sim_kube_api;

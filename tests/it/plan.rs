@@ -108,6 +108,7 @@ fn production_goes_by_waves_and_weights() {
             "w1-check smoke tests on the new revision",
             "w1-handover autoscalers to the new revision",
             "w1-drain old revision drains",
+            "w1-settle what follows the workloads",
             "w1-smoke smoke tests",
             "w1-bake bake wave 1 for 10m",
             "w2-advance go on to wave 2",
@@ -121,6 +122,7 @@ fn production_goes_by_waves_and_weights() {
             "w2-promote new revision at full size",
             "w2-handover autoscalers to the new revision",
             "w2-drain old revision drains",
+            "w2-settle what follows the workloads",
             "w2-smoke smoke tests",
             "w2-bake bake wave 2 for 5m15s",
         ]

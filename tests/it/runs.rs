@@ -51,6 +51,10 @@ fn each_kind_of_failure_is_taken_back_and_named() {
     let cases = [
         ("2.0.0-crash", "crashes again and again"),
         ("2.0.0-missing", "cannot be pulled"),
+        (
+            "2.0.0-noconfig",
+            "4/4 pods of Deployment/api-r2: container api cannot start: Secret api has no key PASSWORD",
+        ),
         ("2.0.0-unready", "was not ready within"),
         ("2.0.0-err30", "gate error-rate"),
         ("2.0.0-smokefail", "smoke test api"),

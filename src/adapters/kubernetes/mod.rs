@@ -11,10 +11,13 @@ mod errors;
 mod follow;
 pub mod lease;
 mod lines;
+mod look;
 mod namespace;
 mod objects;
 mod request;
+mod room;
 mod seen;
+mod seen_pod;
 mod send;
 pub mod state;
 mod watched;
@@ -25,7 +28,7 @@ use crate::adapters::kubernetes::lease::LeaseLock;
 use crate::adapters::kubernetes::send::Api;
 use crate::adapters::kubernetes::state::SecretStore;
 use crate::domain::object::ObjectRef;
-use crate::domain::observed::Snapshot;
+use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
 use crate::ports::cluster::{Applied, Identity, Permission};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
@@ -128,6 +131,17 @@ impl Cluster for KubeCluster {
 
     fn follow(&self, namespace: &str) -> watch::Receiver<Snapshot> {
         self.rooms.enter(&self.api, namespace)
+    }
+
+    async fn watch_objects(
+        &self,
+        objects: &[ObjectRef],
+    ) -> Result<watch::Receiver<LiveObjects>, ClusterError> {
+        look::watch_objects(&self.api, &self.discovery, objects).await
+    }
+
+    async fn rooms(&self) -> Result<Vec<NodeRoom>, ClusterError> {
+        room::rooms(&self.api).await
     }
 
     async fn logs(

@@ -182,7 +182,11 @@ pub(crate) fn who_am_i() -> Call {
 
 /// The end of a container's log.
 pub(crate) fn logs(namespace: &str, pod: &str, container: &str, previous: bool, lines: u32) -> Call {
-    let mut query = vec![("container", container.to_owned()), ("tailLines", lines.to_string())];
+    let mut query = vec![
+        ("container", container.to_owned()),
+        ("tailLines", lines.to_string()),
+        ("timestamps", "true".to_owned()),
+    ];
     if previous {
         query.push(("previous", "true".to_owned()));
     }
@@ -335,7 +339,7 @@ mod tests {
             ),
             (
                 logs("n", "p", "c", true, 50),
-                "GET /api/v1/namespaces/n/pods/p/log?container=c&tailLines=50&previous=true -",
+                "GET /api/v1/namespaces/n/pods/p/log?container=c&tailLines=50&timestamps=true&previous=true -",
             ),
             (
                 access_review("create", "", "pods/eviction", "n"),

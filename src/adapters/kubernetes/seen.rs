@@ -1,7 +1,7 @@
 //! The parts of watched objects that judging needs, read straight from the server's JSON, and what they are in the
 //! domain's words. Pure.
 
-use crate::domain::observed::{Condition, Container, Endpoint, Event, Pod, ReplicaSet, Workload};
+use crate::domain::observed::{Condition, Endpoint, Event, ReplicaSet, Workload};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -15,10 +15,20 @@ pub(crate) struct Meta {
     pub resource_version: String,
     uid: String,
     generation: i64,
-    deletion_timestamp: Option<IgnoredAny>,
-    labels: BTreeMap<String, String>,
+    pub(super) deletion_timestamp: Option<IgnoredAny>,
+    pub(super) labels: BTreeMap<String, String>,
     annotations: Annotations,
     owner_references: Vec<Owner>,
+    pub(super) creation_timestamp: Option<Timestamp>,
+    managed_fields: Vec<Written>,
+}
+
+/// One entry of `managedFields`: who wrote is of no interest here, when is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Written {
+    subresource: String,
+    time: Option<Timestamp>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,18 +46,24 @@ struct Owner {
 }
 
 impl Meta {
-    fn controller(&self) -> String {
+    /// When anything but the status was last written.
+    fn changed(&self) -> Option<Timestamp> {
+        let writes = self.managed_fields.iter().filter(|entry| entry.subresource != "status");
+        writes.filter_map(|entry| entry.time).max().or(self.creation_timestamp)
+    }
+
+    pub(super) fn controller(&self) -> String {
         self.owner_references.iter().find(|owner| owner.controller).map(|o| o.uid.clone()).unwrap_or_default()
     }
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct SeenCondition {
-    r#type: String,
-    status: String,
-    reason: String,
-    message: String,
+pub(super) struct SeenCondition {
+    pub(super) r#type: String,
+    pub(super) status: String,
+    pub(super) reason: String,
+    pub(super) message: String,
 }
 
 fn conditions(seen: Vec<SeenCondition>) -> BTreeMap<String, Condition> {
@@ -66,11 +82,53 @@ pub(crate) struct SeenWorkload {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct WorkloadSpec {
     replicas: Option<u32>,
     completions: Option<u32>,
     parallelism: Option<u32>,
+    paused: bool,
+    suspend: bool,
+    pod_management_policy: String,
+    /// Of a Deployment.
+    strategy: UpdateStrategy,
+    /// Of a `StatefulSet` or `DaemonSet`.
+    update_strategy: UpdateStrategy,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct UpdateStrategy {
+    r#type: String,
+    rolling_update: Option<RollingUpdate>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct RollingUpdate {
+    max_unavailable: Option<NumberOrPercent>,
+    partition: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum NumberOrPercent {
+    Number(u32),
+    Percent(String),
+}
+
+impl UpdateStrategy {
+    /// `maxUnavailable` of so many pods; percentages are rounded down, as the controllers do.
+    fn max_unavailable(&self, of: u32) -> u32 {
+        match self.rolling_update.as_ref().and_then(|rolling| rolling.max_unavailable.as_ref()) {
+            Some(NumberOrPercent::Number(number)) => *number,
+            Some(NumberOrPercent::Percent(text)) => {
+                let percent: u64 = text.trim_end_matches('%').parse().unwrap_or(0);
+                (u64::from(of) * percent / 100) as u32
+            }
+            None => 0,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,6 +172,7 @@ impl SeenWorkload {
                 ready: status.ready,
                 available: status.ready,
                 succeeded: status.succeeded,
+                failed: status.failed,
                 ..Workload::default()
             },
             _ => Workload {
@@ -125,7 +184,14 @@ impl SeenWorkload {
                 ..Workload::default()
             },
         };
+        let strategy = if kind == "Deployment" { &spec.strategy } else { &spec.update_strategy };
         Workload {
+            changed: metadata.changed(),
+            tolerance: strategy.max_unavailable(counted.desired),
+            partition: strategy.rolling_update.as_ref().map_or(0, |rolling| rolling.partition),
+            ordered: kind == "StatefulSet" && spec.pod_management_policy != "Parallel",
+            on_delete: strategy.r#type == "OnDelete",
+            paused: spec.paused || spec.suspend,
             uid: metadata.uid,
             generation: metadata.generation,
             // A Job's spec does not change what is running: there is nothing to observe anew.
@@ -146,106 +212,21 @@ impl SeenWorkload {
 pub(crate) struct SeenReplicaSet {
     pub metadata: Meta,
     spec: WorkloadSpec,
+    status: WorkloadStatus,
 }
 
 impl SeenReplicaSet {
     pub(crate) fn into_domain(self) -> ReplicaSet {
         ReplicaSet {
             owner_uid: self.metadata.controller(),
+            generation: self.metadata.generation,
+            observed_generation: self.status.observed_generation,
+            total: self.status.replicas,
+            ready: self.status.ready_replicas,
+            conditions: conditions(self.status.conditions),
             uid: self.metadata.uid,
             rollout_revision: self.metadata.annotations.revision,
             desired: self.spec.replicas.unwrap_or(1),
-        }
-    }
-}
-
-/// A pod.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct SeenPod {
-    pub metadata: Meta,
-    spec: PodSpec,
-    status: PodStatus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PodSpec {
-    node_name: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct PodStatus {
-    phase: String,
-    conditions: Vec<SeenCondition>,
-    init_container_statuses: Vec<ContainerStatus>,
-    container_statuses: Vec<ContainerStatus>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct ContainerStatus {
-    name: String,
-    image: String,
-    ready: bool,
-    restart_count: u32,
-    state: ContainerState,
-    last_state: ContainerState,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct ContainerState {
-    waiting: Option<Phase>,
-    terminated: Option<Phase>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Phase {
-    reason: String,
-    message: String,
-    exit_code: i32,
-}
-
-impl SeenPod {
-    pub(crate) fn into_domain(self) -> Pod {
-        let Self { metadata, spec, status } = self;
-        let condition = |kind: &str| status.conditions.iter().find(|condition| condition.r#type == kind);
-        let unschedulable = condition("PodScheduled")
-            .filter(|c| c.status == "False" && c.reason == "Unschedulable")
-            .map(|c| c.message.clone());
-        Pod {
-            owner_uid: metadata.controller(),
-            ready: condition("Ready").is_some_and(|c| c.status == "True"),
-            terminating: metadata.deletion_timestamp.is_some(),
-            node: spec.node_name,
-            unschedulable,
-            labels: metadata.labels,
-            phase: status.phase,
-            containers: status
-                .init_container_statuses
-                .into_iter()
-                .chain(status.container_statuses)
-                .map(ContainerStatus::into_domain)
-                .collect(),
-        }
-    }
-}
-
-impl ContainerStatus {
-    fn into_domain(self) -> Container {
-        // A container that has ended for good tells so in `state`, one that was started again in `lastState`.
-        let exit = self.state.terminated.or(self.last_state.terminated);
-        Container {
-            name: self.name,
-            image: self.image,
-            ready: self.ready,
-            restarts: self.restart_count,
-            waiting: self.state.waiting.map(|waiting| (waiting.reason, waiting.message)),
-            exit_message: exit.as_ref().map(|exit| exit.message.trim().to_owned()).unwrap_or_default(),
-            last_exit: exit.map(|exit| (exit.exit_code, exit.reason)),
         }
     }
 }
@@ -383,35 +364,6 @@ mod tests {
         let seen: SeenWorkload = serde_json::from_value(set).unwrap();
         let w = seen.into_domain("StatefulSet");
         assert_eq!((w.desired, w.rollout_revision.as_str()), (1, "db-5f6"));
-    }
-
-    #[test]
-    fn a_pod_tells_why_it_does_not_run() {
-        let seen: SeenPod = serde_json::from_value(json!({
-            "metadata": { "name": "api-x", "labels": { "app": "api" }, "deletionTimestamp": "2026-01-01T00:00:00Z",
-                "ownerReferences": [ { "uid": "other" }, { "uid": "rs", "controller": true } ] },
-            "spec": { "nodeName": "n1" },
-            "status": { "phase": "Running",
-                "conditions": [ { "type": "Ready", "status": "False" },
-                    { "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no gpu" } ],
-                "initContainerStatuses": [ { "name": "migrate", "restartCount": 0,
-                    "state": { "terminated": { "exitCode": 0, "reason": "Completed" } } } ],
-                "containerStatuses": [ { "name": "api", "image": "api:2", "ready": false, "restartCount": 3,
-                    "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 40s" } },
-                    "lastState": { "terminated": { "exitCode": 137, "reason": "OOMKilled", "message": "oom\n" } } } ] },
-        }))
-        .unwrap();
-        let pod = seen.into_domain();
-        assert_eq!((pod.owner_uid.as_str(), pod.node.as_str()), ("rs", "n1"));
-        assert!(pod.terminating && !pod.ready);
-        assert_eq!(pod.unschedulable.as_deref(), Some("no gpu"));
-        let names: Vec<&str> = pod.containers.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names, ["migrate", "api"]);
-        let api = &pod.containers[1];
-        assert_eq!(api.waiting, Some(("CrashLoopBackOff".into(), "back-off 40s".into())));
-        assert_eq!(api.last_exit, Some((137, "OOMKilled".into())));
-        assert_eq!(api.exit_message, "oom");
-        assert_eq!(pod.containers[0].last_exit, Some((0, "Completed".into())));
     }
 
     #[test]

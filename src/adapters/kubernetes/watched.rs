@@ -1,6 +1,7 @@
 //! The kinds that are watched, and where each has its place in a [`Snapshot`]. Pure.
 
-use crate::adapters::kubernetes::seen::{Meta, SeenEvent, SeenPod, SeenReplicaSet, SeenSlice, SeenWorkload};
+use crate::adapters::kubernetes::seen::{Meta, SeenEvent, SeenReplicaSet, SeenSlice, SeenWorkload};
+use crate::adapters::kubernetes::seen_pod::SeenPod;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{Endpoint, Event, Snapshot};
 use serde::Deserialize;

@@ -16,6 +16,7 @@ pub mod show;
 pub mod status;
 pub mod svg;
 mod text;
+mod witness;
 
 pub use facts::{Facts, Sort, StepFacts, TargetFacts};
 pub use output::{ColorChoice, Format, Output, Printer, Surroundings, UI_VERSION, message};

@@ -127,7 +127,7 @@ impl Output {
 }
 
 /// Colours, or nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Paint {
     on: bool,
 }

@@ -2,6 +2,7 @@
 
 mod components;
 mod gates;
+mod readiness;
 mod smoke;
 mod targets;
 
@@ -45,6 +46,7 @@ pub fn convert(
     let components = cx.components(file, &platform);
     let gates = cx.gates(file, &components, &targets);
     let smoke = cx.smoke(file, &components, &targets);
+    let readiness = cx.readiness(file);
     let backup = cx.backup(file, &targets);
     let limits = limits(file.limits.as_ref());
     let environment = Environment {
@@ -62,6 +64,7 @@ pub fn convert(
         components,
         gates,
         queries: gates::queries(file.metrics.as_ref()),
+        readiness,
         smoke,
         backup,
         terraform: cx.terraform(file, root),

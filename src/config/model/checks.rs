@@ -44,6 +44,63 @@ pub struct GateFile {
     pub shared: Option<SharedFile>,
 }
 
+/// When objects of one kind are ready.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReadinessFile {
+    /// As in the manifests: `postgresql.cnpg.io/v1`. The group alone stands for all its versions.
+    #[serde(rename = "apiVersion")]
+    pub api_version: String,
+    /// `Cluster`.
+    pub kind: String,
+    /// What must hold. One of `condition`, `path` and `exists`.
+    pub ready: ReadyTestFile,
+    /// What says that waiting is in vain: the run fails at once.
+    #[serde(default)]
+    pub failed: Option<ReadyTestFile>,
+}
+
+/// One thing that a live object can show: a condition, a field, or that it exists at all.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadyTestFile {
+    /// Type of a condition in `status.conditions`.
+    #[schemars(extend("examples" = ["Ready"]))]
+    pub condition: Option<String>,
+    /// Status that the condition must have. Default: `True`.
+    pub status: Option<StatusFile>,
+    /// A field, from the object's root.
+    #[schemars(extend("examples" = ["status.phase"]))]
+    pub path: Option<String>,
+    /// Value that the field must have.
+    pub value: Option<Value>,
+    /// `true`: that it exists is enough.
+    pub exists: Option<bool>,
+}
+
+/// The status of a condition, in quotes: YAML takes a bare `True` for something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum StatusFile {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl StatusFile {
+    /// As the API writes it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
 /// What a lack of data means.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

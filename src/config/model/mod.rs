@@ -69,6 +69,11 @@ pub struct EnvironmentFile {
     pub gates: BTreeMap<String, GateFile>,
     /// How metrics are asked.
     pub metrics: Option<MetricsFile>,
+    /// When objects are ready, for kinds that deployctl does not know (custom resources) or knows too strictly. Without a
+    /// rule a custom resource is judged by `status.observedGeneration`, its conditions (`Ready`, `Available`, …) and
+    /// `status.phase`; one that tells nothing is taken for ready after 10 seconds, and the run says so.
+    #[schemars(extend("examples" = [[{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "ready": {"condition": "Ready"}, "failed": {"path": "status.phase", "value": "Failed"}}]]))]
+    pub readiness: Option<Vec<ReadinessFile>>,
     /// HTTP checks after each cut-over, by name. A failure rolls back.
     pub smoke: BTreeMap<String, SmokeFile>,
     /// Backups that are made before the first write.

@@ -8,6 +8,7 @@ mod canary;
 mod changes;
 mod components;
 mod cutover;
+mod ready;
 mod steps;
 
 use crate::domain::effect::Arm;
@@ -33,6 +34,7 @@ mod at {
     pub const HANDOVER: u32 = 2030;
     pub const DRAIN: u32 = 2040;
     pub const IN_PLACE: u32 = 2050;
+    pub const SETTLE: u32 = 2055;
     pub const SMOKE: u32 = 2060;
     pub const HOLD: u32 = 2070;
     pub const BAKE: u32 = 2080;
@@ -103,6 +105,7 @@ impl<'a> Site<'a> {
                 self.component(component, &serving.clone());
             }
         }
+        self.wait_after();
         self.weighted_holds();
         self.hold_on_green();
         self.smoke_and_bake(last_wave);

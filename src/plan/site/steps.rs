@@ -88,7 +88,10 @@ impl Site<'_> {
         }
         let title = format!("apply {} objects of configuration", indices.len());
         let step = self.apply_step(None, title, &indices, Lane::Config);
-        self.stage(at::PREPARE, "prepare", "configuration", 0).steps.push(step);
+        let wait = self.wait_before(&indices);
+        let steps = &mut self.stage(at::PREPARE, "prepare", "configuration", 0).steps;
+        steps.push(step);
+        steps.extend(wait);
     }
 
     /// Workloads, their autoscalers, and blue-green routes that exist already: the strategies move these.

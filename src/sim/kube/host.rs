@@ -71,6 +71,8 @@ pub struct LogRequest<'a> {
     pub container: &'a str,
     /// Whether the log of the container's previous run is wanted.
     pub previous: bool,
+    /// Whether each line begins with its time.
+    pub timestamps: bool,
     /// How many lines from the end, if not all.
     pub tail: Option<usize>,
 }

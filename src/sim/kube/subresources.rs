@@ -141,6 +141,7 @@ impl ApiService {
             pod: &info.name,
             container,
             previous: info.flag("previous"),
+            timestamps: info.flag("timestamps"),
             tail: info.param("tailLines").parse().ok(),
         };
         let text = self.host.pod_log(&request)?;

@@ -1,6 +1,6 @@
 //! What a simulated process does, read from its image's tag or its variable `FAULT`.
 //!
-//! Words: `missing`, `crash`, `unready`, `slowstart<SECONDS>`, `err<PERCENT>`, `lat<MILLISECONDS>`,
+//! Words: `missing`, `noconfig`, `crash`, `unready`, `slowstart<SECONDS>`, `err<PERCENT>`, `lat<MILLISECONDS>`,
 //! `late<SECONDS>` (errors and latency begin so long after the start), `fail` (a job's pod), `smokefail`. Anything
 //! else is healthy. The same words mean the same on the rig that runs against a real control plane.
 
@@ -10,6 +10,8 @@
 pub struct Behaviour {
     /// The image cannot be pulled.
     pub missing: bool,
+    /// The container cannot be made: its Secret lacks a key.
+    pub no_config: bool,
     /// The process ends soon after its start.
     pub crash: bool,
     /// The process never becomes ready.
@@ -37,6 +39,7 @@ impl Behaviour {
         let has = |word: &str| words.contains(word);
         Self {
             missing: has("missing"),
+            no_config: has("noconfig"),
             crash: has("crash"),
             unready: has("unready"),
             slow_start: number_after(words, "slowstart"),

@@ -19,6 +19,9 @@ const LONGEST_BACK_OFF: Millis = 300_000;
 /// Between two complaints of an unready process, in milliseconds.
 const PROBE_COMPLAINTS: Millis = 10_000;
 
+/// Between two tries to make a container whose configuration is wrong, in milliseconds.
+const CONFIG_RETRY: (Millis, Millis) = (10_000, 15_000);
+
 /// What happens to a process next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -179,7 +182,24 @@ impl Desk<'_, '_> {
         Vec::new()
     }
 
+    /// The kubelet makes the container's environment before the container, and tries again at each look at the pod.
+    fn config_error(&mut self) -> Later {
+        let (component, namespace) = {
+            let run = &mut self.kubelet.runs[self.index];
+            run.pulled = true;
+            run.has_ip = true;
+            (run.component.clone(), run.namespace.clone())
+        };
+        let message = format!("couldn't find key PASSWORD in Secret {namespace}/{component}");
+        self.tell(true, "Failed", &format!("Error: {message}"));
+        self.write("Pending", &Container::Waiting { reason: "CreateContainerConfigError", message });
+        vec![(self.cx.random.millis(CONFIG_RETRY), Step::Start)]
+    }
+
     fn start(&mut self) -> Later {
+        if self.behaviour.no_config {
+            return self.config_error();
+        }
         let first = self.kubelet.runs[self.index].restarts == 0;
         if !self.kubelet.runs[self.index].pulled {
             let image = self.kubelet.runs[self.index].image.clone();

@@ -5,8 +5,10 @@ use std::io::Write as _;
 mod connecting;
 mod contract;
 mod http;
+mod looking;
 mod prometheus;
 mod real;
+mod recorded;
 mod scripted;
 mod simulated;
 

@@ -354,6 +354,7 @@ pub fn plan() -> Plan {
         stages,
         warnings: vec!["us-west-2: Deployment/kva-api exists already and is adopted as revision r0".into()],
         expected: minutes(52),
+        readiness: Vec::new(),
         limits: RunLimits {
             run: minutes(180),
             ready: minutes(10),

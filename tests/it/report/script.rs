@@ -239,13 +239,21 @@ fn hold_breaks(script: &mut Script) {
 }
 
 pub fn evidence(target: &str) -> Vec<String> {
-    let mut lines = vec![format!("{target}: kva-api-r8: 2/2 pods ready")];
-    for pod in ["x2x7q", "z9kkw"] {
+    let mut lines = vec![
+        format!("{target}: blocked Deployment/worker-r8 (after kva-api)"),
+        format!(
+            "{target}: diff Deployment/kva-api-r8 spec.template.spec.containers[name=api].image: a:1 → a:2"
+        ),
+        format!("{target}: kva-api-r8: 2/2 pods ready"),
+    ];
+    for (second, pod) in [(10, "x2x7q"), (12, "z9kkw")] {
         lines.push(format!(
-            "{target}: event Pod/kva-api-r8-6d4f9c7b8d-{pod} Unhealthy ×4: Readiness probe failed: HTTP 500"
+            "{target}: event 2026-01-05T03:10:{second}Z Pod/kva-api-r8-6d4f9c7b8d-{pod} Unhealthy ×4: Readiness probe failed: HTTP 500"
         ));
     }
-    lines.extend((1..=20).map(|n| format!("{target}: log kva-api-r8-6d4f9c7b8d-x2x7q: line {n}\u{1b}[31m")));
+    lines.extend((1..=20).map(|n| {
+        format!("{target}: log 2026-01-05T03:10:{n:02}Z kva-api-r8-6d4f9c7b8d-x2x7q: line {n}\u{1b}[31m")
+    }));
     lines
 }
 
