@@ -50,7 +50,7 @@ impl View {
             Self::Partial => encode(&partial(&object.for_client())),
             Self::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-                encode(&table::table(store.kind_info(kind), &metadata, &[object], now))
+                encode(&table::table(store.kind_info(kind), &metadata, &[&object.for_client()], now))
             }
         }
     }
@@ -191,7 +191,8 @@ impl ListOptions {
         let kind = store.kind_info(self.kind);
         match view {
             View::Table => {
-                let rows: Vec<&Value> = objects.iter().map(|object| object.value()).collect();
+                let rows: Vec<Value> = objects.iter().map(|object| object.for_client()).collect();
+                let rows: Vec<&Value> = rows.iter().collect();
                 encode(&table::table(kind, &Value::Object(metadata.clone()), &rows, now))
             }
             View::Partial => {
