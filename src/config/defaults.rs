@@ -32,6 +32,8 @@ pub const BACKUP: &str = "1h";
 pub const SHARED_BREACH: &str = "30m";
 /// Lifetime of the lock.
 pub const LEASE: &str = "60s";
+/// The shortest lifetime of the lock, in seconds: a write may take ten, and must end while the lock is held.
+pub const SHORTEST_LEASE: u64 = 15;
 /// Releases kept.
 pub const HISTORY: u32 = 10;
 /// Namespace of leases, journals and releases.

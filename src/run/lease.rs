@@ -136,7 +136,9 @@ impl Leases {
 
     /// Renews until a lease is lost; returns which, and why. Runs beside the work.
     pub async fn keep(&self, world: &World) -> (TargetId, String) {
-        let every = self.holder.ttl / 3;
+        // a short lease leaves little beyond the longest way of a write: it is renewed in half of that
+        let spare = self.holder.ttl.saturating_sub(REQUEST_TIMEOUT);
+        let every = (self.holder.ttl / 3).min(spare / 2);
         loop {
             tokio::time::sleep(every).await;
             let targets: Vec<TargetId> =

@@ -259,8 +259,18 @@ impl Cx<'_> {
             .collect()
     }
 
-    /// The holds alone must fit into the time that a run may take.
+    /// A lock must outlive every write that is sent under it; the holds alone must fit into the time that a run may
+    /// take.
     fn check_duration(&mut self, environment: &Environment) {
+        if environment.limits.lease.as_secs() < defaults::SHORTEST_LEASE {
+            let shortest = defaults::SHORTEST_LEASE;
+            let message = format!("`lease: {}` is out of range", human(environment.limits.lease));
+            let diagnostic = self
+                .error(codes::OUT_OF_RANGE, &["limits", "lease"], message)
+                .why("a write may take ten seconds, and nothing is sent that could outlive the lock")
+                .help(format!("write at least `{shortest}s`"));
+            self.out.push(diagnostic);
+        }
         let hold = |strategy: &Strategy| match strategy {
             Strategy::Canary(canary) => canary.steps.iter().map(|step| step.hold).sum(),
             Strategy::BlueGreen(blue_green) => blue_green.hold,

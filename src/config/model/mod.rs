@@ -432,7 +432,7 @@ pub struct LimitsFile {
     /// rolled back.
     #[schemars(extend("default" = defaults::SHARED_BREACH))]
     pub shared_breach: Option<Time>,
-    /// Lifetime of the lock without renewal.
+    /// Lifetime of the lock without renewal, 15 s at the least. Whoever comes after a run that died waits so long.
     #[schemars(extend("default" = defaults::LEASE))]
     pub lease: Option<Time>,
 }

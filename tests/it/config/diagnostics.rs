@@ -48,6 +48,14 @@ const ROWS: &[Row] = &[
         "",
         "write a number from 1 to 100",
     ),
+    (
+        "limits: {lease: 5s}",
+        "DC0107]: `lease: 5s` is out of range",
+        17,
+        2,
+        "a write may take ten seconds, and nothing is sent that could outlive the lock",
+        "write at least `15s`",
+    ),
     ("on_interrupt: stopp", "DC0108]: `stopp` is not a value of `on_interrupt`", 15, 5, "", "write `stop`"),
     ("strategy: canry", "DC0108]: `canry` is not a value of `strategy`", 11, 5, "", "write `canary`"),
     (
