@@ -4,6 +4,7 @@
 //! is noticed. When a watch is broken, `Snapshot::stale_since` says since when; what was seen before stays.
 
 use crate::adapters::errors::chain;
+use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::lines::Lines;
 use crate::adapters::kubernetes::request::{self, Selection};
 use crate::adapters::kubernetes::send::{Api, Patience};
@@ -15,7 +16,6 @@ use crate::ports::ClusterError;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -164,10 +164,9 @@ struct ListMeta {
 }
 
 #[derive(Deserialize)]
-struct Line<'l> {
+struct Line<'l, T> {
     r#type: &'l str,
-    #[serde(borrow)]
-    object: &'l RawValue,
+    object: T,
 }
 
 /// One change that a watch told.
@@ -344,17 +343,18 @@ fn read_line<K: Watched>(line: &[u8]) -> Result<(Option<Told<K>>, String), End> 
         tracing::warn!(plural = K::PLURAL, error = %e, "a watch event is not understood");
         End::Expired
     };
-    let Line { r#type, object } = serde_json::from_slice(line).map_err(broken)?;
-    if r#type == "ERROR" {
-        let status: crate::adapters::kubernetes::errors::Status =
-            serde_json::from_str(object.get()).unwrap_or_default();
+    // the type stands first: only an error holds another object than those that are watched
+    if line.trim_ascii_start().starts_with(br#"{"type":"ERROR""#) {
+        let Line { object: status, .. }: Line<'_, Status> = serde_json::from_slice(line).map_err(broken)?;
         let expired = status.code == 410 || matches!(status.reason.as_str(), "Expired" | "Gone");
         return Err(if expired { End::Expired } else { End::Broken(status.message) });
     }
-    let item: K = serde_json::from_str(object.get()).map_err(broken)?;
+    let Line { r#type, object: item }: Line<'_, K> = serde_json::from_slice(line).map_err(broken)?;
     let version = item.meta().resource_version.clone();
     Ok(match r#type {
         "BOOKMARK" => (None, version),
+        // an error that was not written as all servers write it: a fresh list tells
+        "ERROR" => return Err(End::Expired),
         "DELETED" => (Some(Told::Gone(item)), version),
         _ => (Some(Told::Put(item)), version),
     })

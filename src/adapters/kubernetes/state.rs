@@ -278,7 +278,7 @@ fn further_parts(head: &Secret) -> impl Iterator<Item = &str> {
 }
 
 fn pack(content: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(content).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }
 

@@ -90,8 +90,8 @@ pub struct Store {
     random: u64,
     /// Per kind: the shape of its objects, and its empty object.
     shapes: Vec<(Arc<Shape>, Arc<Stored>)>,
-    /// Wakes watches: holds the version of the last write.
-    signal: tokio::sync::watch::Sender<u64>,
+    /// Wakes the watches of a kind: holds the version of its last write.
+    signals: Vec<tokio::sync::watch::Sender<u64>>,
 }
 
 /// How many changes of a kind stay in the watch window unless `set_history_window` says otherwise.
@@ -121,7 +121,7 @@ impl Store {
             undrained: Vec::new(),
             random: seed,
             shapes: Vec::new(),
-            signal: tokio::sync::watch::Sender::new(0),
+            signals: Vec::new(),
         };
         store.grow();
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
@@ -139,6 +139,7 @@ impl Store {
         self.objects.resize_with(count, BTreeMap::new);
         self.history.resize_with(count, VecDeque::new);
         self.floor.resize(count, self.version);
+        self.signals.resize_with(count, || tokio::sync::watch::Sender::new(0));
         for index in self.shapes.len()..count {
             let shape = Shape::builtin(self.kinds.get(KindId(index as u16)));
             let empty = defaults::empty(&shape);
@@ -359,17 +360,17 @@ impl Store {
 
     /// Breaks every watch off; the clients begin new ones.
     pub fn drop_watches(&mut self) {
-        self.signal = tokio::sync::watch::Sender::new(self.version);
+        self.signals.fill_with(|| tokio::sync::watch::Sender::new(0));
     }
 
-    /// Tells of every write, for watches.
-    pub(crate) fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
-        self.signal.subscribe()
+    /// Tells of every write of a kind, for watches.
+    pub(crate) fn subscribe(&self, kind: KindId) -> tokio::sync::watch::Receiver<u64> {
+        self.signals[usize::from(kind.0)].subscribe()
     }
 
     fn record(&mut self, change: Change) {
-        self.signal.send_replace(change.seq);
         let kind = usize::from(change.key.kind.0);
+        self.signals[kind].send_replace(change.seq);
         self.undrained.push(change.clone());
         let history = &mut self.history[kind];
         let at = self.written_at;

@@ -63,7 +63,7 @@ impl ApiService {
             version: store.version(),
             first: VecDeque::new(),
             ends: false,
-            signal: store.subscribe(),
+            signal: store.subscribe(kind),
             options,
         };
         request.begin(&store, self.host.as_ref());
@@ -237,6 +237,7 @@ impl Watcher {
     }
 
     fn on_time(&mut self) {
+        self.collect();
         if self.request.bookmarks {
             let store = self.host.store().lock().unwrap_or_else(PoisonError::into_inner);
             let event = bookmark(&store, self.request.options.kind, self.request.version, None);
