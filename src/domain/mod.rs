@@ -8,6 +8,7 @@ pub mod effect;
 pub mod environment;
 pub mod error;
 pub mod event;
+pub mod field_path;
 pub mod gate;
 pub mod ids;
 pub mod kube_schema;

@@ -8,7 +8,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::units::human;
 use crate::plan::{Action, Plan};
 use crate::ports::Cluster;
-use crate::ports::cluster::{ClusterError, Permission};
+use crate::ports::cluster::{ClusterError, Permission, Terms};
 use crate::ports::metrics::{Measurement, MetricsError};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,14 +180,17 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
     add("patch", "apps", "deployments/scale", &plan.namespace);
     let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
     for change in &target_plan.changes {
-        let verb = match change.action {
-            Action::Create | Action::Update => "patch",
-            Action::Delete => "delete",
+        let verbs: &[&str] = match change.action {
+            Action::Create | Action::Update => &["patch"],
+            Action::Replace => &["patch", "delete"],
+            Action::Delete => &["delete"],
             Action::Keep => continue,
         };
         // A kind that the plan itself brings is not known yet.
         if let Ok(Some(plural)) = cluster.plural(&change.object.api_version, &change.object.kind).await {
-            add(verb, change.object.group(), &plural, &change.object.namespace);
+            for verb in verbs {
+                add(verb, change.object.group(), &plural, &change.object.namespace);
+            }
         }
     }
     let wanted: Vec<Permission> = wanted.into_iter().collect();
@@ -226,7 +229,11 @@ async fn objects(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<C
         .filter(|object| object.kind() != "Secret")
         .collect();
     let asked = sent.iter().map(|object| async {
-        (object.origin.clone(), object.reference(), cluster.apply(&object.value, true, true).await)
+        (
+            object.origin.clone(),
+            object.reference(),
+            cluster.apply(&object.value, Terms { force: true, ..Terms::DRY }).await,
+        )
     });
     let mut checks = Vec::new();
     for (origin, reference, result) in futures::future::join_all(asked).await {

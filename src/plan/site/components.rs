@@ -149,7 +149,11 @@ impl Site<'_> {
         if self.changed(index) {
             let mut step = self.apply_step(
                 Some(&component.id),
-                format!("apply {}", serving.workload.name),
+                format!(
+                    "{} {}",
+                    if self.replaced(index).is_some() { "replace" } else { "apply" },
+                    serving.workload.name
+                ),
                 &[index],
                 Lane::Traffic,
             );

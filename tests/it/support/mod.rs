@@ -159,6 +159,7 @@ impl Story {
             version: version.to_owned(),
             components: BTreeSet::new(),
             rendered: rendered.collect(),
+            prune: vec![],
             rollback,
             by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
             reason: None,
