@@ -54,6 +54,8 @@ pub enum Form {
     Human,
     /// One JSON event a line on stdout, and nothing else there
     Json,
+    /// A comment for a pull request on GitHub (Markdown), of plan and deploy --dry-run
+    Github,
 }
 
 /// When to use colours.

@@ -157,6 +157,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "the manifests do not come up in the simulated world",
         "Before a rehearsal begins, the release before is brought into the simulated clusters by the same code. That failed: a workload asks for more than the simulated nodes have, say, or is not allowed by a quota.",
     ),
+    (
+        713,
+        "no plan to comment",
+        "`--output github` writes a plan as a comment for a pull request: it goes with `plan`, and with --dry-run.",
+    ),
 ];
 
 /// All codes of the program, sorted.

@@ -30,7 +30,11 @@ impl Session {
             let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
             let _ = subscriber.try_init();
         }
-        let format = if global.output == Form::Json { Format::Json } else { Format::Human };
+        let format = match global.output {
+            Form::Human => Format::Human,
+            Form::Json => Format::Json,
+            Form::Github => Format::Github,
+        };
         let color = match global.color {
             When::Auto => report::ColorChoice::Auto,
             When::Always => report::ColorChoice::Always,

@@ -47,6 +47,45 @@ pub fn covers(wanted: &str, path: &str) -> bool {
     path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
+/// Whether a manager's set of fields (`fieldsV1`) holds the field at a path, or something that it is part of.
+#[must_use]
+pub fn is_in(set: &Value, path: &str) -> bool {
+    let (mut node, mut rest) = (set, path.strip_prefix('.').unwrap_or(path));
+    loop {
+        let Some(children) = node.as_object() else { return false };
+        if rest.is_empty() || children.is_empty() {
+            // A leaf stands for all that is in it.
+            return true;
+        }
+        let Some((child, after)) = child(children, rest) else { return false };
+        node = child;
+        rest = after.strip_prefix('.').unwrap_or(after);
+    }
+}
+
+/// The child of a node of a field set that a path leads into, and what is left of the path.
+fn child<'v, 'p>(
+    children: &'v serde_json::Map<String, Value>,
+    path: &'p str,
+) -> Option<(&'v Value, &'p str)> {
+    if let Some(inner) = path.strip_prefix('[') {
+        let end = closing(inner)?;
+        let (selector, after) = (&inner[..end], &inner[end + 1..]);
+        let fits = |key: &String| {
+            let item = key.strip_prefix("k:").and_then(|item| serde_json::from_str::<Value>(item).ok());
+            let value = || key.strip_prefix("v:").and_then(|value| serde_json::from_str::<Value>(value).ok());
+            match item {
+                Some(item) => selects(selector, &item, false),
+                None => value().is_some_and(|value| selects(selector, &value, false)),
+            }
+        };
+        return children.iter().find(|(key, _)| fits(key)).map(|(_, child)| (child, after));
+    }
+    let names = children.iter().filter_map(|(key, child)| Some((key.strip_prefix("f:")?, child)));
+    let (name, child) = names.filter(|(name, _)| covers(name, path)).max_by_key(|(name, _)| name.len())?;
+    Some((child, &path[name.len()..]))
+}
+
 fn steps(object: &Value, path: &str) -> Option<Vec<Step>> {
     let mut steps = Vec::new();
     let (mut value, mut rest) = (object, path.strip_prefix('.').unwrap_or(path));
@@ -98,7 +137,7 @@ fn selects(selector: &str, item: &Value, with_defaults: bool) -> bool {
         let wanted = wanted.trim_matches('"');
         found.map_or(with_defaults, |found| match found {
             Value::String(text) => text == wanted,
-            other => other.to_string() == wanted,
+            other => serde_json::from_str::<Value>(wanted).is_ok_and(|wanted| wanted == *other),
         })
     })
 }
@@ -132,6 +171,25 @@ mod tests {
         assert_eq!(remove(&mut object, ".spec.containers[name=\"main\"].image"), Some(json!("m")));
         assert_eq!(object["spec"]["containers"][1], json!({"name": "main"}));
         assert_eq!(remove(&mut object, ".spec.replicas"), None);
+    }
+
+    #[test]
+    fn a_set_of_fields_knows_what_it_holds() {
+        let set = json!({"f:metadata": {"f:annotations": {".": {}, "f:example.com/a": {}}},
+            "f:spec": {"f:selector": {}, "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}},
+                       "f:finalizers": {"v:\"one\"": {}}}});
+        for (path, expected) in [
+            ("metadata.annotations.example.com/a", true),
+            ("metadata.annotations.example.com/b", false),
+            ("spec.selector.app", true),
+            ("spec.ports[port=80,protocol=TCP].port", true),
+            ("spec.ports[port=80,protocol=TCP].name", false),
+            ("spec.ports[port=80,protocol=UDP].port", false),
+            ("spec.finalizers[=one]", true),
+            ("spec.replicas", false),
+        ] {
+            assert_eq!(is_in(&set, path), expected, "{path}");
+        }
     }
 
     #[test]

@@ -220,33 +220,42 @@ impl<'a> World<'a> {
         match value {
             Value::Object(fields) => {
                 for (key, child) in fields {
-                    let mut named = |kind: &str| {
-                        let items = child.as_array().map_or(std::slice::from_ref(child), Vec::as_slice);
-                        for item in items {
-                            let kind = item["kind"].as_str().unwrap_or(kind);
-                            let namespace = item["namespace"].as_str().unwrap_or(namespace);
-                            needs.extend(self.find(kind, namespace, text(item, "/name")));
+                    match (key.as_str(), child) {
+                        ("ingressClassName", Value::String(name)) => {
+                            needs.extend(self.find("IngressClass", "", name));
                         }
-                    };
-                    match key.as_str() {
-                        "service" | "backendRefs" | "backendRef" => named("Service"),
-                        "parentRefs" => named("Gateway"),
-                        "certificateRefs" | "issuerRef" => named("Secret"),
-                        "ingressClassName" => {
-                            needs.extend(child.as_str().and_then(|n| self.find("IngressClass", "", n)))
+                        ("gatewayClassName", Value::String(name)) => {
+                            needs.extend(self.find("GatewayClass", "", name));
                         }
-                        "gatewayClassName" => {
-                            needs.extend(child.as_str().and_then(|n| self.find("GatewayClass", "", n)))
+                        ("secretName", Value::String(name)) => {
+                            needs.extend(self.find("Secret", namespace, name));
                         }
-                        "secretName" => {
-                            needs.extend(child.as_str().and_then(|n| self.find("Secret", namespace, n)))
+                        ("service" | "backendRefs" | "backendRef", _) => {
+                            self.named("Service", child, namespace, needs);
                         }
+                        ("parentRefs", _) => self.named("Gateway", child, namespace, needs),
+                        ("certificateRefs", _) => self.named("Secret", child, namespace, needs),
+                        ("issuerRef", _) => self.named("Issuer", child, namespace, needs),
                         _ => self.routes(child, namespace, needs),
                     }
                 }
             }
-            Value::Array(items) => items.iter().for_each(|item| self.routes(item, namespace, needs)),
+            Value::Array(items) => {
+                for item in items {
+                    self.routes(item, namespace, needs);
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// One reference, or a list of them, of a kind unless it says another.
+    fn named(&self, kind: &str, reference: &Value, namespace: &str, needs: &mut BTreeSet<usize>) {
+        for one in reference.as_array().map_or(std::slice::from_ref(reference), Vec::as_slice) {
+            let kind = one["kind"].as_str().unwrap_or(kind);
+            let namespace = one["namespace"].as_str().unwrap_or(namespace);
+            let name = text(one, "/name");
+            needs.extend(self.find(kind, namespace, name).or_else(|| self.find(kind, "", name)));
         }
     }
 
@@ -341,9 +350,9 @@ mod tests {
         seen.contains(&first)
     }
 
-    #[test]
-    fn objects_wait_for_what_they_name_and_for_nothing_else() {
-        let objects = [
+    /// A shop, in about the opposite of its order.
+    fn shop() -> Vec<Object> {
+        vec![
             object("ValidatingWebhookConfiguration", "judge", json!({})),
             object(
                 "PodDisruptionBudget",
@@ -390,7 +399,12 @@ mod tests {
                 json!({"spec": {"group": "sea.example.com", "names": {"kind": "Ship"}}}),
             ),
             object("Namespace", "shop", json!({})),
-        ];
+        ]
+    }
+
+    #[test]
+    fn objects_wait_for_what_they_name_and_for_nothing_else() {
+        let objects = shop();
         for (first, second) in [
             ("Namespace/shop", "ConfigMap/settings"),
             ("CustomResourceDefinition/ships", "Ship/s"),

@@ -21,7 +21,7 @@ pub(super) fn names<'v>(spec: &'v Value, found: &mut Vec<(&'static str, &'v str)
             for (key, child) in fields {
                 match key.as_str() {
                     "configMapRef" | "configMapKeyRef" | "configMap" => {
-                        add("ConfigMap", child, "name", found)
+                        add("ConfigMap", child, "name", found);
                     }
                     "secretRef" | "secretKeyRef" => add("Secret", child, "name", found),
                     "secret" => {
@@ -30,11 +30,9 @@ pub(super) fn names<'v>(spec: &'v Value, found: &mut Vec<(&'static str, &'v str)
                     }
                     "persistentVolumeClaim" => add("PersistentVolumeClaim", child, "claimName", found),
                     "imagePullSecrets" => {
-                        child
-                            .as_array()
-                            .into_iter()
-                            .flatten()
-                            .for_each(|one| add("Secret", one, "name", found));
+                        for one in child.as_array().into_iter().flatten() {
+                            add("Secret", one, "name", found);
+                        }
                     }
                     "serviceAccountName" => plain("ServiceAccount", child, found),
                     "priorityClassName" => plain("PriorityClass", child, found),
@@ -43,7 +41,11 @@ pub(super) fn names<'v>(spec: &'v Value, found: &mut Vec<(&'static str, &'v str)
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| names(item, found)),
+        Value::Array(items) => {
+            for item in items {
+                names(item, found);
+            }
+        }
         _ => {}
     }
 }
