@@ -3,6 +3,7 @@
 use super::inventory::Fate;
 use super::naming::{Named, digest};
 use super::site::Site;
+use super::table::Table;
 use super::{Contest, Plan, RunLimits, TargetPlan, diff, inventory};
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -112,7 +113,7 @@ pub(super) struct Draft {
 pub fn build(inputs: &Inputs<'_>) -> Plan {
     let env = inputs.env;
     let waves = waves(inputs);
-    let mut objects = Vec::new();
+    let mut table = Table::default();
     let mut stages = preparation(inputs, &waves);
     let mut targets = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -127,7 +128,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         for id in wave {
             let target = env.target(id).expect("waves name known targets: the configuration is checked");
             let input = &inputs.targets[id];
-            let site = Site::new(inputs, target, input, number, &mut objects);
+            let site = Site::new(inputs, target, input, number, &mut table);
             let planned = site.plan(last);
             for (order, draft) in planned.drafts {
                 let stage =
@@ -167,7 +168,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         targets,
         expected: expected(&stages),
         waves,
-        objects,
+        objects: table.into_objects(),
         stages,
         warnings,
         limits: RunLimits {

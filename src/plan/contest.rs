@@ -45,7 +45,7 @@ impl fmt::Display for Contest {
     /// `kubectl-edit · 2026-01-05T03:12:00Z · spec.replicas · 5 → 3`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), short);
-        let when = self.when.as_deref().unwrap_or("unknown time");
+        let when = self.when.as_deref().unwrap_or("time not kept");
         let (theirs, ours) = (value(&self.theirs), value(&self.ours));
         write!(f, "{} · {when} · {} · {theirs} → {ours}", self.who, self.field)
     }
@@ -146,6 +146,14 @@ fn is_deploy_tool(manager: &str) -> bool {
     TOOLS.iter().any(|tool| manager.starts_with(tool))
 }
 
+/// What people type with.
+fn is_hand(manager: &str) -> bool {
+    is_deploy_tool(manager)
+        || ["k9s", "lens", "Lens", "node-fetch", "oc", "rancher", "Mozilla"]
+            .iter()
+            .any(|name| manager.starts_with(name))
+}
+
 /// Fields that are a controller's own business, whatever a manifest says.
 fn is_left(owned: &Owned<'_>, field: &str) -> bool {
     let by = |names: &[&str]| names.iter().any(|name| owned.manager.contains(name));
@@ -156,15 +164,16 @@ fn is_left(owned: &Owned<'_>, field: &str) -> bool {
         keys.iter()
             .any(|at| field.rsplit_once(at).is_some_and(|(_, key)| prefixes.iter().any(|p| key.contains(p))))
     };
-    // An autoscaler writes through the controller manager and the subresource; a person's `kubectl scale` does not.
-    (size
-        && by(&[
-            "kube-controller-manager",
-            "keda",
-            "horizontal-pod-autoscaler",
-            "vpa-",
-            "rollouts-controller",
-        ]))
+    // An autoscaler writes through the subresource, as whatever its binary is called; so does a person's `kubectl scale`.
+    (size && owned.subresource == "scale" && !is_hand(owned.manager))
+        || (size
+            && by(&[
+                "kube-controller-manager",
+                "keda",
+                "horizontal-pod-autoscaler",
+                "vpa-",
+                "rollouts-controller",
+            ]))
         || (injected
             && by(&[
                 "cainjector",
@@ -201,10 +210,13 @@ mod tests {
 
     #[test]
     fn fields_of_controllers_are_left_to_them_and_those_of_people_are_not() {
+        assert!(is_left(&owned("hpa-of-ours", "scale", ""), "spec.replicas"));
+        assert!(!is_left(&owned("kubectl", "scale", ""), "spec.replicas"));
         for (manager, field, left) in [
             ("kube-controller-manager", "spec.replicas", true),
             ("keda-operator", "spec.replicas", true),
             ("kubectl", "spec.replicas", false),
+            ("k9s", "spec.replicas", false),
             ("kube-controller-manager", "spec.paused", false),
             ("cainjector", "webhooks[name=a].clientConfig.caBundle", true),
             ("cainjector", "webhooks[name=a].failurePolicy", false),

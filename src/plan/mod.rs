@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod naming;
 pub mod order;
 mod site;
+mod table;
 
 use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};

@@ -6,10 +6,11 @@ use super::sealed;
 use crate::domain::field_path;
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::plan::contest::{self, Contest, Owned, Verdict};
-use crate::plan::{Action, diff, immutable, order};
+use crate::plan::{Action, Change, diff, immutable, order};
 use crate::ports::Cluster;
 use crate::ports::cluster::{Applied, ClusterError, FieldOwner, Known, Terms};
 use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,7 +20,14 @@ const ESTABLISH: Duration = Duration::from_mins(1);
 impl Stand<'_> {
     /// Applies objects of the plan.
     pub(super) async fn apply(&self, objects: &[usize]) -> Result<String, StepError> {
-        let done = self.in_order(objects, async |object| self.apply_one(object).await).await?;
+        let planned = self.planned(objects);
+        let done = self
+            .in_order(objects, async |object| {
+                let reference = object.reference();
+                let change = planned.get(&reference).copied();
+                self.apply_one(object, reference, change).await
+            })
+            .await?;
         let count = |what: &Applied| done.iter().filter(|applied| *applied == what).count();
         let (created, changed) = (count(&Applied::Created), count(&Applied::Updated));
         Ok(format!("{created} created, {changed} changed, {} as they were", count(&Applied::Unchanged)))
@@ -44,17 +52,20 @@ impl Stand<'_> {
         })
     }
 
-    async fn apply_one(&self, object: &Object) -> Result<Applied, StepError> {
+    async fn apply_one(
+        &self,
+        object: &Object,
+        reference: ObjectRef,
+        change: Option<&Change>,
+    ) -> Result<Applied, StepError> {
         self.may_write()?;
-        let reference = object.reference();
         let what = format!("apply {reference} ({})", object.origin);
-        let known = self.known(&reference);
-        let value = self.to_send(object, known).await?;
+        let value = self.to_send(object, known(change)).await?;
         let applied = if self.back {
             let cluster = self.cluster()?;
             self.in_contact(&what, async || cluster.apply(&value, Terms::FORCED).await).await?
         } else {
-            self.apply_contested(&reference, &what, value, known).await?
+            self.apply_contested(&reference, &what, value, change).await?
         };
         if reference.kind == "CustomResourceDefinition" {
             self.established(&reference).await?;
@@ -62,19 +73,15 @@ impl Stand<'_> {
         Ok(applied)
     }
 
-    /// What the plan knows of an object; on the way back nothing is known any more.
-    fn known(&self, reference: &ObjectRef) -> Known {
-        let change = self.planned(reference);
-        match change.map(|change| change.action) {
-            Some(Action::Create) if !self.back => Known::Absent,
-            Some(Action::Update | Action::Replace) if !self.back => Known::Differs,
-            _ => Known::Nothing,
-        }
-    }
-
-    fn planned(&self, reference: &ObjectRef) -> Option<&crate::plan::Change> {
-        let target = self.plan.targets.get(self.target)?;
-        target.changes.iter().find(|change| change.object == *reference && change.action != Action::Delete)
+    /// What the plan says of objects; on the way back that is of no use any more.
+    fn planned(&self, objects: &[usize]) -> HashMap<ObjectRef, &Change> {
+        let target = self.plan.targets.get(self.target).filter(|_| !self.back);
+        let wanted: HashSet<ObjectRef> =
+            objects.iter().map(|index| self.object(*index).reference()).collect();
+        let changes = target.into_iter().flat_map(|target| &target.changes);
+        let changes =
+            changes.filter(|change| change.action != Action::Delete && wanted.contains(&change.object));
+        changes.map(|change| (change.object.clone(), change)).collect()
     }
 
     /// Applies; fields of others are taken only if the plan says so, and controllers keep theirs.
@@ -83,10 +90,10 @@ impl Stand<'_> {
         reference: &ObjectRef,
         what: &str,
         mut value: Value,
-        known: Known,
+        change: Option<&Change>,
     ) -> Result<Applied, StepError> {
         let cluster = self.cluster()?;
-        let mut terms = Terms::PLAIN.knowing(known);
+        let mut terms = Terms::PLAIN.knowing(known(change));
         // What a controller claims in between is left to it: each round leaves it more.
         for _ in 0..8 {
             let sent = self
@@ -100,7 +107,7 @@ impl Stand<'_> {
                 Err(fields) => fields,
             };
             let live = self.in_contact(what, async || cluster.get(reference).await).await?;
-            let contests = self.settle(reference, &mut value, &live.unwrap_or_default(), &fields);
+            let contests = self.settle(change, &mut value, &live.unwrap_or_default(), &fields);
             let open: Vec<String> = contests
                 .iter()
                 .filter(|contest| contest.verdict == Verdict::Open)
@@ -122,12 +129,12 @@ impl Stand<'_> {
     /// Decides contested fields as the plan did; fields that it did not foresee as it would have.
     fn settle(
         &self,
-        reference: &ObjectRef,
+        change: Option<&Change>,
         value: &mut Value,
         live: &Value,
         fields: &[FieldOwner],
     ) -> Vec<Contest> {
-        let planned = self.planned(reference).map(|change| change.contests.as_slice()).unwrap_or_default();
+        let planned = change.map(|change| change.contests.as_slice()).unwrap_or_default();
         let taken =
             planned.iter().filter(|contest| matches!(contest.verdict, Verdict::Taken | Verdict::Adopted));
         let mut take: Vec<String> = taken.map(|contest| contest.field.clone()).collect();
@@ -235,6 +242,15 @@ impl Stand<'_> {
         }
         let judged = cluster.apply(&object.value, Terms { force: true, ..Terms::DRY }).await;
         matches!(judged, Err(ClusterError::Invalid { message }) if immutable::says_immutable(&message))
+    }
+}
+
+/// What the plan knows of an object's presence.
+fn known(change: Option<&Change>) -> Known {
+    match change.map(|change| change.action) {
+        Some(Action::Create) => Known::Absent,
+        Some(Action::Update | Action::Replace) => Known::Differs,
+        _ => Known::Nothing,
     }
 }
 

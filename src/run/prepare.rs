@@ -69,9 +69,10 @@ pub async fn reach(world: &World) -> Result<(), Failure> {
 pub async fn look(world: &World) -> Result<BTreeMap<TargetId, Seen>, Failure> {
     let looks = world.sites.iter().map(|(target, site)| async move {
         let cluster = site.cluster().map_err(|error| unreachable(target, &error))?;
-        let identity = cluster.identity().await.map_err(|error| unreachable(target, &error))?;
-        let history = releases::history(target, site.state.as_ref()).await?;
-        Ok((target.clone(), Seen { identity, history }))
+        let (identity, history) =
+            tokio::join!(cluster.identity(), releases::history(target, site.state.as_ref()));
+        let identity = identity.map_err(|error| unreachable(target, &error))?;
+        Ok((target.clone(), Seen { identity, history: history? }))
     });
     futures::future::join_all(looks).await.into_iter().collect()
 }

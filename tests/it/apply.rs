@@ -277,9 +277,9 @@ fn a_way_back_is_not_barred_by_an_edit() {
         assert_eq!(back.open_contests().count(), 0);
         let life = story.new_run(&back, &Told::default(), None).await;
         assert_eq!(life, Life::Ended(Ending::Deployed));
-        let live = live(story, &db).await.unwrap();
+        let seen = live(story, &db).await.unwrap();
         assert_eq!(
-            (&live["spec"]["ports"][0]["port"], &live["spec"]["sessionAffinity"]),
+            (&seen["spec"]["ports"][0]["port"], &seen["spec"]["sessionAffinity"]),
             (&json!(80), &json!("None"))
         );
     });

@@ -76,11 +76,7 @@ impl Site<'_> {
     }
 
     pub(super) fn put(&mut self, object: Object) -> usize {
-        if let Some(index) = self.table.iter().position(|known| *known == object) {
-            return index;
-        }
-        self.table.push(object);
-        self.table.len() - 1
+        self.table.put(object)
     }
 
     pub(super) fn object_index(&mut self, index: usize) -> usize {

@@ -20,6 +20,7 @@ use crate::domain::step::Step;
 use crate::plan::build::{Draft, Inputs, TargetInput, fates, target_plan};
 use crate::plan::inventory::Fate;
 use crate::plan::order;
+use crate::plan::table::Table;
 use crate::plan::{FieldChange, TargetPlan};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -48,7 +49,7 @@ pub(in crate::plan) struct Site<'a> {
     pub target: &'a Target,
     pub input: &'a TargetInput,
     wave: usize,
-    table: &'a mut Vec<Object>,
+    table: &'a mut Table,
     /// Manifests of the release before.
     manifests: HashMap<ObjectRef, &'a Value>,
     /// Names of the wanted objects, in their order.
@@ -86,7 +87,7 @@ impl<'a> Site<'a> {
         target: &'a Target,
         input: &'a TargetInput,
         wave: usize,
-        table: &'a mut Vec<Object>,
+        table: &'a mut Table,
     ) -> Self {
         let manifests = input.previous_manifests();
         let objects = &input.named.objects;

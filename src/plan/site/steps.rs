@@ -119,8 +119,8 @@ impl Site<'_> {
         let serving = self.input.named.workloads.get(&component.id);
         let is_route = matches!(object.kind(), "Service" | "Ingress")
             && matches!(component.strategy, Strategy::BlueGreen(_))
-            && self.input.live.contains_key(&object.reference());
-        serving.is_some_and(|serving| serving.workload == object.reference())
+            && self.input.live.contains_key(&self.references[index]);
+        serving.is_some_and(|serving| serving.workload == self.references[index])
             || (serving.is_some() && object.kind() == "HorizontalPodAutoscaler")
             || (is_route && serving.is_some())
     }

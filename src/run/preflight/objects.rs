@@ -86,7 +86,7 @@ fn by_definition(objects: &[&Object]) -> Vec<String> {
     let mut refused = Vec::new();
     for object in objects {
         let problems = definitions.problems(&object.value);
-        let wrong = problems.iter().map(|problem| in_words(problem));
+        let wrong = problems.iter().map(in_words);
         let name = format!("{} ({})", object.reference(), object.origin);
         refused.extend(
             wrong.map(|wrong| format!("{name} does not fit its definition in this release: {wrong}")),

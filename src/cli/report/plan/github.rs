@@ -6,6 +6,7 @@ use super::{changes, serving, stages, summary};
 use crate::domain::environment::TrafficClass;
 use crate::domain::units::human;
 use crate::plan::{Plan, Verdict};
+use std::fmt::Write as _;
 
 /// Longest comment that GitHub takes, in characters.
 const LONGEST: usize = 65_536;
@@ -157,7 +158,7 @@ impl Page {
         }
         if shown < lines.len() {
             let more = lines.len() - shown;
-            self.text.push_str(&format!("… and {more} more lines: deployctl plan shows them\n"));
+            let _ = writeln!(self.text, "… and {more} more lines: deployctl plan shows them");
         }
         self.text.push_str(&close);
     }
