@@ -61,12 +61,7 @@ impl Stand<'_> {
         self.may_write()?;
         let what = format!("apply {reference} ({})", object.origin);
         let value = self.to_send(object, known(change)).await?;
-        let applied = if self.back {
-            let cluster = self.cluster()?;
-            self.in_contact(&what, async || cluster.apply(&value, Terms::FORCED).await).await?
-        } else {
-            self.apply_contested(&reference, &what, value, change).await?
-        };
+        let applied = self.apply_contested(&reference, &what, value, change).await?;
         if reference.kind == "CustomResourceDefinition" {
             self.established(&reference).await?;
         }
@@ -84,7 +79,7 @@ impl Stand<'_> {
         changes.map(|change| (change.object.clone(), change)).collect()
     }
 
-    /// Applies; fields of others are taken only if the plan says so, and controllers keep theirs.
+    /// Applies; fields of others are taken only if the plan says so (on a way back always), and controllers keep theirs.
     async fn apply_contested(
         &self,
         reference: &ObjectRef,
@@ -113,7 +108,7 @@ impl Stand<'_> {
                 .filter(|contest| contest.verdict == Verdict::Open)
                 .map(|contest| format!("{reference} · {contest}"))
                 .collect();
-            if !open.is_empty() {
+            if !open.is_empty() && !self.back {
                 let field = field_path::plain(&fields[0].field);
                 let next = format!("take it with --take {field}, or leave the field out of the manifest");
                 return Err(StepError::failed(format!(
@@ -122,6 +117,9 @@ impl Stand<'_> {
                 )));
             }
             terms.force = contests.iter().all(|contest| contest.verdict != Verdict::Left);
+        }
+        if self.back {
+            return self.in_contact(what, async || cluster.apply(&value, Terms::FORCED).await).await;
         }
         Err(StepError::failed(format!("{what}: its fields change hands faster than they can be applied")))
     }

@@ -140,6 +140,24 @@ fn the_size_that_an_autoscaler_chose_is_left_to_it() {
 }
 
 #[test]
+fn a_way_back_leaves_an_autoscaler_its_size() {
+    virtually(environment("canary"), 3, async |story| {
+        deploy(story, &[deployment("db", 2)]).await;
+        let mut newer = deployment("db", 2);
+        newer["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/db:2");
+        deploy(story, &[newer]).await;
+        let db = ObjectRef::deployment("shop", "db");
+        others(story, "kube-controller-manager", &db, "scale", json!({"spec": {"replicas": 5}})).await;
+        let back = Request { rollback: Some(Rollback::Previous), ..request(story, &[]) };
+        let back = prepare::plan(&story.doors, &back).await.unwrap();
+        assert_eq!(story.new_run(&back, &Told::default(), None).await, Life::Ended(Ending::Deployed));
+        let now = live(story, &db).await.unwrap();
+        let image = &now["spec"]["template"]["spec"]["containers"][0]["image"];
+        assert_eq!((&now["spec"]["replicas"], image), (&json!(5), &json!("example.com/db:1")));
+    });
+}
+
+#[test]
 fn what_kubectl_made_is_adopted_with_its_fields_and_said() {
     virtually(environment("canary"), 3, async |story| {
         deploy(story, &[]).await;

@@ -100,7 +100,9 @@ fn in_words(problem: &Problem) -> String {
     match &problem.kind {
         ProblemKind::Unknown => format!("{path} is no field of it"),
         ProblemKind::Missing => format!("{path} is missing"),
-        ProblemKind::WrongType { expected, found } => format!("{path} is a {found}, not a {expected}"),
+        ProblemKind::WrongType { expected, found } => {
+            format!("{path} is of type {found}; {expected} is declared")
+        }
         ProblemKind::BadQuantity(text) => format!("{path} is `{text}`, which is no quantity"),
         ProblemKind::NotAllowed { value, allowed } => {
             format!("{path} is `{value}`, not one of {}", allowed.join(", "))
