@@ -194,6 +194,6 @@ mod tests {
         let mut page = Page { text: String::new(), left: 1000 };
         page.folded("x", "diff", &vec!["é".repeat(99); 20]);
         assert!(page.text.chars().count() < 1000 + RESERVE);
-        assert!(page.text.contains("more lines") && page.text.ends_with("</details>\n\n"), "{}", page.text);
+        assert!(page.text.contains("more lines") && page.text.ends_with("</details>\n"), "{}", page.text);
     }
 }
