@@ -54,6 +54,8 @@ pub enum Form {
     Human,
     /// One JSON event a line on stdout, and nothing else there
     Json,
+    /// A comment for a pull request on GitHub (Markdown), of plan and deploy --dry-run
+    Github,
 }
 
 /// When to use colours.
@@ -188,6 +190,9 @@ pub struct ConsentArgs {
     /// Do not ask
     #[arg(long)]
     pub auto_approve: bool,
+    /// With --auto-approve: also delete and make anew what cannot be changed
+    #[arg(long)]
+    pub allow_replace: bool,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -196,12 +201,27 @@ pub struct ConsentArgs {
     pub wait: Option<String>,
 }
 
+/// What a plan may do beyond what is ordinary.
+#[derive(Clone, Debug, Default, Args)]
+pub struct SayArgs {
+    /// Take this field over from whoever owns it, e.g. spec.replicas or Service/web:spec.type (repeat for more)
+    #[arg(long, value_name = "FIELD")]
+    pub take: Vec<String>,
+    /// Delete this object that no release holds any more though it would be kept, e.g. PersistentVolumeClaim/data
+    /// (repeat for more)
+    #[arg(long, value_name = "KIND/NAME")]
+    pub prune: Vec<String>,
+}
+
 /// `deploy`.
 #[derive(Clone, Debug, Args)]
 pub struct DeployArgs {
     /// Which release, where
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Beyond what is ordinary
+    #[command(flatten)]
+    pub say: SayArgs,
     /// Approval
     #[command(flatten)]
     pub consent: ConsentArgs,
@@ -209,7 +229,7 @@ pub struct DeployArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Perform this saved plan, exactly, or refuse
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["version", "components", "images", "set"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["version", "components", "images", "set", "take", "prune"])]
     pub plan: Option<PathBuf>,
     /// Leave a part out: backup, smoke, tests
     #[arg(long, value_name = "PART", value_delimiter = ',')]
@@ -233,6 +253,9 @@ pub struct PlanArgs {
     /// Which release, where
     #[command(flatten)]
     pub what: WhatArgs,
+    /// Beyond what is ordinary
+    #[command(flatten)]
+    pub say: SayArgs,
     /// Save the plan, to be performed by `deploy --plan FILE`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -20,6 +20,21 @@ const CODES: &[(u16, &str, &str)] = &[
         "Canary and blue-green run two revisions side by side, each a Deployment of its own. StatefulSets and DaemonSets are changed in place: use `strategy: rolling`.",
     ),
     (
+        303,
+        "objects wait for each other",
+        "The annotation `deployctl.dev/depends-on` makes an object wait for others, beside what it mounts, reads or runs as. These objects wait for each other in a circle: take one of the annotations away.",
+    ),
+    (
+        304,
+        "fields belong to somebody else",
+        "Somebody changed fields of live objects that the release sets too. The plan says who, when, and from what to what. Take a field over with `--take FIELD` (or `--take Kind/name:FIELD`, or `take:` in the environment), or leave it out of the manifest so that it stays theirs.",
+    ),
+    (
+        305,
+        "objects have to be replaced",
+        "Some fields cannot be changed once an object exists: it has to be deleted and made anew. The plan marks it `-/+` and says what that costs. Say yes to it with `--allow-replace`, or keep the field as it is.",
+    ),
+    (
         310,
         "the plan file cannot be used",
         "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",
@@ -141,6 +156,11 @@ const CODES: &[(u16, &str, &str)] = &[
         712,
         "the manifests do not come up in the simulated world",
         "Before a rehearsal begins, the release before is brought into the simulated clusters by the same code. That failed: a workload asks for more than the simulated nodes have, say, or is not allowed by a quota.",
+    ),
+    (
+        713,
+        "no plan to comment",
+        "`--output github` writes a plan as a comment for a pull request: it goes with `plan`, and with --dry-run.",
     ),
 ];
 

@@ -1,6 +1,7 @@
 //! The parts of a run that several commands share: plan, preflight, lock, perform.
 
 use super::CliError;
+use super::args::ConsentArgs;
 use super::consent;
 use super::report::{self, Facts, Reporter};
 use super::session::{Session, Wanted, actor};
@@ -33,6 +34,7 @@ pub(super) fn request<'a>(
         version: wanted.version.clone(),
         components: wanted.components.clone(),
         rendered: wanted.rendered.clone(),
+        prune: wanted.prune.clone(),
         rollback,
         by: actor(),
         reason: reason.map(str::to_owned),
@@ -209,14 +211,67 @@ pub(super) async fn interruptible<T>(
     }
 }
 
+/// Refuses a plan that would change fields of others that nobody gave it.
+pub(super) fn uncontested(plan: &Plan) -> Result<(), Failure> {
+    let lines: Vec<String> = plan
+        .open_contests()
+        .map(|(target, object, contest)| format!("{target} · {object} · {contest}"))
+        .collect();
+    let Some((_, object, first)) = plan.open_contests().next() else { return Ok(()) };
+    let count = if lines.len() == 1 {
+        "a field belongs".to_owned()
+    } else {
+        format!("{} fields belong", lines.len())
+    };
+    let failure = Failure::new(Code(304), Exit::Preflight, format!("{count} to somebody else"));
+    let failure = lines.into_iter().fold(failure, Failure::why);
+    Err(failure
+        .next(format!("take it over: --take {object}:{}", first.field))
+        .next("or leave the field out of the manifest: it stays theirs"))
+}
+
+/// Refuses, before anything is checked or asked, what a plan may not do unasked.
+pub(super) fn consented(session: &Session, plan: &Plan, consent: &ConsentArgs) -> Result<(), CliError> {
+    let refused = uncontested(plan).and_then(|()| replaceable(plan, consent));
+    if refused.is_err() {
+        session.print(&report::plan::render(plan, &session.output));
+    }
+    Ok(refused?)
+}
+
+/// Replacing needs a yes of its own where nobody is asked.
+fn replaceable(plan: &Plan, consent: &ConsentArgs) -> Result<(), Failure> {
+    let replaced: Vec<String> = plan
+        .replacements()
+        .map(|(target, change)| {
+            let why = change.replaced.as_deref().unwrap_or_default();
+            format!("{target}: {} is deleted and made anew: {why}", change.object)
+        })
+        .collect();
+    if replaced.is_empty() || !consent.auto_approve || consent.allow_replace {
+        return Ok(());
+    }
+    let failure =
+        Failure::new(Code(305), Exit::NotApproved, "objects have to be replaced, which nobody approved");
+    Err(replaced
+        .into_iter()
+        .fold(failure, Failure::why)
+        .next("add --allow-replace, or keep those fields as they are"))
+}
+
 /// Prints a plan, asks, and says whether there is anything to do.
-pub(super) fn approve(session: &Session, plan: &Plan, auto_approve: bool) -> Result<bool, CliError> {
+pub(super) fn approve(session: &Session, plan: &Plan, consent: &ConsentArgs) -> Result<bool, CliError> {
     session.print(&report::plan::render(plan, &session.output));
+    uncontested(plan)?;
+    replaceable(plan, consent)?;
     if !plan.has_changes() {
         return Ok(false);
     }
     let verb = if plan.rollback_of.is_some() { "Bring back" } else { "Deploy" };
-    consent::ask(&format!("{verb} {} to {}?", plan.version, plan.environment), auto_approve)?;
+    let replaced = plan.replacements().count();
+    let replacing = if replaced == 0 { String::new() } else { format!(", replacing {replaced} objects") };
+    let question = format!("{verb} {} to {}{replacing}?", plan.version, plan.environment);
+    consent::ask(&question, consent.auto_approve)?;
     Ok(true)
 }
 

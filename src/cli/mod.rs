@@ -11,7 +11,7 @@ mod signals;
 mod wiring;
 
 use crate::domain::diagnostic::Diagnostics;
-use crate::domain::error::{Exit, Failure};
+use crate::domain::error::{Code, Exit, Failure};
 use args::{Cli, Command};
 use clap::Parser;
 use session::Session;
@@ -57,6 +57,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
+    comment_of_a_plan(session, &command)?;
     match command {
         Command::Deploy(args) => commands::deploy::run(session, &args),
         Command::Validate { env } => commands::validate::run(session, env.as_deref()),
@@ -75,4 +76,19 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Explain { code } => commands::explain::run(session, code.as_deref()),
     }
+}
+
+/// A comment is made of a plan and of nothing else.
+fn comment_of_a_plan(session: &Session, command: &Command) -> Result<(), Failure> {
+    let plans = match command {
+        Command::Plan(_) => true,
+        Command::Deploy(args) => args.dry_run,
+        Command::Rollback(args) => args.dry_run,
+        _ => false,
+    };
+    if plans || session.output.format != report::Format::Github {
+        return Ok(());
+    }
+    Err(Failure::new(Code(713), Exit::Usage, "only a plan can be a comment on GitHub")
+        .next("deployctl plan ENV --output github"))
 }

@@ -1,7 +1,7 @@
 //! What every command has at hand: the flags, the form of the output, and the environment it speaks of.
 
 use super::CliError;
-use super::args::{Form, Global, PlaceArgs, ReleaseArgs, When};
+use super::args::{Form, Global, PlaceArgs, ReleaseArgs, SayArgs, When};
 use super::report::{self, Format, Output, Printer, Surroundings};
 use crate::config::{self, Overrides};
 use crate::domain::environment::Environment;
@@ -30,7 +30,11 @@ impl Session {
             let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
             let _ = subscriber.try_init();
         }
-        let format = if global.output == Form::Json { Format::Json } else { Format::Human };
+        let format = match global.output {
+            Form::Human => Format::Human,
+            Form::Json => Format::Json,
+            Form::Github => Format::Github,
+        };
         let color = match global.color {
             When::Auto => report::ColorChoice::Auto,
             When::Always => report::ColorChoice::Always,
@@ -110,7 +114,7 @@ impl Session {
             let objects = crate::render::render(&env, target, &version)?;
             rendered.insert(target.id.clone(), objects);
         }
-        Ok(Wanted { env, version, components, rendered })
+        Ok(Wanted { env, version, components, rendered, prune: Vec::new() })
     }
 
     /// An environment for commands that render nothing.
@@ -127,6 +131,16 @@ pub(super) struct Wanted {
     pub version: String,
     pub components: BTreeSet<ComponentId>,
     pub rendered: BTreeMap<TargetId, Vec<Object>>,
+    pub prune: Vec<String>,
+}
+
+impl Wanted {
+    /// Adds what the command line allows beyond what is ordinary.
+    pub fn say(mut self, say: &SayArgs) -> Self {
+        self.env.take.extend(say.take.iter().cloned());
+        self.prune.extend(say.prune.iter().cloned());
+        self
+    }
 }
 
 pub(super) fn choose_targets(env: &mut Environment, names: &[String]) -> Result<(), Failure> {

@@ -22,6 +22,12 @@ pub enum Effect {
         /// Indices into the plan's table.
         objects: Vec<usize>,
     },
+    /// Delete objects whose immutable fields differ, foreground, wait until they are gone, and make them anew. What has
+    /// the wanted fields already is applied only.
+    Replace {
+        /// Indices into the plan's table.
+        objects: Vec<usize>,
+    },
     /// Delete objects, foreground, absent ones passed over.
     Delete {
         /// What to delete.
@@ -170,6 +176,7 @@ impl Effect {
         match self {
             Self::Apply { .. }
             | Self::Create { .. }
+            | Self::Replace { .. }
             | Self::Delete { .. }
             | Self::Scale { .. }
             | Self::Switch { .. }

@@ -64,6 +64,8 @@ pub struct Environment {
     pub alerts: BTreeMap<String, Vec<String>>,
     /// How long things may take.
     pub limits: Limits,
+    /// Fields that are taken over from others: `FIELD`, or `Kind/name:FIELD`.
+    pub take: Vec<String>,
     /// Releases kept for `rollback`.
     pub history_limit: u32,
     /// What the first interrupt does after traffic is on stable.

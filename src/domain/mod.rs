@@ -3,11 +3,13 @@
 //! No IO and no knowledge of the configuration's YAML. What is stored (steps, releases, events) derives
 //! serde here, since that format is ours and versioned.
 
+pub mod crd_schema;
 pub mod diagnostic;
 pub mod effect;
 pub mod environment;
 pub mod error;
 pub mod event;
+pub mod field_path;
 pub mod gate;
 pub mod ids;
 pub mod kube_schema;

@@ -7,6 +7,8 @@ use std::fmt;
 
 /// Label that carries the application's name on every object that deployctl makes.
 pub const LABEL_APPLICATION: &str = "deployctl.dev/application";
+/// Label that carries the environment's name; on objects, not on pods.
+pub const LABEL_ENVIRONMENT: &str = "deployctl.dev/environment";
 /// Label that carries the component's name.
 pub const LABEL_COMPONENT: &str = "deployctl.dev/component";
 /// Label that carries the revision of the release that made a workload (and its pods).

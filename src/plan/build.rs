@@ -1,8 +1,10 @@
 //! Puts a plan together: every target's stages, wave by wave, then what is cleaned up at the end.
 
+use super::inventory::Fate;
 use super::naming::{Named, digest};
 use super::site::Site;
-use super::{Plan, RunLimits, TargetPlan, diff, inventory};
+use super::table::Table;
+use super::{Contest, Plan, RunLimits, TargetPlan, diff, inventory};
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
@@ -11,7 +13,7 @@ use crate::domain::release::{Actor, FORMAT, Outcome, Release};
 use crate::domain::step::{Stage, Step, Undo};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Everything that a plan is made from.
@@ -25,6 +27,8 @@ pub struct Inputs<'a> {
     pub revision: Revision,
     /// The components that were asked for; all if empty.
     pub components: Vec<ComponentId>,
+    /// Objects that no release needs and that are deleted though their kind is kept: `Kind/name`.
+    pub prune: Vec<String>,
     /// Set when an older release is brought back: no holds, all targets in one wave.
     pub rollback_of: Option<Revision>,
     /// Name of the run.
@@ -50,9 +54,44 @@ pub struct TargetInput {
     pub live: BTreeMap<ObjectRef, Value>,
     /// Releases on record here, oldest first.
     pub history: Vec<Release>,
+    /// What the server said in a dry run of those that seem changed.
+    pub judged: BTreeMap<ObjectRef, Judged>,
+}
+
+/// What a server says of an object that seems changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// Applying it would change nothing after all.
+    pub same: bool,
+    /// Fields that others own.
+    pub contests: Vec<Contest>,
+    /// It cannot be changed into what is wanted, in the server's words.
+    pub immutable: Option<String>,
 }
 
 impl TargetInput {
+    /// Places of the wanted objects that are live and differ, as far as can be told without the server.
+    #[must_use]
+    pub fn differing(&self) -> Vec<usize> {
+        let previous = self.previous_manifests();
+        let differs = |object: &Object| {
+            let reference = object.reference();
+            let live = self.live.get(&reference).filter(|_| object.kind() != "Secret");
+            live.is_some_and(|live| {
+                !diff::fields(&object.value, live, previous.get(&reference).copied()).is_empty()
+            })
+        };
+        let objects = self.named.objects.iter().enumerate();
+        objects.filter(|(_, object)| differs(object)).map(|(place, _)| place).collect()
+    }
+
+    /// The manifests of the release that serves now.
+    #[must_use]
+    pub fn previous_manifests(&self) -> HashMap<ObjectRef, &Value> {
+        let objects = self.previous().into_iter().flat_map(|release| &release.objects);
+        objects.map(|object| (object.reference(), &object.value)).collect()
+    }
+
     /// The release that serves now.
     #[must_use]
     pub fn previous(&self) -> Option<&Release> {
@@ -74,7 +113,7 @@ pub(super) struct Draft {
 pub fn build(inputs: &Inputs<'_>) -> Plan {
     let env = inputs.env;
     let waves = waves(inputs);
-    let mut objects = Vec::new();
+    let mut table = Table::default();
     let mut stages = preparation(inputs, &waves);
     let mut targets = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -89,7 +128,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         for id in wave {
             let target = env.target(id).expect("waves name known targets: the configuration is checked");
             let input = &inputs.targets[id];
-            let site = Site::new(inputs, target, input, number, &mut objects);
+            let site = Site::new(inputs, target, input, number, &mut table);
             let planned = site.plan(last);
             for (order, draft) in planned.drafts {
                 let stage =
@@ -125,10 +164,11 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         by: inputs.by.clone(),
         reason: inputs.reason.clone(),
         components: inputs.components.clone(),
+        take: env.take.clone(),
         targets,
         expected: expected(&stages),
         waves,
-        objects,
+        objects: table.into_objects(),
         stages,
         warnings,
         limits: RunLimits {
@@ -260,7 +300,8 @@ pub(super) fn expected(stages: &[Stage]) -> Duration {
 /// What the plan for one target rests on, as one hash: the release before and the live objects as they matter.
 #[must_use]
 pub fn fingerprint(input: &TargetInput) -> String {
-    let live: BTreeMap<String, Value> = input
+    // Object by object, so that no second copy of all of them is ever held.
+    let live: BTreeMap<String, String> = input
         .live
         .iter()
         .map(|(reference, value)| {
@@ -269,7 +310,7 @@ pub fn fingerprint(input: &TargetInput) -> String {
             if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
                 spec.remove("replicas");
             }
-            (format!("{} {reference}", reference.namespace), object)
+            (format!("{} {reference}", reference.namespace), digest(&object))
         })
         .collect();
     let releases: Vec<u32> = input.history.iter().map(|release| release.revision.0).collect();
@@ -299,12 +340,17 @@ pub(super) fn target_plan(
     }
 }
 
-/// Objects that only older releases hold.
-pub(super) fn to_delete(site: &Site<'_>) -> Vec<ObjectRef> {
-    let new: Vec<&Object> = site.input.named.objects.iter().collect();
-    inventory::superseded(&new, &site.input.history, site.inputs.env.history_limit)
+/// Objects that only older releases hold, and what becomes of them.
+pub(super) fn fates(inputs: &Inputs<'_>, input: &TargetInput) -> Vec<(ObjectRef, Fate)> {
+    let new: Vec<&Object> = input.named.objects.iter().collect();
+    let (application, environment) = (inputs.env.application.as_str(), inputs.env.name.as_str());
+    let keeper = inventory::Keeper { application, environment, asked: &inputs.prune };
+    inventory::superseded(&new, &input.history, inputs.env.history_limit)
         .into_iter()
-        .filter(|reference| site.input.live.contains_key(reference))
+        .filter_map(|object| {
+            let live = input.live.get(&object.reference())?;
+            Some((object.reference(), keeper.fate(object, live)))
+        })
         .collect()
 }
 

@@ -97,6 +97,8 @@ fn change(name: &str, image: &str, running: &[Service]) -> Change {
         component: Some(name.into()),
         action,
         fields,
+        contests: Vec::new(),
+        replaced: None,
         note: None,
     }
 }

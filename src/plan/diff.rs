@@ -4,89 +4,157 @@
 //! what the server defaulted or others own is none of our business.
 
 use super::FieldChange;
+use crate::domain::kube_schema::{self, ListKind, Schema, Type};
+use crate::domain::object::ObjectRef;
 use serde_json::{Map, Value};
 
 /// Differences between what is wanted and what is there. `previous` is the manifest of the release before, whose
 /// dropped fields are removals.
 #[must_use]
 pub fn fields(desired: &Value, live: &Value, previous: Option<&Value>) -> Vec<FieldChange> {
-    let mut changes = Vec::new();
-    compare("", desired, Some(live), &mut changes);
+    let reference = ObjectRef::of(desired);
+    let version = reference.api_version.rsplit('/').next().unwrap_or_default();
+    let schema = kube_schema::builtin();
+    let root = schema.root(reference.group(), version, &reference.kind).map(Type::Struct);
+    let mut walk = Walk { schema, changes: Vec::new() };
+    walk.compare("", root.as_ref(), desired, Some(live));
     if let Some(previous) = previous {
-        dropped("", previous, desired, live, &mut changes);
+        walk.dropped("", root.as_ref(), previous, desired, live);
     }
-    changes
+    walk.changes
 }
 
-fn compare(path: &str, desired: &Value, live: Option<&Value>, changes: &mut Vec<FieldChange>) {
-    match (desired, live) {
-        (Value::Object(want), Some(Value::Object(have))) => {
-            for (key, value) in want {
-                if skipped(path, key) {
-                    continue;
+/// A walk along an object, with the type of each field where the kind is known.
+struct Walk<'s> {
+    schema: &'s Schema,
+    changes: Vec<FieldChange>,
+}
+
+impl Walk<'_> {
+    fn compare(&mut self, path: &str, ty: Option<&Type>, desired: &Value, live: Option<&Value>) {
+        match (desired, live) {
+            (Value::Object(want), Some(Value::Object(have))) => {
+                for (key, value) in want.iter().filter(|(key, _)| !skipped(path, key)) {
+                    self.compare(&join(path, key), self.field(ty, key).as_ref(), value, have.get(key));
                 }
-                compare(&join(path, key), value, have.get(key), changes);
             }
+            (Value::Array(want), Some(Value::Array(have))) => self.list(path, ty, want, have),
+            (want, Some(have)) if same(ty, want, have) => {}
+            (Value::Object(want), None) if want.is_empty() => {}
+            (Value::Array(want), None) if want.is_empty() => {}
+            (Value::Null, None) => {}
+            (want, have) => self.change(path, have, Some(want)),
         }
-        (Value::Array(want), Some(Value::Array(have))) if list_key(want).is_some() => {
-            let key = list_key(want).unwrap_or("name");
+    }
+
+    fn list(&mut self, path: &str, ty: Option<&Type>, want: &[Value], have: &[Value]) {
+        let element = element(ty);
+        if let Some(keys) = self.keys(ty, want) {
             for item in want {
-                let id = item.get(key);
-                let at = format!("{path}[{key}={}]", id.map_or_else(String::new, plain));
-                compare(&at, item, have.iter().find(|other| other.get(key) == id), changes);
+                let other = have.iter().find(|other| keys.fit(item, other));
+                self.compare(&format!("{path}{}", keys.shown(item)), element, item, other);
             }
-        }
-        (Value::Array(want), Some(Value::Array(have))) if want.len() == have.len() => {
+        } else if matches!(ty, Some(Type::List { kind: ListKind::Set, .. })) {
+            for item in want.iter().filter(|item| !have.contains(item)) {
+                self.change(&format!("{path}[={}]", plain(item)), None, Some(item));
+            }
+        } else if want.len() == have.len() {
             for (index, (item, other)) in want.iter().zip(have).enumerate() {
-                compare(&format!("{path}[{index}]"), item, Some(other), changes);
+                self.compare(&format!("{path}[{index}]"), element, item, Some(other));
             }
-        }
-        (want, Some(have)) if same(want, have) => {}
-        (Value::Object(want), None) if want.is_empty() => {}
-        (Value::Array(want), None) if want.is_empty() => {}
-        (Value::Null, None) => {}
-        (want, have) => {
-            changes.push(FieldChange { path: path.to_owned(), from: have.cloned(), to: Some(want.clone()) });
+        } else {
+            let (want, have) = (Value::Array(want.to_vec()), Value::Array(have.to_vec()));
+            self.change(path, Some(&have), Some(&want));
         }
     }
-}
 
-/// Fields of the previous manifest that the new one leaves out and that are still live.
-fn dropped(path: &str, previous: &Value, desired: &Value, live: &Value, changes: &mut Vec<FieldChange>) {
-    match (previous, desired, live) {
-        (Value::Object(old), Value::Object(want), Value::Object(have)) => {
-            for (key, value) in old {
-                if skipped(path, key) {
-                    continue;
-                }
-                let at = join(path, key);
-                match (want.get(key), have.get(key)) {
-                    (Some(next), Some(now)) => dropped(&at, value, next, now, changes),
-                    (None, Some(now)) => {
-                        changes.push(FieldChange { path: at, from: Some(now.clone()), to: None });
+    /// Fields of the previous manifest that the new one leaves out and that are still live.
+    fn dropped(&mut self, path: &str, ty: Option<&Type>, previous: &Value, desired: &Value, live: &Value) {
+        match (previous, desired, live) {
+            (Value::Object(old), Value::Object(want), Value::Object(have)) => {
+                for (key, value) in old.iter().filter(|(key, _)| !skipped(path, key)) {
+                    let at = join(path, key);
+                    match (want.get(key), have.get(key)) {
+                        (Some(next), Some(now)) => {
+                            self.dropped(&at, self.field(ty, key).as_ref(), value, next, now);
+                        }
+                        (None, Some(now)) => self.change(&at, Some(now), None),
+                        _ => {}
                     }
-                    _ => {}
                 }
             }
-        }
-        (Value::Array(old), Value::Array(want), Value::Array(have)) => {
-            let Some(key) = list_key(old) else { return };
-            for item in old {
-                let id = item.get(key);
-                let find = |list: &[Value]| list.iter().find(|other| other.get(key) == id).cloned();
-                let at = format!("{path}[{key}={}]", id.map_or_else(String::new, plain));
-                match (find(want), find(have)) {
-                    (Some(next), Some(now)) => dropped(&at, item, &next, &now, changes),
-                    (None, Some(now)) => changes.push(FieldChange { path: at, from: Some(now), to: None }),
-                    _ => {}
+            (Value::Array(old), Value::Array(want), Value::Array(have)) => {
+                let Some(keys) = self.keys(ty, old) else { return };
+                for item in old {
+                    let find = |list: &'_ [Value]| list.iter().position(|other| keys.fit(item, other));
+                    let at = format!("{path}{}", keys.shown(item));
+                    match (find(want), find(have)) {
+                        (Some(next), Some(now)) => {
+                            self.dropped(&at, element(ty), item, &want[next], &have[now]);
+                        }
+                        (None, Some(now)) => self.change(&at, Some(&have[now]), None),
+                        _ => {}
+                    }
                 }
             }
+            _ => {}
         }
-        _ => {}
+    }
+
+    fn change(&mut self, path: &str, from: Option<&Value>, to: Option<&Value>) {
+        self.changes.push(FieldChange { path: path.to_owned(), from: from.cloned(), to: to.cloned() });
+    }
+
+    fn field(&self, ty: Option<&Type>, name: &str) -> Option<Type> {
+        match ty? {
+            Type::Struct(id) => self.schema.get(*id).field(name).map(|field| field.ty.clone()),
+            Type::Map { element, .. } => Some((**element).clone()),
+            _ => None,
+        }
+    }
+
+    /// What tells the items of a list apart: its kind says so, or, where the kind is not known, what all items have.
+    fn keys(&self, ty: Option<&Type>, items: &[Value]) -> Option<Keys> {
+        match ty {
+            Some(Type::List { element, kind: ListKind::Map(keys) }) => {
+                let default = |key: &String| match &**element {
+                    Type::Struct(id) => {
+                        self.schema.get(*id).field(key).and_then(|field| field.default.clone())
+                    }
+                    _ => None,
+                };
+                Some(Keys(keys.iter().map(|key| (key.clone(), default(key))).collect()))
+            }
+            Some(Type::List { .. }) => None,
+            _ => guessed_key(items).map(|key| Keys(vec![(key.to_owned(), None)])),
+        }
     }
 }
 
-/// `spec.replicas` of a workload is owned by whoever scales it; status and server bookkeeping are not ours.
+/// The fields that tell the items of a list apart, each with its default.
+struct Keys(Vec<(String, Option<Value>)>);
+
+impl Keys {
+    fn value<'v>(key: &'v (String, Option<Value>), item: &'v Value) -> Option<&'v Value> {
+        item.get(&key.0).or(key.1.as_ref())
+    }
+
+    fn fit(&self, one: &Value, other: &Value) -> bool {
+        self.0.iter().all(|key| Self::value(key, one) == Self::value(key, other))
+    }
+
+    fn shown(&self, item: &Value) -> String {
+        let keys =
+            self.0.iter().filter_map(|key| Some(format!("{}={}", key.0, plain(Self::value(key, item)?))));
+        format!("[{}]", keys.collect::<Vec<_>>().join(","))
+    }
+}
+
+fn element(ty: Option<&Type>) -> Option<&Type> {
+    if let Some(Type::List { element, .. }) = ty { Some(element) } else { None }
+}
+
+/// Status and server bookkeeping are not ours.
 fn skipped(path: &str, key: &str) -> bool {
     match path {
         "" => key == "status",
@@ -101,8 +169,8 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// The key that tells the items of an associative list apart, if all have it and it is unique.
-fn list_key(items: &[Value]) -> Option<&'static str> {
+/// A key that all items have and that is unique.
+fn guessed_key(items: &[Value]) -> Option<&'static str> {
     ["name", "mountPath", "containerPort", "port", "topologyKey", "type", "host", "ip"].into_iter().find(
         |key| {
             let ids: Vec<_> = items.iter().map(|item| item.get(key)).collect();
@@ -113,15 +181,24 @@ fn list_key(items: &[Value]) -> Option<&'static str> {
     )
 }
 
-/// Equal, or two spellings of one quantity (`1000m` and `1`), or a number and its text.
-fn same(want: &Value, have: &Value) -> bool {
+/// Equal, or two spellings of one quantity (`1000m` and `1`), or of one number.
+fn same(ty: Option<&Type>, want: &Value, have: &Value) -> bool {
     if want == have {
         return true;
     }
-    match (quantity(want), quantity(have)) {
-        (Some(a), Some(b)) => (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs()),
-        _ => false,
-    }
+    let (want, have) = match ty {
+        Some(Type::Quantity) => (quantity(want), quantity(have)),
+        Some(_) => (want.as_f64(), have.as_f64()),
+        None if !want.is_string() || !have.is_string() => (quantity(want), quantity(have)),
+        None => return same_amount(want, have),
+    };
+    matches!((want, have), (Some(a), Some(b)) if (a - b).abs() <= f64::EPSILON * a.abs().max(b.abs()))
+}
+
+/// Of a kind that is not known, two texts that differ are one amount only if both carry the unit of one.
+fn same_amount(want: &Value, have: &Value) -> bool {
+    let unit = |value: &Value| value.as_str().is_some_and(|text| text.ends_with(char::is_alphabetic));
+    (unit(want) || unit(have)) && same(Some(&Type::Quantity), want, have)
 }
 
 /// A Kubernetes quantity as a number; `None` for other text.
@@ -220,6 +297,31 @@ mod tests {
         for (desired, expected) in cases {
             assert_eq!(fields(&desired, &live, None), expected, "{desired}");
         }
+    }
+
+    #[test]
+    fn items_are_told_apart_by_the_keys_of_their_kind() {
+        let service = |ports: Value| json!({"apiVersion": "v1", "kind": "Service", "spec": {"ports": ports}});
+        let live = service(json!([
+            {"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]));
+        let wanted = service(json!([{"name": "dns-tcp", "port": 53, "targetPort": 5353},
+            {"name": "dns", "port": 53, "protocol": "UDP"}]));
+        let paths = |changes: Vec<FieldChange>| changes.into_iter().map(|c| c.path).collect::<Vec<_>>();
+        assert_eq!(paths(fields(&wanted, &live, None)), ["spec.ports[port=53,protocol=TCP].targetPort"]);
+        let fewer = service(json!([{"name": "dns", "port": 53, "protocol": "UDP"}]));
+        assert_eq!(paths(fields(&fewer, &live, Some(&live))), ["spec.ports[port=53,protocol=TCP]"]);
+    }
+
+    #[test]
+    fn only_amounts_have_several_spellings() {
+        let pod = |env: &str, cpu: &str| {
+            json!({"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [{"name": "a",
+                "env": [{"name": "LIMIT", "value": env}], "resources": {"limits": {"cpu": cpu}}}]}})
+        };
+        assert_eq!(fields(&pod("1", "1000m"), &pod("1", "1"), None), []);
+        let changes = fields(&pod("1000m", "1"), &pod("1", "1"), None);
+        assert_eq!(changes[0].path, "spec.containers[name=a].env[name=LIMIT].value");
+        assert_eq!(changes.len(), 1);
     }
 
     #[test]

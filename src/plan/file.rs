@@ -48,9 +48,10 @@ fn refers(stage: &crate::domain::step::Stage, known: &dyn Fn(&[usize]) -> bool) 
     use crate::domain::effect::Effect;
     use crate::domain::step::Undo;
     let fine = |effect: &Effect| match effect {
-        Effect::Apply { objects } | Effect::Create { objects } | Effect::Switch { objects, .. } => {
-            known(objects)
-        }
+        Effect::Apply { objects }
+        | Effect::Create { objects }
+        | Effect::Replace { objects }
+        | Effect::Switch { objects, .. } => known(objects),
         _ => true,
     };
     stage.steps.iter().all(|step| {

@@ -4,12 +4,15 @@
 
 pub mod build;
 pub mod compose;
+pub mod contest;
 pub mod diff;
 pub mod file;
+pub mod immutable;
 pub mod inventory;
 pub mod naming;
-mod order;
+pub mod order;
 mod site;
+mod table;
 
 use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
@@ -23,7 +26,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-pub use build::{Inputs, TargetInput, build};
+pub use contest::{Contest, Verdict};
+
+pub use build::{Inputs, Judged, TargetInput, build};
 
 /// A whole deployment (or rollback) as a value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +63,9 @@ pub struct Plan {
     /// The components it was asked for; all if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<ComponentId>,
+    /// Fields that are taken over from others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub take: Vec<String>,
     /// Its targets.
     pub targets: BTreeMap<TargetId, TargetPlan>,
     /// Waves of targets.
@@ -152,6 +160,12 @@ pub struct Change {
     /// Field by field, for updates.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldChange>,
+    /// Fields that others own, and who gets them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contests: Vec<Contest>,
+    /// Why it is deleted and made anew, and what that costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<String>,
     /// More to say: `adopted from kubectl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -165,6 +179,8 @@ pub enum Action {
     Create,
     /// `~`
     Update,
+    /// `-/+`: what cannot be changed is deleted and made anew.
+    Replace,
     /// `-`
     Delete,
     /// Nothing to do.
@@ -216,6 +232,7 @@ impl Plan {
             by: Actor { user: String::new(), host: String::new(), ci: None },
             reason: None,
             components: Vec::new(),
+            take: Vec::new(),
             targets: targets.collect(),
             waves: env.waves.clone(),
             objects: Vec::new(),
@@ -239,7 +256,24 @@ impl Plan {
         self.targets.values().any(|target| target.changes.iter().any(|change| change.action != Action::Keep))
     }
 
-    /// Created, updated, deleted.
+    /// What is deleted and made anew, with the target.
+    pub fn replacements(&self) -> impl Iterator<Item = (&TargetId, &Change)> {
+        self.each_change().filter(|(_, change)| change.action == Action::Replace)
+    }
+
+    /// Contests that nobody decided, with the target and the object.
+    pub fn open_contests(&self) -> impl Iterator<Item = (&TargetId, &ObjectRef, &Contest)> {
+        self.each_change().flat_map(|(target, change)| {
+            let open = change.contests.iter().filter(|contest| contest.verdict == Verdict::Open);
+            open.map(move |contest| (target, &change.object, contest))
+        })
+    }
+
+    fn each_change(&self) -> impl Iterator<Item = (&TargetId, &Change)> {
+        self.targets.iter().flat_map(|(id, target)| target.changes.iter().map(move |change| (id, change)))
+    }
+
+    /// Created, updated (or replaced), deleted.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |action| {
@@ -249,6 +283,6 @@ impl Plan {
                 .filter(|change| change.action == action)
                 .count()
         };
-        (count(Action::Create), count(Action::Update), count(Action::Delete))
+        (count(Action::Create), count(Action::Update) + count(Action::Replace), count(Action::Delete))
     }
 }

@@ -34,6 +34,68 @@ pub enum Applied {
     Unchanged,
 }
 
+/// What is known of an object before it is applied. What is known need not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Known {
+    /// Nothing: it is looked at first, so that the answer tells create, change and no-op apart.
+    #[default]
+    Nothing,
+    /// It was not there a moment ago.
+    Absent,
+    /// It was there, and differed.
+    Differs,
+}
+
+/// How an object is applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Takes fields over that others own.
+    pub force: bool,
+    /// Lets the server judge without storing.
+    pub dry_run: bool,
+    /// What is known of the object.
+    pub known: Known,
+}
+
+impl Terms {
+    /// Stored; fields of others are refused.
+    pub const PLAIN: Self = Self { force: false, dry_run: false, known: Known::Nothing };
+    /// Stored, whoever owns the fields.
+    pub const FORCED: Self = Self { force: true, ..Self::PLAIN };
+    /// Judged only; fields of others are refused.
+    pub const DRY: Self = Self { dry_run: true, ..Self::PLAIN };
+
+    /// The same, with something known.
+    #[must_use]
+    pub const fn knowing(self, known: Known) -> Self {
+        Self { known, ..self }
+    }
+}
+
+/// A field that somebody else owns and that an apply would change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FieldOwner {
+    /// The field manager.
+    pub manager: String,
+    /// The subresource that it wrote through, empty for the object itself.
+    pub subresource: String,
+    /// The field as the server writes it: `.spec.containers[name="main"].image`.
+    pub field: String,
+}
+
+impl std::fmt::Display for FieldOwner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.subresource.as_str() {
+            "" => write!(f, "{} owns {}", self.manager, self.field),
+            subresource => write!(f, "{} ({subresource}) owns {}", self.manager, self.field),
+        }
+    }
+}
+
+fn owners(owners: &[FieldOwner]) -> String {
+    owners.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
 /// One write permission that a plan needs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Permission {
@@ -64,7 +126,13 @@ pub enum ClusterError {
         /// The server's words.
         message: String,
     },
-    /// 409: somebody else wrote in between, or owns the field, or it exists already.
+    /// 409 of a server-side apply: fields belong to others.
+    #[error("{}", owners(fields))]
+    Contested {
+        /// Field by field.
+        fields: Vec<FieldOwner>,
+    },
+    /// 409: somebody else wrote in between, or it exists already.
     #[error("{message}")]
     Conflict {
         /// The server's words.
@@ -101,12 +169,12 @@ pub trait Cluster: Send + Sync {
     /// The live object, or `None`.
     async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ClusterError>;
 
-    /// The live objects of these names, many requests in flight, in the order asked.
+    /// The live objects of these names, in the order asked: one LIST for many of one kind and namespace, single reads for
+    /// few, many in flight.
     async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError>;
 
-    /// Server-side apply with strict field validation as `deployctl`. `force` takes conflicting fields over.
-    /// `dry_run` lets the server judge without storing.
-    async fn apply(&self, object: &Value, force: bool, dry_run: bool) -> Result<Applied, ClusterError>;
+    /// Server-side apply with strict field validation as `deployctl`.
+    async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError>;
 
     /// Deletes in the foreground and waits until the object is gone; absent is fine.
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError>;

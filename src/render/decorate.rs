@@ -2,7 +2,7 @@
 
 use crate::domain::environment::Environment;
 use crate::domain::ids::ComponentId;
-use crate::domain::object::{LABEL_APPLICATION, LABEL_COMPONENT};
+use crate::domain::object::{LABEL_APPLICATION, LABEL_COMPONENT, LABEL_ENVIRONMENT};
 use serde_json::{Map, Value};
 
 /// Label of the tool that manages an object.
@@ -68,6 +68,9 @@ pub fn decorate(value: &mut Value, environment: &Environment, component: &Compon
         metadata.insert("namespace".to_owned(), Value::String(environment.namespace.clone()));
     }
     label(metadata, environment, component);
+    if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+        labels.insert(LABEL_ENVIRONMENT.to_owned(), Value::String(environment.name.clone()));
+    }
     let pods: &[&str] = match kind.as_str() {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" | "Job" => &["/spec/template"],
         "CronJob" => &["/spec/jobTemplate", "/spec/jobTemplate/spec/template"],

@@ -286,7 +286,7 @@ impl<'a> Engine<'a> {
     }
 
     async fn perform(&self, step: &Step) -> Result<String, StepError> {
-        self.perform_for(&step.target, &step.id, step.component.as_ref(), &step.effect).await
+        self.perform_for(&step.target, &step.id, step.component.as_ref(), &step.effect, false).await
     }
 
     /// Performs one effect, forward or back, in the name of a step.
@@ -296,10 +296,13 @@ impl<'a> Engine<'a> {
         step: &StepId,
         component: Option<&ComponentId>,
         effect: &Effect,
+        back: bool,
     ) -> Result<String, StepError> {
         let teller = self.teller();
         let (plan, world, leases) = (self.plan, self.world, self.leases);
-        let stand = Stand { plan, world, leases, teller: &teller, target, step, component };
+        // Bringing an older release back is a way back, too.
+        let back = back || plan.rollback_of.is_some();
+        let stand = Stand { plan, world, leases, teller: &teller, target, step, component, back };
         stand.perform(effect).await
     }
 
@@ -415,7 +418,7 @@ impl<'a> Engine<'a> {
             let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
             let step = StepId::new(format!("verify/{target}"));
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
-            if let Err(error) = self.perform_for(&target, &step, None, &effect).await {
+            if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
                 remaining.unknown |= error.unknown;
                 remaining
                     .lines

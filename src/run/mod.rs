@@ -1,10 +1,13 @@
 //! Performs a plan and stays responsible: journal before act, undo on failure, resume from anywhere.
 
+mod apply;
 mod blame;
+mod dag;
 pub mod engine;
 mod evidence;
 mod hold;
 pub mod journal;
+mod judge;
 pub mod lease;
 mod perform;
 pub mod preflight;

@@ -3,23 +3,26 @@
 use crate::domain::effect::{Effect, Size};
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
-use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
+use crate::domain::object::{Object, ObjectRef};
 use crate::domain::units::human;
-use crate::plan::Plan;
+use crate::plan::{Plan, order};
 use crate::ports::Cluster;
 use crate::ports::cloud::SnapshotState;
-use crate::ports::cluster::{Applied, ClusterError};
+use crate::ports::cluster::ClusterError;
 use crate::rollout::share;
 use crate::run::lease::Leases;
-use crate::run::sealed;
 use crate::run::world::{Site, Teller, World};
-use serde_json::{Value, json};
+use futures::stream::{self, StreamExt as _};
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a write is tried against a server that gives no answer, 2 s apart, before contact counts as lost.
 const CONTACT_ATTEMPTS: u32 = 30;
+
+/// Requests of one effect that may be under way at once.
+pub(super) const IN_FLIGHT: usize = 64;
 
 /// Why an effect was not achieved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ impl StepError {
         Self { cause: cause.into(), unknown: false }
     }
 
-    fn of(what: &str, error: &ClusterError) -> Self {
+    pub fn of(what: &str, error: &ClusterError) -> Self {
         Self { cause: format!("{what}: {error}"), unknown: matches!(error, ClusterError::Unreachable { .. }) }
     }
 }
@@ -49,6 +52,8 @@ pub(super) struct Stand<'a> {
     pub target: &'a TargetId,
     pub step: &'a StepId,
     pub component: Option<&'a ComponentId>,
+    /// Whether it is a way back: what was there before is put back whoever wrote since.
+    pub back: bool,
 }
 
 impl Stand<'_> {
@@ -69,17 +74,14 @@ impl Stand<'_> {
         });
     }
 
-    fn object(&self, index: usize) -> &Object {
+    pub(super) fn object(&self, index: usize) -> &Object {
         &self.plan.objects[index]
     }
 
     /// Does one effect; says what came of it.
     pub async fn perform(&self, effect: &Effect) -> Result<String, StepError> {
-        if effect.writes() && !self.leases.holds(self.target, self.world.clock.now()) {
-            return Err(StepError {
-                cause: format!("the lock of {} is no longer held", self.target),
-                unknown: true,
-            });
+        if effect.writes() {
+            self.may_write()?;
         }
         match effect {
             Effect::Apply { objects } => self.apply(objects).await,
@@ -88,6 +90,7 @@ impl Stand<'_> {
                 self.apply(objects).await?;
                 Ok(format!("traffic goes to {to}"))
             }
+            Effect::Replace { objects } => self.replace(objects).await,
             Effect::Delete { objects } => self.delete(objects).await,
             Effect::Scale { workload, to } => self.scale(workload, to).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,
@@ -105,6 +108,15 @@ impl Stand<'_> {
             Effect::Compose { project, images, timeout } => self.compose(project, images, *timeout).await,
             Effect::Advance { wave } => Ok(format!("wave {wave}")),
         }
+    }
+
+    /// The lock is asked before every write: no request may outlive it.
+    pub(super) fn may_write(&self) -> Result<(), StepError> {
+        if self.leases.holds(self.target, self.world.clock.now()) {
+            return Ok(());
+        }
+        let cause = format!("the lock of {} is no longer held", self.target);
+        Err(StepError { cause, unknown: true })
     }
 
     /// Repeats a request that got no answer while the lock holds: every write is idempotent.
@@ -131,69 +143,21 @@ impl Stand<'_> {
         }
     }
 
-    async fn apply(&self, objects: &[usize]) -> Result<String, StepError> {
-        let cluster = self.cluster()?;
-        let mut counts = [0; 3];
-        for index in objects {
-            let object = self.object(*index);
-            let reference = object.reference();
-            let what = format!("apply {reference} ({})", object.origin);
-            let value = self.to_send(object).await?;
-            let applied = self.in_contact(&what, async || cluster.apply(&value, true, false).await).await?;
-            match applied {
-                Applied::Created => counts[0] += 1,
-                Applied::Updated => counts[1] += 1,
-                Applied::Unchanged => counts[2] += 1,
-            }
-        }
-        Ok(format!("{} created, {} changed, {} as they were", counts[0], counts[1], counts[2]))
-    }
-
-    /// The object as it goes over the wire. Secrets get their values here and nowhere else.
-    ///
-    /// A workload whose size an autoscaler owns is applied without `replicas`. As long as we are the owner still (it was
-    /// created with a size and never scaled since), leaving the field out would drop it to 1: so the live size goes along.
-    async fn to_send(&self, object: &Object) -> Result<Value, StepError> {
-        if object.kind() == "Secret" {
-            return sealed::open(self.world.secrets.as_ref(), &object.value).await.map_err(StepError::failed);
-        }
-        let scalable = matches!(object.kind(), "Deployment" | "StatefulSet");
-        if !scalable || object.value["spec"].get("replicas").is_some() {
-            return Ok(object.value.clone());
-        }
-        let cluster = self.cluster()?;
-        let reference = object.reference();
-        let live = self.in_contact("read the live size", async || cluster.get(&reference).await).await?;
-        let mut value = object.value.clone();
-        if let Some(live) = live.filter(owns_replicas) {
-            value["spec"]["replicas"] = live["spec"]["replicas"].clone();
-        }
-        Ok(value)
-    }
-
-    async fn create(&self, objects: &[usize]) -> Result<String, StepError> {
-        let cluster = self.cluster()?;
-        let mut created = 0;
-        for index in objects {
-            let object = self.object(*index);
-            let reference = object.reference();
-            let what = format!("create {reference} ({})", object.origin);
-            let live = self.in_contact(&what, async || cluster.get(&reference).await).await?;
-            // One that is going away is not there to stay: applying it fails with the server's words, and is told.
-            if live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_none()) {
-                continue;
-            }
-            self.in_contact(&what, async || cluster.apply(&object.value, true, false).await).await?;
-            created += 1;
-        }
-        Ok(if created == 0 { "there already".to_owned() } else { "created".to_owned() })
-    }
-
+    /// What needs others goes before them; what does not goes at once.
     async fn delete(&self, objects: &[ObjectRef]) -> Result<String, StepError> {
         let cluster = self.cluster()?;
-        for reference in objects {
-            let what = format!("delete {reference}");
-            self.in_contact(&what, async || cluster.delete(reference).await).await?;
+        for wave in order::removal(objects) {
+            let deletions: Vec<_> = wave
+                .into_iter()
+                .map(|reference| async move {
+                    self.may_write()?;
+                    let what = format!("delete {reference}");
+                    self.in_contact(&what, async || cluster.delete(reference).await).await
+                })
+                .collect();
+            // All come to their end before a failure is told: none is left half asked.
+            let done: Vec<_> = stream::iter(deletions).buffer_unordered(IN_FLIGHT).collect().await;
+            done.into_iter().collect::<Result<(), StepError>>()?;
         }
         Ok(format!("{} deleted", objects.len()))
     }
@@ -321,16 +285,4 @@ impl Stand<'_> {
 
 fn not_yet(what: &str) -> StepError {
     StepError::failed(format!("{what}: not yet possible on a real run, only in a rehearsal"))
-}
-
-/// Whether our last apply is what `spec.replicas` stands on.
-fn owns_replicas(live: &Value) -> bool {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    entries.is_some_and(|entries| {
-        entries.iter().any(|entry| {
-            entry["manager"] == json!(FIELD_MANAGER)
-                && entry["operation"] == json!("Apply")
-                && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
-        })
-    })
 }

@@ -1,17 +1,19 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
+mod objects;
+
 use super::world::{Site, World};
 use super::{lease, unfinished};
 use crate::domain::environment::{Environment, Platform, TrafficClass};
 use crate::domain::ids::TargetId;
-use crate::domain::object::{Object, ObjectRef};
+use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
 use crate::plan::{Action, Plan};
 use crate::ports::Cluster;
-use crate::ports::cluster::{ClusterError, Permission};
+use crate::ports::cluster::Permission;
 use crate::ports::metrics::{Measurement, MetricsError};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How a check came out.
@@ -124,7 +126,7 @@ async fn on_target(
     let (version, permissions, objects, lock, gates) = tokio::join!(
         version(env, target, cluster),
         permissions(plan, target, cluster),
-        objects(plan, target, cluster),
+        objects::check(plan, target, cluster),
         lock(world, target, site),
         gates(env, world, plan, target, cluster),
     );
@@ -180,14 +182,17 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
     add("patch", "apps", "deployments/scale", &plan.namespace);
     let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
     for change in &target_plan.changes {
-        let verb = match change.action {
-            Action::Create | Action::Update => "patch",
-            Action::Delete => "delete",
+        let verbs: &[&str] = match change.action {
+            Action::Create | Action::Update => &["patch"],
+            Action::Replace => &["patch", "delete"],
+            Action::Delete => &["delete"],
             Action::Keep => continue,
         };
         // A kind that the plan itself brings is not known yet.
         if let Ok(Some(plural)) = cluster.plural(&change.object.api_version, &change.object.kind).await {
-            add(verb, change.object.group(), &plural, &change.object.namespace);
+            for verb in verbs {
+                add(verb, change.object.group(), &plural, &change.object.namespace);
+            }
         }
     }
     let wanted: Vec<Permission> = wanted.into_iter().collect();
@@ -206,48 +211,6 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
         }
         Err(error) => vec![Check::new(Level::Warn, Some(target), "permissions", error.to_string())],
     }
-}
-
-/// The server itself judges every object that would be sent, without storing it.
-async fn objects(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
-    let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
-    let changed: BTreeMap<&ObjectRef, Action> =
-        target_plan.changes.iter().map(|change| (&change.object, change.action)).collect();
-    let namespaces: BTreeSet<&str> = target_plan
-        .changes
-        .iter()
-        .filter(|change| change.object.kind == "Namespace" && change.action == Action::Create)
-        .map(|change| change.object.name.as_str())
-        .collect();
-    let table = target_plan.inventory.iter().map(|index| &plan.objects[*index]);
-    let sent: Vec<&Object> = table
-        .filter(|object| changed.get(&object.reference()).is_some_and(|action| *action != Action::Keep))
-        .filter(|object| !namespaces.contains(object.reference().namespace.as_str()))
-        .filter(|object| object.kind() != "Secret")
-        .collect();
-    let asked = sent.iter().map(|object| async {
-        (object.origin.clone(), object.reference(), cluster.apply(&object.value, true, true).await)
-    });
-    let mut checks = Vec::new();
-    for (origin, reference, result) in futures::future::join_all(asked).await {
-        match result {
-            Ok(_) | Err(ClusterError::NotFound { .. }) => {}
-            Err(error) => {
-                let detail = format!("{reference} ({origin}) is refused: {error}");
-                checks
-                    .push(Check::new(Level::Fail, Some(target), "objects", detail).fix("mend the manifest"));
-            }
-        }
-    }
-    if checks.is_empty() {
-        let detail = if namespaces.is_empty() {
-            format!("the server accepts all {} in a dry run", sent.len())
-        } else {
-            "not tried: their namespace is part of the plan".to_owned()
-        };
-        checks.push(Check::new(Level::Pass, Some(target), "objects", detail));
-    }
-    checks
 }
 
 async fn lock(world: &World, target: &TargetId, site: &Site) -> Vec<Check> {

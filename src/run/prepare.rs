@@ -1,5 +1,6 @@
 //! Observes every target and makes the plan from what is wanted and what is there.
 
+use super::judge;
 use super::releases;
 use super::sealed;
 use super::world::World;
@@ -10,10 +11,10 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
 use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
-use crate::plan::{self, Inputs, Plan, TargetInput};
+use crate::plan::{self, Inputs, Plan, TargetInput, order};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -27,6 +28,8 @@ pub struct Request<'a> {
     pub components: BTreeSet<ComponentId>,
     /// Rendered objects by target; empty for a rollback.
     pub rendered: BTreeMap<TargetId, Vec<Object>>,
+    /// Objects that no release needs and that are deleted though their kind is kept: `Kind/name`.
+    pub prune: Vec<String>,
     /// Release to bring back.
     pub rollback: Option<Rollback>,
     /// Who asks.
@@ -66,9 +69,10 @@ pub async fn reach(world: &World) -> Result<(), Failure> {
 pub async fn look(world: &World) -> Result<BTreeMap<TargetId, Seen>, Failure> {
     let looks = world.sites.iter().map(|(target, site)| async move {
         let cluster = site.cluster().map_err(|error| unreachable(target, &error))?;
-        let identity = cluster.identity().await.map_err(|error| unreachable(target, &error))?;
-        let history = releases::history(target, site.state.as_ref()).await?;
-        Ok((target.clone(), Seen { identity, history }))
+        let (identity, history) =
+            tokio::join!(cluster.identity(), releases::history(target, site.state.as_ref()));
+        let identity = identity.map_err(|error| unreachable(target, &error))?;
+        Ok((target.clone(), Seen { identity, history: history? }))
     });
     futures::future::join_all(looks).await.into_iter().collect()
 }
@@ -98,7 +102,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
     };
     let mut version = request.version.clone();
     let mut rollback_of = None;
-    let mut targets = BTreeMap::new();
+    let mut wanted_here = Vec::new();
     for (target, seen) in seen {
         let named = match request.rollback {
             None => wanted(request, &target, &sealed, revision, &seen)?,
@@ -109,15 +113,20 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
                 Named { objects: release.objects.clone(), workloads: release.workloads.clone() }
             }
         };
-        let live = observe(world, &target, &named, &seen, revision).await?;
-        let cluster_uid = seen.identity.cluster_uid;
-        targets.insert(target, TargetInput { cluster_uid, named, live, history: seen.history });
+        order::check(&named.objects)?;
+        wanted_here.push((target, named, seen));
     }
+    let observed = wanted_here.into_iter().map(|(target, named, seen)| async move {
+        let input = observe(world, request, &target, named, seen, revision).await?;
+        Ok((target, input))
+    });
+    let targets = futures::future::join_all(observed).await.into_iter().collect::<Result<_, Failure>>()?;
     let inputs = Inputs {
         env: request.env,
         version,
         revision,
         components: request.components.iter().cloned().collect(),
+        prune: request.prune.clone(),
         rollback_of,
         run: run_id(revision, created),
         by: request.by.clone(),
@@ -240,14 +249,16 @@ fn choose<'r>(
     }
 }
 
-/// Fetches every live object that matters: wanted ones, those of earlier releases, and what a first release may adopt.
+/// Fetches every live object that matters (wanted ones, those of earlier releases, and what a first release may adopt),
+/// and asks the server about those that seem changed.
 async fn observe(
     world: &World,
+    request: &Request<'_>,
     target: &TargetId,
-    named: &Named,
-    seen: &Seen,
+    named: Named,
+    seen: Seen,
     revision: Revision,
-) -> Result<BTreeMap<ObjectRef, Value>, Failure> {
+) -> Result<TargetInput, Failure> {
     let mut references: BTreeSet<ObjectRef> = named.objects.iter().map(Object::reference).collect();
     references.extend(seen.history.iter().flat_map(|release| release.objects.iter().map(Object::reference)));
     let suffix = format!("-{revision}");
@@ -259,7 +270,17 @@ async fn observe(
     let references: Vec<ObjectRef> = references.into_iter().collect();
     let cluster = world.site(target)?.cluster().map_err(|error| unreachable(target, &error))?;
     let live = cluster.get_all(&references).await.map_err(|error| unreachable(target, &error))?;
-    Ok(references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?))).collect())
+    let live = references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?)));
+    let mut input = TargetInput {
+        cluster_uid: seen.identity.cluster_uid,
+        named,
+        live: live.collect(),
+        history: seen.history,
+        judged: BTreeMap::new(),
+    };
+    let take = &request.env.take;
+    judge::judge(target, cluster.as_ref(), take, request.rollback.is_some(), &mut input).await?;
+    Ok(input)
 }
 
 /// `r000012-20260105t030000z`: sorts by release, is a DNS name.

@@ -62,6 +62,7 @@ pub async fn run(
             target: &target.id,
             step: &step,
             component: None,
+            back: false,
         };
         let _ = stand.smoke(&env.smoke, &SmokeVia::Public { services }).await;
     }

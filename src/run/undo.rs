@@ -94,7 +94,7 @@ impl Engine<'_> {
         for effect in effects {
             let mut attempt = 1;
             while let Err(error) =
-                self.perform_for(&step.target, &step.id, step.component.as_ref(), effect).await
+                self.perform_for(&step.target, &step.id, step.component.as_ref(), effect, true).await
             {
                 if attempt >= ATTEMPTS || error.unknown {
                     return Err(error);

@@ -1,6 +1,7 @@
 //! The project's tests: one binary, so that it links once.
 
 mod adapters;
+mod apply;
 mod architecture;
 mod cli;
 mod config;

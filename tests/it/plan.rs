@@ -76,13 +76,17 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
         let revision = history.len() as u32 + 1;
         let named = named(env, &target.id, version, revision, history.last());
         let live = history.last().map(live).unwrap_or_default();
-        (target.id.clone(), TargetInput { cluster_uid: "c".into(), named, live, history })
+        (
+            target.id.clone(),
+            TargetInput { cluster_uid: "c".into(), named, live, history, judged: BTreeMap::new() },
+        )
     });
     let inputs = Inputs {
         env,
         version: version.into(),
         revision: Revision(if before.is_some() { 2 } else { 1 }),
         components: vec![],
+        prune: vec![],
         rollback_of: None,
         run: RunId::new("run"),
         by: actor(),

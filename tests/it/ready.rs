@@ -5,6 +5,7 @@ use deployctl::domain::environment::Environment;
 use deployctl::domain::event::Kind;
 use deployctl::domain::ids::TargetId;
 use deployctl::domain::object::ObjectRef;
+use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -31,7 +32,7 @@ async fn define_carts(story: &Story) {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}],
         },
     });
-    cluster(story).apply(&crd, true, false).await.unwrap();
+    cluster(story).apply(&crd, Terms::FORCED).await.unwrap();
 }
 
 /// The carts' controller says how far it is, as soon as there is a cart.

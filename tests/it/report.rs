@@ -110,6 +110,18 @@ fn a_rehearsal_does_not_flood_a_terminal() {
 }
 
 #[test]
+fn a_plan_as_a_comment() {
+    let output = Output::new(Format::Github, ColorChoice::Auto, &Surroundings::default());
+    let mut plan = fixture::plan();
+    golden("plan.github.md", &report::plan::render(&plan, &output));
+    let long = plan.targets.values_mut().next().expect("there is one");
+    let change = long.changes[0].clone();
+    long.changes.extend(std::iter::repeat_n(change, 2_000));
+    let text = report::plan::render(&plan, &output);
+    assert!(text.chars().count() <= 65_536 && text.contains("more lines"), "{}", text.chars().count());
+}
+
+#[test]
 fn a_plan_before_it_is_approved() {
     golden("plan.txt", &report::plan::render(&fixture::plan(), &Output::plain()));
     golden("plan-60.txt", &report::plan::render(&fixture::plan(), &terminal(60, ColorChoice::Never)));

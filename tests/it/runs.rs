@@ -2,6 +2,7 @@
 
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::event::Kind;
+use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -204,7 +205,7 @@ async fn made_by_hand(story: &Story) {
     ];
     for site in story.doors.sites.values() {
         for object in &objects {
-            site.cluster().unwrap().apply(object, true, false).await.unwrap();
+            site.cluster().unwrap().apply(object, Terms::FORCED).await.unwrap();
         }
     }
     tokio::time::sleep(Duration::from_mins(2)).await;

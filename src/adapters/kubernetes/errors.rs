@@ -2,8 +2,8 @@
 
 use crate::domain::object::FIELD_MANAGER;
 use crate::ports::ClusterError;
+use crate::ports::cluster::FieldOwner;
 use serde::Deserialize;
-use std::fmt::Write as _;
 
 /// The parts of a `metav1.Status` that carry meaning for us.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -65,7 +65,11 @@ impl Status {
 
     /// The port's error.
     pub(crate) fn into_error(self, server: &str) -> ClusterError {
-        let message = self.readable();
+        let fields = self.owners();
+        if self.code == 409 && !fields.is_empty() {
+            return ClusterError::Contested { fields };
+        }
+        let message = self.message.clone();
         match self.code {
             401 | 403 => ClusterError::Forbidden { message },
             404 => ClusterError::NotFound { message },
@@ -81,41 +85,25 @@ impl Status {
         }
     }
 
-    /// The message; owners of contested fields are told one by one.
-    fn readable(&self) -> String {
+    /// Who owns the contested fields, one by one.
+    fn owners(&self) -> Vec<FieldOwner> {
         let causes = self.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
-        let mut out = String::new();
-        for cause in causes.iter().filter(|cause| cause.reason == "FieldManagerConflict") {
-            let _ = write!(
-                out,
-                "{}{} owns {}",
-                if out.is_empty() { "" } else { "; " },
-                owner(&cause.message),
-                cause.field
-            );
-        }
-        if out.is_empty() { self.message.clone() } else { out }
+        let contested = causes.iter().filter(|cause| cause.reason == "FieldManagerConflict");
+        contested.map(|cause| owner(&cause.message, &cause.field)).collect()
     }
 }
 
-/// Whether a conflict's message, as [`Status::into_error`] words it, names nobody but us: what we scaled or modified
-/// stands against what we apply.
-pub(crate) fn is_with_ourselves(message: &str) -> bool {
-    let ours = |part: &str| {
-        let rest = part.strip_prefix(FIELD_MANAGER).unwrap_or_default();
-        rest.starts_with(" owns ") || rest.starts_with(" (") && rest.contains(") owns ")
-    };
-    message.split("; ").all(ours)
+/// Whether contested fields are all our own: what we scaled or modified stands against what we apply.
+pub(crate) fn are_ours(fields: &[FieldOwner]) -> bool {
+    fields.iter().all(|field| field.manager == FIELD_MANAGER)
 }
 
-/// `kubectl (scale)` from `conflict with "kubectl" with subresource "scale" using apps/v1`.
-fn owner(message: &str) -> String {
+/// `kubectl` and `scale` from `conflict with "kubectl" with subresource "scale" using apps/v1`.
+fn owner(message: &str, field: &str) -> FieldOwner {
     let mut quoted = message.split('"').skip(1).step_by(2);
-    let manager = quoted.next().unwrap_or(message);
-    match quoted.next() {
-        Some(subresource) if message.contains("subresource") => format!("{manager} ({subresource})"),
-        _ => manager.to_owned(),
-    }
+    let manager = quoted.next().unwrap_or(message).to_owned();
+    let subresource = quoted.next().filter(|_| message.contains("with subresource")).unwrap_or_default();
+    FieldOwner { manager, subresource: subresource.to_owned(), field: field.to_owned() }
 }
 
 #[cfg(test)]
@@ -163,13 +151,20 @@ mod tests {
                "message":"conflict with \"kubectl\" with subresource \"scale\" using apps/v1"},
               {"reason":"FieldManagerConflict","field":".metadata.labels.app",
                "message":"conflict with \"kubectl-client-side-apply\" using apps/v1"}]}}"#;
-        let message =
-            "kubectl (scale) owns .spec.replicas; kubectl-client-side-apply owns .metadata.labels.app";
-        assert_eq!(error(409, body), ClusterError::Conflict { message: message.into() });
-        assert!(!is_with_ourselves(message));
-        assert!(is_with_ourselves("deployctl (scale) owns .spec.replicas; deployctl owns .spec.selector"));
-        assert!(!is_with_ourselves("deployctl owns .a; deployctl-old owns .b"));
-        assert!(!is_with_ourselves("the object has been modified"));
+        let refused = error(409, body);
+        assert_eq!(
+            refused.to_string(),
+            "kubectl (scale) owns .spec.replicas; kubectl-client-side-apply owns .metadata.labels.app"
+        );
+        let ClusterError::Contested { fields } = refused else { panic!("{refused:?}") };
+        assert!(!are_ours(&fields));
+        let ours = |manager: &str, subresource: &str| FieldOwner {
+            manager: manager.into(),
+            subresource: subresource.into(),
+            field: ".spec.replicas".into(),
+        };
+        assert!(are_ours(&[ours("deployctl", "scale"), ours("deployctl", "")]));
+        assert!(!are_ours(&[ours("deployctl", ""), ours("deployctl-old", "")]));
     }
 
     #[test]

@@ -352,6 +352,7 @@ fn lock_error(error: ClusterError) -> LockError {
         ClusterError::Unreachable { .. } | ClusterError::Server { code: 429 | 500.., .. } => {
             LockError::Unreachable(error.to_string())
         }
+        ClusterError::Contested { .. } => LockError::Forbidden(error.to_string()),
         ClusterError::NotFound { message }
         | ClusterError::Conflict { message }
         | ClusterError::Forbidden { message }

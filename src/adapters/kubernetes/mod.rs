@@ -11,6 +11,7 @@ mod errors;
 mod follow;
 pub mod lease;
 mod lines;
+mod listing;
 mod look;
 mod namespace;
 mod objects;
@@ -29,7 +30,7 @@ use crate::adapters::kubernetes::send::Api;
 use crate::adapters::kubernetes::state::SecretStore;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
-use crate::ports::cluster::{Applied, Identity, Permission};
+use crate::ports::cluster::{Applied, Identity, Permission, Terms};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
 use async_trait::async_trait;
@@ -105,12 +106,11 @@ impl Cluster for KubeCluster {
     }
 
     async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError> {
-        let reads: Vec<_> = objects.iter().map(|object| self.get_object(object)).collect();
-        futures::stream::iter(reads).buffered(IN_FLIGHT).try_collect().await
+        self.read_all(objects).await
     }
 
-    async fn apply(&self, object: &Value, force: bool, dry_run: bool) -> Result<Applied, ClusterError> {
-        self.apply_object(object, force, dry_run).await
+    async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
+        self.apply_object(object, terms).await
     }
 
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError> {

@@ -1,12 +1,12 @@
 //! Reading and writing single objects.
 
 use crate::adapters::kubernetes::KubeCluster;
-use crate::adapters::kubernetes::errors::is_with_ourselves;
+use crate::adapters::kubernetes::errors::are_ours;
 use crate::adapters::kubernetes::request;
 use crate::adapters::kubernetes::send::{Answer, Patience};
 use crate::domain::object::{FIELD_MANAGER, ObjectRef};
 use crate::ports::ClusterError;
-use crate::ports::cluster::Applied;
+use crate::ports::cluster::{Applied, Known, Terms};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -74,17 +74,15 @@ impl KubeCluster {
         absent(self.api.read(&request::get(&path), Patience::read()).await)
     }
 
-    pub(crate) async fn apply_object(
-        &self,
-        object: &Value,
-        force: bool,
-        dry_run: bool,
-    ) -> Result<Applied, ClusterError> {
+    pub(crate) async fn apply_object(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
         let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
         let patience = Patience::write();
-        if dry_run {
-            let before: Option<Value> = absent(self.api.read(&request::get(&path), patience).await)?;
-            let answer = self.send_apply(&path, object, force, true, patience).await?;
+        if terms.dry_run {
+            let before: Option<Value> = match terms.known {
+                Known::Absent => None,
+                _ => absent(self.api.read(&request::get(&path), patience).await)?,
+            };
+            let answer = self.send_apply(&path, object, terms, patience).await?;
             let after: Value = self.api.parse(&answer)?;
             return Ok(match before.map(substance) {
                 None => Applied::Created,
@@ -92,15 +90,21 @@ impl KubeCluster {
                 Some(_) => Applied::Updated,
             });
         }
-        // What was there before tells create, update and no-op apart even when the first answer is lost.
-        let before: Option<Marked> = absent(self.api.read(&request::get_metadata(&path), patience).await)?;
-        let answer = self.send_apply(&path, object, force, false, patience).await?;
-        let after: Marked = self.api.parse(&answer)?;
-        Ok(match before {
-            None => Applied::Created,
-            Some(_) if answer.status == StatusCode::CREATED => Applied::Created,
-            Some(before) if before.metadata.unchanged(&after.metadata) => Applied::Unchanged,
-            Some(_) => Applied::Updated,
+        // Of an object that nobody knows, what was there before tells change and no-op apart.
+        let before: Option<Marked> = match terms.known {
+            Known::Nothing => absent(self.api.read(&request::get_metadata(&path), patience).await)?,
+            Known::Absent | Known::Differs => None,
+        };
+        let answer = self.send_apply(&path, object, terms, patience).await?;
+        Ok(match (before, terms.known) {
+            (_, Known::Absent) | (None, Known::Nothing) => Applied::Created,
+            (_, _) if answer.status == StatusCode::CREATED => Applied::Created,
+            (None, Known::Differs) => Applied::Updated,
+            (Some(before), _) => {
+                let after: Marked = self.api.parse(&answer)?;
+                let same = before.metadata.unchanged(&after.metadata);
+                if same { Applied::Unchanged } else { Applied::Updated }
+            }
         })
     }
 
@@ -109,12 +113,12 @@ impl KubeCluster {
         &self,
         path: &str,
         object: &Value,
-        force: bool,
-        dry_run: bool,
+        terms: Terms,
         patience: Patience,
     ) -> Result<Answer, ClusterError> {
+        let Terms { force, dry_run, .. } = terms;
         match self.api.call(&request::apply(path, object, force, dry_run), patience).await {
-            Err(ClusterError::Conflict { message }) if !force && is_with_ourselves(&message) => {
+            Err(ClusterError::Contested { fields }) if are_ours(&fields) => {
                 self.api.call(&request::apply(path, object, true, dry_run), patience).await
             }
             result => result,

@@ -159,7 +159,7 @@ impl Api {
     }
 
     /// Reads an answer's body.
-    pub(crate) fn parse<T: serde::de::DeserializeOwned>(&self, answer: &Answer) -> Result<T, ClusterError> {
+    pub(crate) fn parse<'a, T: serde::Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, ClusterError> {
         serde_json::from_slice(&answer.body).map_err(|e| ClusterError::Server {
             code: answer.status.as_u16(),
             message: format!("{} answered what is not understood: {e}", self.server),

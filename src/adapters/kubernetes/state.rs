@@ -309,6 +309,7 @@ fn state_error(error: ClusterError) -> StateError {
         ClusterError::Unreachable { .. } | ClusterError::Server { code: 429 | 500.., .. } => {
             StateError::Unreachable { message: error.to_string() }
         }
+        ClusterError::Contested { .. } => StateError::Forbidden { message: error.to_string() },
         ClusterError::NotFound { message }
         | ClusterError::Conflict { message }
         | ClusterError::Forbidden { message }

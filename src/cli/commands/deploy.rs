@@ -15,7 +15,7 @@ use std::time::Duration;
 pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     let saved = args.plan.as_deref().map(read).transpose()?;
     let release = saved.as_ref().map_or_else(|| args.what.release.clone(), release_of);
-    let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &release)?;
+    let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &release)?.say(&args.say);
     leave_out(&mut wanted, &args.skip);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
@@ -29,13 +29,15 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
+            flow::uncontested(&plan)?;
             if args.dry_run {
                 session.say("dry run: nothing was written");
             }
             return Ok(Exit::Done);
         }
+        flow::consented(session, &plan, &args.consent)?;
         flow::preflight(session, &wanted, &world, &plan).await?;
-        flow::approve(session, &plan, args.consent.auto_approve)?;
+        flow::approve(session, &plan, &args.consent)?;
         let request = flow::request(&wanted, None, args.consent.reason.as_deref());
         let reporter = flow::reporter(session, &plan, false);
         let ending = flow::interruptible(&reporter, &world, async |interrupts| {

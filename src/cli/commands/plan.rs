@@ -9,11 +9,13 @@ use crate::plan::file;
 use crate::run::prepare;
 
 pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
-    let wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?;
+    let wanted =
+        session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?.say(&args.say);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
         let plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
         session.print(&report::plan::render(&plan, &session.output));
+        flow::uncontested(&plan)?;
         if let Some(path) = &args.out {
             write_whole(path, &file::write(&plan))?;
             let env = &plan.environment;

@@ -87,6 +87,7 @@ async fn baseline(session: &Session, wanted: &Wanted, simulated: &Simulated) -> 
         version: version_before(&wanted.version),
         components: wanted.components.clone(),
         rendered: std::collections::BTreeMap::new(),
+        prune: Vec::new(),
     };
     before.components.clear();
     before.env.version = Some(before.version.clone());
@@ -147,7 +148,7 @@ async fn release(
     let request = flow::request(wanted, None, args.consent.reason.as_deref());
     let plan = prepare::plan(doors, &request).await?;
     flow::preflight(session, wanted, doors, &plan).await?;
-    if !flow::approve(session, &plan, args.consent.auto_approve)? {
+    if !flow::approve(session, &plan, &args.consent)? {
         return Ok(Exit::Done);
     }
     let before = simulated.requests();

@@ -71,8 +71,13 @@ async fn bring_back(
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
     let rollback = to.map_or(Rollback::Previous, Rollback::To);
-    let wanted =
-        Wanted { env, version: String::new(), components: BTreeSet::new(), rendered: BTreeMap::new() };
+    let wanted = Wanted {
+        env,
+        version: String::new(),
+        components: BTreeSet::new(),
+        rendered: BTreeMap::new(),
+        prune: Vec::new(),
+    };
     let request = flow::request(&wanted, Some(rollback), args.consent.reason.as_deref());
     let plan = prepare::plan(world, &request).await?;
     if args.dry_run {
@@ -80,7 +85,7 @@ async fn bring_back(
         session.say("dry run: nothing was written");
         return Ok(Exit::Done);
     }
-    flow::approve(session, &plan, args.consent.auto_approve)?;
+    flow::approve(session, &plan, &args.consent)?;
     let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
     let reporter = flow::reporter(session, &plan, false);
     let ending = flow::interruptible(&reporter, world, async |interrupts| {

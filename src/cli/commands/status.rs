@@ -9,6 +9,7 @@ use crate::cli::session::Session;
 use crate::cli::{flow, wiring};
 use crate::domain::environment::{Environment, Target};
 use crate::domain::error::Exit;
+use crate::domain::field_path;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::observed::Snapshot;
 use crate::domain::release::{Outcome, Release};
@@ -181,7 +182,6 @@ async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
         if object.kind() == "Secret" {
             continue;
         }
-        let by = last_writer(&live);
         let changes = diff::fields(&object.value, &live, None)
             .into_iter()
             .filter(|change| change.path != "spec.replicas");
@@ -189,7 +189,7 @@ async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
             |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
         lines.extend(changes.map(|change| {
             let (ours, theirs) = (text(&change.to), text(&change.from));
-            format!("{reference} {}: {ours} → {theirs}{by}", change.path)
+            format!("{reference} {}: {ours} → {theirs}{}", change.path, writer(&live, &change.path))
         }));
     }
     let more = lines.len().saturating_sub(DRIFT_LINES);
@@ -200,14 +200,20 @@ async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
     lines
 }
 
-/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: the last manager that is neither we nor a controller's status.
-fn last_writer(live: &Value) -> String {
+/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: who owns the field now; of a field that is gone, who wrote last.
+fn writer(live: &Value, path: &str) -> String {
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let others = entries.into_iter().flatten().filter(|entry| {
-        entry["manager"] != crate::domain::object::FIELD_MANAGER && entry.get("subresource").is_none()
-    });
-    let last = others.max_by_key(|entry| entry["time"].as_str().unwrap_or_default().to_owned());
-    last.map_or_else(String::new, |entry| {
+    let others: Vec<&Value> = entries
+        .into_iter()
+        .flatten()
+        .filter(|entry| entry["manager"] != crate::domain::object::FIELD_MANAGER)
+        .collect();
+    let when = |entry: &&Value| entry["time"].as_str().unwrap_or_default().to_owned();
+    let owner =
+        others.iter().filter(|entry| field_path::is_in(&entry["fieldsV1"], path)).copied().max_by_key(when);
+    // A status is written all the time, and says nothing about who took a field away.
+    let last = || others.iter().filter(|entry| entry.get("subresource").is_none()).copied().max_by_key(when);
+    owner.or_else(last).map_or_else(String::new, |entry| {
         let text = |key: &str| entry[key].as_str().unwrap_or("unknown").to_owned();
         format!(" ({}, {})", text("manager"), text("time"))
     })

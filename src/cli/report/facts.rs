@@ -168,6 +168,7 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
         Effect::Smoke { .. } => Sort::Ask,
         Effect::Hold { duration, .. } => Sort::Hold(*duration),
         Effect::Apply { .. }
+        | Effect::Replace { .. }
         | Effect::Delete { .. }
         | Effect::Switch { .. }
         | Effect::WaitTraffic { .. }
@@ -193,7 +194,7 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
             Undo::None { .. } => Some(100),
         },
         Effect::Switch { .. } | Effect::Compose { .. } => Some(100),
-        Effect::Apply { objects } => {
+        Effect::Apply { objects } | Effect::Replace { objects } => {
             let workload = |index: &usize| {
                 let kind = plan.objects.get(*index).map_or("", |object| object.kind());
                 matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet")

@@ -20,8 +20,10 @@ pub fn render(failure: &Failure, output: &Output) -> String {
                 "next": failure.next,
             }),
         ),
-        Format::Human if output.github => format!("{}{}\n", human(failure, output), annotation(failure)),
-        Format::Human => human(failure, output),
+        Format::Human | Format::Github if output.github => {
+            format!("{}{}\n", human(failure, output), annotation(failure))
+        }
+        Format::Human | Format::Github => human(failure, output),
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Format {
     Human,
     /// One JSON object a line.
     Json,
+    /// A plan as a comment on GitHub: Markdown. Everything else is as for people.
+    Github,
 }
 
 /// `--color`.
@@ -236,7 +238,7 @@ impl Printer {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         let greeting = match self.output.format {
             Format::Json if !stream.greeted => version_line(),
-            Format::Json | Format::Human => String::new(),
+            Format::Json | Format::Human | Format::Github => String::new(),
         };
         stream.greeted = true;
         let _ = stream.writer.write_all(format!("{greeting}{text}").as_bytes());
@@ -259,6 +261,7 @@ fn version_line() -> String {
 pub fn message(text: &str, output: &Output) -> String {
     match output.format {
         Format::Human => format!("{text}\n"),
+        Format::Github => format!("<!-- {} -->\n", text::clean(text)),
         Format::Json => json_line("message", json!({"message": text::clean(text)})),
     }
 }

@@ -39,7 +39,9 @@ impl Reporter {
                 View::Json
             }
             Format::Human if output.terminal => View::Live(Box::new(Live::new(facts, output.paint()))),
-            Format::Human => View::Plain(Box::new(Lines::new(facts, output.paint(), heartbeat))),
+            Format::Human | Format::Github => {
+                View::Plain(Box::new(Lines::new(facts, output.paint(), heartbeat)))
+            }
         };
         Self { printer, view: Mutex::new(view) }
     }

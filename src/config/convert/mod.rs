@@ -75,6 +75,7 @@ pub fn convert(
         budget_usd: file.budget,
         alerts: cx.alerts(file),
         limits,
+        take: cx.take(file),
         history_limit: file.history.unwrap_or(defaults::HISTORY),
         on_interrupt: match file.on_interrupt {
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
@@ -199,6 +200,23 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         Some(PathBuf::from(dir))
+    }
+
+    /// A field's path has no blanks, and an object before it is `Kind/name`.
+    fn take(&mut self, file: &EnvironmentFile) -> Vec<String> {
+        for (index, text) in file.take.iter().enumerate() {
+            let field = text.split_once(':').map_or(text.as_str(), |(_, field)| field);
+            let named = text.split_once(':').is_none_or(|(name, _)| name.split('/').count() == 2);
+            if field.trim_start_matches('.').is_empty() || text.contains(char::is_whitespace) || !named {
+                let message = format!("`{text}` names no field");
+                let place = ["take", &index.to_string()];
+                let help =
+                    "write a path as the plan shows it, e.g. `spec.replicas` or `Service/web:spec.type`";
+                let diagnostic = self.error(codes::OUT_OF_RANGE, &place, message).help(help);
+                self.out.push(diagnostic);
+            }
+        }
+        file.take.clone()
     }
 
     fn tests(&mut self, file: &EnvironmentFile) -> Option<Vec<String>> {

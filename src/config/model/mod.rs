@@ -99,6 +99,10 @@ pub struct EnvironmentFile {
     pub alerts: AlertsFile,
     /// How long things may take.
     pub limits: Option<LimitsFile>,
+    /// Fields that a release takes over when somebody else owns them: `FIELD`, or `Kind/name:FIELD`. A field covers all
+    /// that is in it. What is not named here (or with `--take`) and belongs to somebody else bars the release.
+    #[schemars(extend("examples" = [["spec.replicas", "Service/web:spec.type"]]))]
+    pub take: Vec<String>,
     /// How many releases are kept for `rollback`.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,

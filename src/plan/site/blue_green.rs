@@ -112,7 +112,7 @@ impl Site<'_> {
                 changed.iter().map(|index| self.input.named.objects[*index].reference()).collect();
             back.extend(references.iter().filter_map(|reference| self.before(reference)));
         }
-        order::apply_order(&mut back, self.table);
+        order::apply_order(&mut back, self.table.objects());
         back
     }
 

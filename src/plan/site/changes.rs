@@ -2,64 +2,81 @@
 
 use super::Site;
 use crate::domain::object::{Object, ObjectRef};
-use crate::plan::build::to_delete;
-use crate::plan::{Action, Adopted, Change, FieldChange, diff};
+use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable};
 use serde_json::Value;
+use std::collections::HashMap;
 
-impl<'a> Site<'a> {
+/// What an object would change in the live one; the server's word stands above our reading of it.
+pub(super) fn differences(
+    input: &TargetInput,
+    manifests: &HashMap<ObjectRef, &Value>,
+    object: &Object,
+    reference: &ObjectRef,
+) -> Vec<FieldChange> {
+    match input.live.get(reference) {
+        None => Vec::new(),
+        // Its name says its content; what the server keeps of it is not for comparing.
+        Some(_) if reference.kind == "Secret" => Vec::new(),
+        Some(_) if input.judged.get(reference).is_some_and(|judged| judged.same) => Vec::new(),
+        Some(live) => diff::fields(&object.value, live, manifests.get(reference).copied()),
+    }
+}
+
+impl Site<'_> {
     pub(super) fn changes(&self) -> Vec<Change> {
-        let mut changes: Vec<Change> =
-            self.input.named.objects.iter().map(|object| self.change(object)).collect();
-        changes.extend(to_delete(self).into_iter().map(|object| Change {
-            object,
+        let mut changes: Vec<Change> = (0..self.references.len()).map(|index| self.change(index)).collect();
+        changes.extend(self.doomed.iter().map(|object| Change {
+            object: object.clone(),
             component: None,
             action: Action::Delete,
             fields: Vec::new(),
+            contests: Vec::new(),
+            replaced: None,
             note: None,
         }));
         changes
     }
 
-    pub(super) fn change(&self, object: &Object) -> Change {
-        let reference = object.reference();
-        let fields = self.differences(object);
-        let live = self.input.live.get(&reference);
+    fn change(&self, index: usize) -> Change {
+        let (object, reference) = (&self.input.named.objects[index], &self.references[index]);
+        let fields = self.differences[index].clone();
+        let live = self.input.live.get(reference);
+        let replaced = self.replaced(index);
         let action = match (live, fields.is_empty()) {
             (None, _) => Action::Create,
             (Some(_), true) => Action::Keep,
+            (Some(_), false) if replaced.is_some() => Action::Replace,
             (Some(_), false) => Action::Update,
         };
-        let adopted = live.is_some() && self.previous_manifest(&reference).is_none();
+        let adopted = live.is_some() && !self.manifests.contains_key(reference);
         let note = adopted.then(|| format!("adopted, {}", manager_of(live.unwrap_or(&Value::Null))));
-        Change { object: reference, component: object.component.clone(), action, fields, note }
-    }
-
-    pub(super) fn differences(&self, object: &Object) -> Vec<FieldChange> {
-        let reference = object.reference();
-        match self.input.live.get(&reference) {
-            None => Vec::new(),
-            // Its name says its content; what the server keeps of it is not for comparing.
-            Some(_) if object.kind() == "Secret" => Vec::new(),
-            Some(live) => diff::fields(&object.value, live, self.previous_manifest(&reference)),
+        let judged = self.input.judged.get(reference);
+        Change {
+            object: reference.clone(),
+            component: object.component.clone(),
+            action,
+            fields,
+            contests: judged.map(|judged| judged.contests.clone()).unwrap_or_default(),
+            replaced,
+            note,
         }
     }
 
-    pub(super) fn previous_manifest(&self, reference: &ObjectRef) -> Option<&'a Value> {
-        let release = self.input.previous()?;
-        release.objects.iter().find(|object| object.reference() == *reference).map(|object| &object.value)
+    /// Why the object has to be deleted and made anew, and what that costs.
+    pub(super) fn replaced(&self, index: usize) -> Option<String> {
+        let (reference, fields) = (&self.references[index], &self.differences[index]);
+        let live = self.input.live.get(reference).filter(|_| !fields.is_empty())?;
+        let by_rule = immutable::replacement(reference, live, fields).map(|found| found.why);
+        let by_server = self.input.judged.get(reference).and_then(|judged| judged.immutable.clone());
+        Some(format!("{}; {}", by_rule.or(by_server)?, immutable::cost(&reference.kind)))
     }
 
     pub(super) fn changed(&self, index: usize) -> bool {
-        let object = &self.input.named.objects[index];
-        !self.input.live.contains_key(&object.reference()) || !self.differences(object).is_empty()
+        !self.input.live.contains_key(&self.references[index]) || !self.differences[index].is_empty()
     }
 
     pub(super) fn put(&mut self, object: Object) -> usize {
-        if let Some(index) = self.table.iter().position(|known| *known == object) {
-            return index;
-        }
-        self.table.push(object);
-        self.table.len() - 1
+        self.table.put(object)
     }
 
     pub(super) fn object_index(&mut self, index: usize) -> usize {
@@ -70,8 +87,10 @@ impl<'a> Site<'a> {
     /// The object as it was: from the release before, else as it is live.
     pub(super) fn before(&mut self, reference: &ObjectRef) -> Option<usize> {
         let live = self.input.live.get(reference)?;
-        let value =
-            self.previous_manifest(reference).cloned().unwrap_or_else(|| diff::without_server_fields(live));
+        let value = self
+            .manifests
+            .get(reference)
+            .map_or_else(|| diff::without_server_fields(live), |known| (*known).clone());
         Some(self.put(Object { component: None, origin: "the release before".to_owned(), value }))
     }
 
@@ -81,8 +100,8 @@ impl<'a> Site<'a> {
             return None;
         }
         let workloads = self.adopted.clone();
-        let named = self.input.named.objects.iter().map(Object::reference);
-        let mut references: Vec<ObjectRef> = named.filter(|r| self.input.live.contains_key(r)).collect();
+        let named = self.references.iter().filter(|r| self.input.live.contains_key(r));
+        let mut references: Vec<ObjectRef> = named.cloned().collect();
         references.extend(workloads.values().map(|serving| serving.workload.clone()));
         let component = |reference: &ObjectRef| {
             let named = self.input.named.objects.iter().find(|object| object.reference() == *reference);

@@ -62,7 +62,7 @@ impl Site<'_> {
 
     /// The index of a component's own workload object.
     pub(super) fn workload_index(&self, serving: &ServingWorkload) -> Option<usize> {
-        self.input.named.objects.iter().position(|object| object.reference() == serving.workload)
+        self.references.iter().position(|reference| *reference == serving.workload)
     }
 
     pub(super) fn autoscalers(&self, component: &ComponentId) -> Vec<usize> {
@@ -149,7 +149,11 @@ impl Site<'_> {
         if self.changed(index) {
             let mut step = self.apply_step(
                 Some(&component.id),
-                format!("apply {}", serving.workload.name),
+                format!(
+                    "{} {}",
+                    if self.replaced(index).is_some() { "replace" } else { "apply" },
+                    serving.workload.name
+                ),
                 &[index],
                 Lane::Traffic,
             );

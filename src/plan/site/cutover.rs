@@ -5,7 +5,7 @@ use crate::domain::effect::{Arm, Effect, SmokeVia};
 use crate::domain::ids::ComponentId;
 use crate::domain::step::{Lane, Undo};
 use crate::domain::units::human;
-use crate::plan::build::{is_live, to_delete};
+use crate::plan::build::is_live;
 use std::time::Duration;
 
 impl Site<'_> {
@@ -56,7 +56,7 @@ impl Site<'_> {
     }
 
     pub(super) fn clean_up(&mut self) {
-        let objects = to_delete(self);
+        let objects = self.doomed.clone();
         if objects.is_empty() {
             return;
         }

@@ -17,10 +17,13 @@ use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::Step;
-use crate::plan::TargetPlan;
-use crate::plan::build::{Draft, Inputs, TargetInput, target_plan};
+use crate::plan::build::{Draft, Inputs, TargetInput, fates, target_plan};
+use crate::plan::inventory::Fate;
 use crate::plan::order;
-use std::collections::BTreeMap;
+use crate::plan::table::Table;
+use crate::plan::{FieldChange, TargetPlan};
+use serde_json::Value;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`.
@@ -46,7 +49,15 @@ pub(in crate::plan) struct Site<'a> {
     pub target: &'a Target,
     pub input: &'a TargetInput,
     wave: usize,
-    table: &'a mut Vec<Object>,
+    table: &'a mut Table,
+    /// Manifests of the release before.
+    manifests: HashMap<ObjectRef, &'a Value>,
+    /// Names of the wanted objects, in their order.
+    references: Vec<ObjectRef>,
+    /// What each wanted object would change in the live one.
+    differences: Vec<Vec<FieldChange>>,
+    /// What no release needs any more and is deleted.
+    doomed: Vec<ObjectRef>,
     levels: BTreeMap<ComponentId, u32>,
     drafts: BTreeMap<u32, Draft>,
     warnings: Vec<String>,
@@ -76,9 +87,32 @@ impl<'a> Site<'a> {
         target: &'a Target,
         input: &'a TargetInput,
         wave: usize,
-        table: &'a mut Vec<Object>,
+        table: &'a mut Table,
     ) -> Self {
+        let manifests = input.previous_manifests();
+        let objects = &input.named.objects;
+        let references: Vec<ObjectRef> = objects.iter().map(Object::reference).collect();
+        let named = objects.iter().zip(&references);
+        let differences = named
+            .map(|(object, reference)| changes::differences(input, &manifests, object, reference))
+            .collect();
+        let (mut doomed, mut warnings) = (Vec::new(), Vec::new());
+        for (reference, fate) in fates(inputs, input) {
+            match fate {
+                Fate::Delete => doomed.push(reference),
+                Fate::Keep(why) => {
+                    warnings.push(format!(
+                        "{}: {reference} is in no release any more and is kept: {why}",
+                        target.id
+                    ));
+                }
+            }
+        }
         Self {
+            doomed,
+            manifests,
+            references,
+            differences,
             inputs,
             target,
             input,
@@ -86,7 +120,7 @@ impl<'a> Site<'a> {
             table,
             levels: order::levels(&inputs.env.components),
             drafts: BTreeMap::new(),
-            warnings: Vec::new(),
+            warnings,
             holds: BTreeMap::new(),
             arms: Vec::new(),
             green: (Duration::ZERO, Vec::new()),

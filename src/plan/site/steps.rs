@@ -51,7 +51,7 @@ impl Site<'_> {
         let mut restore = Vec::new();
         let mut remove = Vec::new();
         for index in indices {
-            let reference = self.input.named.objects[*index].reference();
+            let reference = self.references[*index].clone();
             match self.before(&reference) {
                 Some(before) => restore.push(before),
                 None if inventory::is_kept(&reference.kind) => {}
@@ -59,14 +59,17 @@ impl Site<'_> {
             }
         }
         remove.reverse();
+        // What was replaced has to be replaced again to be what it was.
+        let replaced = !indices.is_empty() && indices.iter().all(|index| self.replaced(*index).is_some());
+        let apply = |objects| if replaced { Effect::Replace { objects } } else { Effect::Apply { objects } };
         let mut effects = Vec::new();
         if !restore.is_empty() {
-            effects.push(Effect::Apply { objects: restore });
+            effects.push(apply(restore));
         }
         if !remove.is_empty() {
             effects.push(Effect::Delete { objects: remove });
         }
-        self.step(component, title, Effect::Apply { objects }, Undo::Effects { lane, effects })
+        self.step(component, title, apply(objects), Undo::Effects { lane, effects })
     }
 
     pub(super) fn wait_ready(&self, component: &ComponentId, workload: &ObjectRef) -> Step {
@@ -86,12 +89,25 @@ impl Site<'_> {
         if indices.is_empty() {
             return;
         }
-        let title = format!("apply {} objects of configuration", indices.len());
-        let step = self.apply_step(None, title, &indices, Lane::Config);
         let wait = self.wait_before(&indices);
-        let steps = &mut self.stage(at::PREPARE, "prepare", "configuration", 0).steps;
-        steps.push(step);
-        steps.extend(wait);
+        // What has to be replaced stands between what it needs and what needs it.
+        let replaced: Vec<usize> =
+            indices.iter().copied().filter(|index| self.replaced(*index).is_some()).collect();
+        let after = order::dependents(&indices, &replaced, &named.objects);
+        let first: Vec<usize> =
+            indices.into_iter().filter(|index| !replaced.contains(index) && !after.contains(index)).collect();
+        let mut steps = Vec::new();
+        for (what, indices) in [("apply", first), ("replace", replaced), ("apply", after)] {
+            if !indices.is_empty() {
+                let count = indices.len();
+                let objects = if what == "replace" && count == 1 { "object" } else { "objects" };
+                let title = format!("{what} {count} {objects} of configuration");
+                steps.push(self.apply_step(None, title, &indices, Lane::Config));
+            }
+        }
+        let stage = self.stage(at::PREPARE, "prepare", "configuration", 0);
+        stage.steps.extend(steps);
+        stage.steps.extend(wait);
     }
 
     /// Workloads, their autoscalers, and blue-green routes that exist already: the strategies move these.
@@ -103,8 +119,8 @@ impl Site<'_> {
         let serving = self.input.named.workloads.get(&component.id);
         let is_route = matches!(object.kind(), "Service" | "Ingress")
             && matches!(component.strategy, Strategy::BlueGreen(_))
-            && self.input.live.contains_key(&object.reference());
-        serving.is_some_and(|serving| serving.workload == object.reference())
+            && self.input.live.contains_key(&self.references[index]);
+        serving.is_some_and(|serving| serving.workload == self.references[index])
             || (serving.is_some() && object.kind() == "HorizontalPodAutoscaler")
             || (is_route && serving.is_some())
     }

@@ -5,7 +5,7 @@ use deployctl::domain::object::ObjectRef;
 use deployctl::domain::observed::Snapshot;
 use deployctl::domain::release::Actor;
 use deployctl::ports::Clock;
-use deployctl::ports::cluster::{Applied, Cluster, ClusterError, Permission};
+use deployctl::ports::cluster::{Applied, Cluster, ClusterError, FieldOwner, Permission, Terms};
 use deployctl::ports::state::{Holder, Lock, LockError, RecordKind, StateError, StateStore};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -64,15 +64,15 @@ impl Rig {
         let object = deployment(ns, "web", "shop/web:1");
         let reference = ObjectRef::of(&object);
         assert_eq!(cluster.get(&reference).await, Ok(None));
-        assert_eq!(cluster.apply(&object, false, true).await, Ok(Applied::Created));
+        assert_eq!(cluster.apply(&object, Terms::DRY).await, Ok(Applied::Created));
         assert_eq!(cluster.get(&reference).await, Ok(None), "a dry run stores nothing");
-        assert_eq!(cluster.apply(&object, false, false).await, Ok(Applied::Created));
+        assert_eq!(cluster.apply(&object, Terms::PLAIN).await, Ok(Applied::Created));
         // The controller may write the status between the two.
-        assert_eq!(cluster.apply(&object, false, false).await, Ok(Applied::Unchanged));
-        assert_eq!(cluster.apply(&object, false, true).await, Ok(Applied::Unchanged));
+        assert_eq!(cluster.apply(&object, Terms::PLAIN).await, Ok(Applied::Unchanged));
+        assert_eq!(cluster.apply(&object, Terms::DRY).await, Ok(Applied::Unchanged));
         let newer = deployment(ns, "web", "shop/web:2");
-        assert_eq!(cluster.apply(&newer, false, true).await, Ok(Applied::Updated));
-        assert_eq!(cluster.apply(&newer, false, false).await, Ok(Applied::Updated));
+        assert_eq!(cluster.apply(&newer, Terms::DRY).await, Ok(Applied::Updated));
+        assert_eq!(cluster.apply(&newer, Terms::PLAIN).await, Ok(Applied::Updated));
 
         assert_eq!(cluster.scale(&reference, 3).await, Ok(2));
         assert_eq!(cluster.scale(&reference, 3).await, Ok(3));
@@ -80,8 +80,8 @@ impl Rig {
         assert_eq!(live["spec"]["replicas"], 3);
 
         // What we scaled is ours to apply.
-        assert_eq!(cluster.apply(&newer, false, true).await, Ok(Applied::Updated));
-        assert_eq!(cluster.apply(&newer, false, false).await, Ok(Applied::Updated));
+        assert_eq!(cluster.apply(&newer, Terms::DRY).await, Ok(Applied::Updated));
+        assert_eq!(cluster.apply(&newer, Terms::PLAIN).await, Ok(Applied::Updated));
         assert_eq!(cluster.scale(&reference, 2).await, Ok(2));
 
         let note = |live: &Value| {
@@ -98,8 +98,8 @@ impl Rig {
         assert!(matches!(cluster.scale(&absent, 1).await, Err(ClusterError::NotFound { .. })));
 
         let map = config_map(ns, "settings", "1");
-        assert_eq!(cluster.apply(&map, false, false).await, Ok(Applied::Created));
-        assert_eq!(cluster.apply(&map, false, false).await, Ok(Applied::Unchanged));
+        assert_eq!(cluster.apply(&map, Terms::PLAIN).await, Ok(Applied::Created));
+        assert_eq!(cluster.apply(&map, Terms::PLAIN).await, Ok(Applied::Unchanged));
         for object in [ObjectRef::of(&map), absent] {
             assert_eq!(cluster.delete(&object).await, Ok(()));
             assert_eq!(cluster.get(&object).await, Ok(None));
@@ -112,26 +112,28 @@ impl Rig {
         let params = PatchParams::apply("somebody");
         self.others("v1", "ConfigMap").patch("owned", &params, &Patch::Apply(&map)).await.unwrap();
         map["data"]["k"] = "ours".into();
-        let refused = cluster.apply(&map, false, false).await;
-        assert_eq!(refused, Err(ClusterError::Conflict { message: "somebody owns .data.k".into() }));
-        assert_eq!(cluster.apply(&map, true, false).await, Ok(Applied::Updated));
+        let refused = cluster.apply(&map, Terms::PLAIN).await;
+        let owner =
+            FieldOwner { manager: "somebody".into(), subresource: String::new(), field: ".data.k".into() };
+        assert_eq!(refused, Err(ClusterError::Contested { fields: vec![owner] }));
+        assert_eq!(cluster.apply(&map, Terms::FORCED).await, Ok(Applied::Updated));
 
         let mut wrong = deployment(ns, "wrong", "shop/web:1");
         wrong["spec"]["replicaz"] = 3.into();
-        let Err(ClusterError::Invalid { message }) = cluster.apply(&wrong, false, false).await else {
+        let Err(ClusterError::Invalid { message }) = cluster.apply(&wrong, Terms::PLAIN).await else {
             panic!("an unknown field is a mistake");
         };
         assert!(message.contains("replicaz"), "{message}");
         wrong["spec"] = json!({ "replicas": -1 });
-        assert!(matches!(cluster.apply(&wrong, false, false).await, Err(ClusterError::Invalid { .. })));
+        assert!(matches!(cluster.apply(&wrong, Terms::PLAIN).await, Err(ClusterError::Invalid { .. })));
 
         let nowhere = config_map("no-such-namespace", "a", "1");
-        let Err(ClusterError::NotFound { message }) = cluster.apply(&nowhere, false, false).await else {
+        let Err(ClusterError::NotFound { message }) = cluster.apply(&nowhere, Terms::PLAIN).await else {
             panic!("the namespace is missing");
         };
         assert!(message.contains("no-such-namespace"), "{message}");
         let homeless = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
-        assert!(matches!(cluster.apply(&homeless, false, false).await, Err(ClusterError::Invalid { .. })));
+        assert!(matches!(cluster.apply(&homeless, Terms::PLAIN).await, Err(ClusterError::Invalid { .. })));
     }
 
     pub async fn kinds_made_on_the_way_are_found(&self) {
@@ -144,7 +146,7 @@ impl Rig {
         let ship = json!({ "apiVersion": api_version, "kind": "Ship",
                            "metadata": { "name": "s", "namespace": self.namespace }, "spec": { "sails": 3 } });
         assert_eq!(cluster.get(&ObjectRef::of(&ship)).await, Ok(None));
-        assert!(matches!(cluster.apply(&ship, false, false).await, Err(ClusterError::NotFound { .. })));
+        assert!(matches!(cluster.apply(&ship, Terms::PLAIN).await, Err(ClusterError::NotFound { .. })));
         let crd = json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": { "name": format!("ships.{group}") },
@@ -156,11 +158,11 @@ impl Rig {
                         "properties": { "sails": { "type": "integer" } } } } } } } ],
             },
         });
-        assert_eq!(cluster.apply(&crd, false, false).await, Ok(Applied::Created));
+        assert_eq!(cluster.apply(&crd, Terms::PLAIN).await, Ok(Applied::Created));
         // A real server takes a moment to serve a new kind.
         let mut tries = 0;
         loop {
-            match cluster.apply(&ship, false, false).await {
+            match cluster.apply(&ship, Terms::PLAIN).await {
                 Ok(applied) => break assert_eq!(applied, Applied::Created),
                 Err(ClusterError::NotFound { .. }) if tries < 100 => {
                     tries += 1;
@@ -338,7 +340,7 @@ impl Rig {
         assert_eq!((snapshot.stale_since, snapshot.unseen.len()), (None, 0));
         let object = deployment(ns, "seen", "shop/seen:1");
         let reference = ObjectRef::of(&object);
-        cluster.apply(&object, false, false).await.unwrap();
+        cluster.apply(&object, Terms::PLAIN).await.unwrap();
         self.until("the deployment", |s| s.workloads.get(&reference).is_some_and(|w| w.desired == 2)).await;
         cluster.scale(&reference, 5).await.unwrap();
         let snapshot =

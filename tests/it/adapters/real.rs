@@ -4,6 +4,7 @@ use super::contract::Rig;
 use deployctl::adapters::kubernetes::connect;
 use deployctl::domain::environment::ClusterAddress;
 use deployctl::domain::object::ObjectRef;
+use deployctl::ports::cluster::Terms;
 use deployctl::ports::{Clock, Cluster};
 use jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -37,7 +38,7 @@ async fn the_contract_holds_against_a_real_server() {
     let namespace = format!("deployctl-test-{}", std::process::id());
     let rig = Rig { cluster, other: other(&path).await, clock: Arc::new(WallClock), namespace };
     let made = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": rig.namespace } });
-    rig.cluster.apply(&made, false, false).await.unwrap();
+    rig.cluster.apply(&made, Terms::PLAIN).await.unwrap();
     rig.all().await;
     for suffix in ["", "-state", "-locks"] {
         let name = format!("{}{suffix}", rig.namespace);

@@ -4,7 +4,7 @@ use super::contract::{Rig, config_map, deployment};
 use deployctl::adapters::kubernetes::KubeCluster;
 use deployctl::domain::object::ObjectRef;
 use deployctl::ports::Clock;
-use deployctl::ports::cluster::{Applied, Cluster, ClusterError, Permission};
+use deployctl::ports::cluster::{Applied, Cluster, ClusterError, Permission, Terms};
 use deployctl::ports::state::{Lock as _, LockError, RecordKind, StateError, StateStore as _};
 use deployctl::sim::kube::ApiService;
 use deployctl::sim::kube::errors::ApiStatus;
@@ -87,7 +87,7 @@ impl World {
         };
         for name in ["kube-system", "contract"] {
             let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
-            rig.cluster.apply(&namespace, false, false).await.unwrap();
+            rig.cluster.apply(&namespace, Terms::PLAIN).await.unwrap();
         }
         Self { host, rig }
     }
@@ -146,7 +146,7 @@ async fn a_throttled_request_waits_as_long_as_the_server_wishes() {
         [refuse(429, "TooManyRequests", Some(2)), refuse(429, "TooManyRequests", None)],
     );
     let began = Instant::now();
-    assert_eq!(world.rig.cluster.apply(&map, false, false).await, Ok(Applied::Created));
+    assert_eq!(world.rig.cluster.apply(&map, Terms::PLAIN).await, Ok(Applied::Created));
     let took = began.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(4), "{took:?}");
     assert_eq!(world.count("patch configmaps"), 3);
@@ -162,7 +162,7 @@ async fn a_write_whose_answer_is_lost_is_told_as_what_it_did() {
         ("2", vec![Fault::DropAfter, refuse(503, "ServiceUnavailable", None)], Applied::Unchanged),
     ] {
         world.fail("patch configmaps", faults);
-        let applied = cluster.apply(&config_map("contract", "a", value), false, false).await;
+        let applied = cluster.apply(&config_map("contract", "a", value), Terms::PLAIN).await;
         assert_eq!(applied, Ok(expected), "{value}");
     }
     let object = ObjectRef::new("v1", "ConfigMap", "contract", "a");
@@ -177,11 +177,11 @@ async fn a_write_whose_answer_is_lost_is_told_as_what_it_did() {
 async fn a_write_gives_up_in_the_time_that_the_lease_reckons_with() {
     let world = World::new().await;
     let map = config_map("contract", "a", "1");
-    world.rig.cluster.apply(&map, false, false).await.unwrap();
+    world.rig.cluster.apply(&map, Terms::PLAIN).await.unwrap();
     for fault in [Fault::Hang, Fault::Drop, refuse(503, "ServiceUnavailable", None)] {
         world.fail("patch configmaps", vec![fault; 100]);
         let began = Instant::now();
-        let result = world.rig.cluster.apply(&map, false, false).await;
+        let result = world.rig.cluster.apply(&map, Terms::PLAIN).await;
         assert!(matches!(result, Err(ClusterError::Unreachable { .. })), "{result:?}");
         assert!(began.elapsed() <= Duration::from_secs(10), "{:?}", began.elapsed());
         world.host.faults.lock().unwrap().clear();
@@ -192,7 +192,7 @@ async fn a_write_gives_up_in_the_time_that_the_lease_reckons_with() {
 async fn a_dead_server_is_not_stormed() {
     let world = World::new().await;
     let objects: Vec<ObjectRef> =
-        (0..400).map(|n| ObjectRef::new("v1", "ConfigMap", "contract", &format!("c{n}"))).collect();
+        (0..400).map(|n| ObjectRef::new("v1", "ConfigMap", &format!("contract-{n}"), "c")).collect();
     world.rig.cluster.plural("v1", "ConfigMap").await.unwrap();
     world.count("");
     world.fail("get configmaps", vec![Fault::Drop; 10_000]);
@@ -272,7 +272,7 @@ async fn watches_go_on_after_every_kind_of_break() {
     let receiver = cluster.follow("contract");
     let size = async |replicas: u32| {
         let object = deployment("contract", "web", "shop/web:1");
-        cluster.apply(&object, false, false).await.unwrap();
+        cluster.apply(&object, Terms::PLAIN).await.unwrap();
         let reference = ObjectRef::of(&object);
         cluster.scale(&reference, replicas).await.unwrap();
         world
@@ -353,7 +353,7 @@ async fn a_deletion_waits_for_finalizers_and_says_who_holds_it() {
     let cluster = &world.rig.cluster;
     let mut map = config_map("contract", "held", "1");
     map["metadata"]["finalizers"] = json!(["example.com/slow"]);
-    cluster.apply(&map, false, false).await.unwrap();
+    cluster.apply(&map, Terms::PLAIN).await.unwrap();
     let object = ObjectRef::of(&map);
     let let_go = async {
         tokio::time::sleep(Duration::from_secs(70)).await;
@@ -368,7 +368,7 @@ async fn a_deletion_waits_for_finalizers_and_says_who_holds_it() {
     let (freed, gone) = tokio::join!(let_go, deleted);
     assert!(gone.duration_since(freed) < Duration::from_millis(50), "seen, not polled for");
 
-    cluster.apply(&map, false, false).await.unwrap();
+    cluster.apply(&map, Terms::PLAIN).await.unwrap();
     let Err(ClusterError::Server { message, .. }) = cluster.delete(&object).await else {
         panic!("nobody lets it go");
     };

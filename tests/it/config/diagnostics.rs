@@ -56,6 +56,14 @@ const ROWS: &[Row] = &[
         "a write may take ten seconds, and nothing is sent that could outlive the lock",
         "write at least `15s`",
     ),
+    (
+        "take: [\"spec replicas\"]",
+        "DC0107]: `spec replicas` names no field",
+        8,
+        15,
+        "",
+        "write a path as the plan shows it, e.g. `spec.replicas` or `Service/web:spec.type`",
+    ),
     ("on_interrupt: stopp", "DC0108]: `stopp` is not a value of `on_interrupt`", 15, 5, "", "write `stop`"),
     ("strategy: canry", "DC0108]: `canry` is not a value of `strategy`", 11, 5, "", "write `canary`"),
     (

@@ -232,7 +232,15 @@ fn change(kind: &str, name: &str, component: Option<&str>, action: Action) -> Ch
         _ => "v1",
     };
     let object = ObjectRef::new(api_version, kind, "prime-spark", name);
-    Change { object, component: component.map(ComponentId::from), action, fields: vec![], note: None }
+    Change {
+        object,
+        component: component.map(ComponentId::from),
+        action,
+        fields: vec![],
+        contests: vec![],
+        replaced: None,
+        note: None,
+    }
 }
 
 fn field(path: &str, from: Option<Value>, to: Option<Value>) -> FieldChange {
@@ -339,6 +347,7 @@ pub fn plan() -> Plan {
         created: at(0),
         by: actor(),
         components: vec![],
+        take: vec![],
         reason: Some("new ranking".into()),
         targets: BTreeMap::from([
             (TargetId::from(EAST), target_plan(TrafficClass::Live)),

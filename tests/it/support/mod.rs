@@ -159,6 +159,7 @@ impl Story {
             version: version.to_owned(),
             components: BTreeSet::new(),
             rendered: rendered.collect(),
+            prune: vec![],
             rollback,
             by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
             reason: None,
@@ -194,7 +195,8 @@ impl Story {
         }
     }
 
-    async fn new_run(&self, plan: &Plan, report: &dyn Report, after: Option<Duration>) -> Life {
+    /// Performs a plan that was made already.
+    pub async fn new_run(&self, plan: &Plan, report: &dyn Report, after: Option<Duration>) -> Life {
         let work = async {
             let leases = self.lock(plan, 1).await?;
             unfinished::store(&self.doors, plan).await?;

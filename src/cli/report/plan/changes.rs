@@ -6,7 +6,7 @@ use super::fields;
 use super::objects;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::object::ObjectRef;
-use crate::plan::{Action, Change, Plan};
+use crate::plan::{Action, Change, Contest, Plan, Verdict};
 use std::collections::BTreeMap;
 
 /// Lines by targets.
@@ -51,15 +51,31 @@ fn group_lines(plan: &Plan, group: &[&Change], paint: Paint) -> Vec<String> {
             Action::Create if replaced => paint.yellow("-/+"),
             Action::Create => paint.green("  +"),
             Action::Update => paint.yellow("  ~"),
+            Action::Replace => paint.yellow("-/+"),
             // The line of the creation stands for both.
             Action::Delete if replaced => continue,
             Action::Delete => paint.red("  -"),
             Action::Keep => continue,
         };
         lines.push(format!("  {mark} {}{}", name(plan, &change.object), note(change)));
+        if let Some(why) = &change.replaced {
+            lines.push(format!("        {}: {}", paint.yellow("replaced"), clean(why)));
+        }
+        lines.extend(change.contests.iter().map(|contest| format!("        {}", contested(contest, paint))));
         lines.extend(fields::render(change, paint).into_iter().map(|line| format!("        {line}")));
     }
     lines
+}
+
+/// Who owns the field, and who gets it.
+fn contested(contest: &Contest, paint: Paint) -> String {
+    let verdict = match contest.verdict {
+        Verdict::Open => paint.red("belongs to somebody else"),
+        Verdict::Taken => paint.yellow("taken over"),
+        Verdict::Adopted => paint.dim("adopted"),
+        Verdict::Left => paint.dim("left to its controller"),
+    };
+    format!("{verdict}: {}", clean(&contest.to_string()))
 }
 
 fn name(plan: &Plan, object: &ObjectRef) -> String {

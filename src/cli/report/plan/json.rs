@@ -62,6 +62,8 @@ fn change_json(change: &Change) -> Value {
         "component": change.component,
         "action": change.action,
         "fields": fields,
+        "contests": change.contests,
+        "replaced": change.replaced,
         "note": change.note,
     })
 }

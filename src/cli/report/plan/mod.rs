@@ -2,6 +2,7 @@
 
 mod changes;
 mod fields;
+mod github;
 mod json;
 mod stages;
 
@@ -17,6 +18,9 @@ use crate::plan::{Action, Plan, TargetPlan};
 pub fn render(plan: &Plan, output: &Output) -> String {
     if output.format == Format::Json {
         return json::render(plan);
+    }
+    if output.format == Format::Github {
+        return github::render(plan);
     }
     let paint = output.paint();
     let mut lines =
@@ -104,7 +108,10 @@ fn summary(plan: &Plan, paint: Paint) -> String {
     let (create, change, delete) = plan.counts();
     let changes = plan.targets.values().flat_map(|target| &target.changes);
     let keep = changes.filter(|change| change.action == Action::Keep).count();
-    let counts = format!("{create} to create, {change} to change, {delete} to delete, {keep} unchanged.");
+    let replace = plan.replacements().count();
+    let replaced = if replace == 0 { String::new() } else { format!(" ({replace} by replacing)") };
+    let counts =
+        format!("{create} to create, {change} to change{replaced}, {delete} to delete, {keep} unchanged.");
     let on = match plan.targets.len() {
         0 | 1 => String::new(),
         several => format!(" ({})", text::count(several, "target", "targets")),

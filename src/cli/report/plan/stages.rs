@@ -117,6 +117,7 @@ fn words(step: &Step) -> Option<String> {
         }
         Effect::Delete { objects } => Some(format!("delete {}", super::objects(objects.len()))),
         Effect::Apply { .. }
+        | Effect::Replace { .. }
         | Effect::Create { .. }
         | Effect::Scale { .. }
         | Effect::Switch { .. }
