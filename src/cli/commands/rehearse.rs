@@ -35,11 +35,14 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
             simulated.arm(&faults);
             release(session, &wanted, &simulated, args, interrupt_at).await
         };
-        tokio::select! {
+        let result = tokio::select! {
             biased;
             result = story => result,
             () = simulated.run() => unreachable!("the world never ends"),
-        }
+        };
+        // the process ends here: to take a whole world apart first would be waiting for nothing
+        std::mem::forget(simulated);
+        result
     })
 }
 

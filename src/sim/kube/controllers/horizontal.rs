@@ -22,8 +22,39 @@ const STABILIZATION: i64 = 300;
 
 /// What the metrics advise.
 enum Advice {
-    Replicas { wanted: i64, metrics: Vec<Value> },
+    Replicas { wanted: i64, metrics: Vec<Use> },
     Unknown { reason: &'static str, message: String },
+}
+
+/// How much of a resource the pods use, in percent of what they asked for.
+struct Use {
+    resource: String,
+    percent: i64,
+}
+
+/// A condition of an autoscaler, without its time.
+struct Said<'a> {
+    kind: &'static str,
+    holds: &'static str,
+    reason: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Said<'a> {
+    fn new(kind: &'static str, holds: &'static str, reason: &'a str, message: &'a str) -> Self {
+        Self { kind, holds, reason, message }
+    }
+
+    fn stands(&self, scaler: &Value) -> bool {
+        object::condition(scaler, self.kind).is_some_and(|known| {
+            known["status"] == self.holds && known["reason"] == self.reason && known["message"] == self.message
+        })
+    }
+
+    fn value(&self, stamp: &str) -> Value {
+        json!({"type": self.kind, "status": self.holds, "lastTransitionTime": stamp, "reason": self.reason,
+               "message": self.message})
+    }
 }
 
 /// Looks at one autoscaler, and again a period later.
@@ -45,17 +76,17 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
             object::text(reference, &["name"])
         );
         cx.event(&scaler, ME, true, "FailedGetScale", &message);
-        let able = condition(cx, "AbleToScale", "False", "FailedGetScale", &message);
-        write_status(cx, &scaler, None, vec![able], Vec::new());
+        let able = Said::new("AbleToScale", "False", "FailedGetScale", &message);
+        write_status(cx, &scaler, None, &[able], &[]);
         return;
     };
     let current = object::number(&target, &["spec", "replicas"]).unwrap_or(1);
     let succeeded = "the HPA controller was able to get the target's current scale";
-    let able = condition(cx, "AbleToScale", "True", "SucceededGetScale", succeeded);
+    let able = Said::new("AbleToScale", "True", "SucceededGetScale", succeeded);
     if current == 0 {
         let message = "scaling is disabled since the replica count of the target is zero";
-        let active = condition(cx, "ScalingActive", "False", "ScalingDisabled", message);
-        write_status(cx, &scaler, Some((current, 0)), vec![able, active], Vec::new());
+        let active = Said::new("ScalingActive", "False", "ScalingDisabled", message);
+        write_status(cx, &scaler, Some((current, 0)), &[able, active], &[]);
         return;
     }
     match advise(cx, &scaler, &target, current) {
@@ -71,7 +102,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
                 let invalid = format!("invalid metrics (1 invalid out of 1), first error is: {first}");
                 cx.event(&scaler, ME, true, "FailedComputeMetricsReplicas", &invalid);
             }
-            let active = condition(cx, "ScalingActive", "False", reason, &message);
+            let active = Said::new("ScalingActive", "False", reason, &message);
             // out of bounds is repaired without any metric
             let wanted = within_bounds(&scaler, current).0;
             apply(cx, kind, &scaler, &target, current, wanted);
@@ -79,24 +110,20 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
                 cx,
                 &scaler,
                 Some((current, if wanted == current { 0 } else { wanted })),
-                vec![able, active],
-                Vec::new(),
+                &[able, active],
+                &[],
             );
         }
         Advice::Replicas { wanted, metrics } => {
             let wanted = stabilized(cx, &scaler, current, wanted);
             let (wanted, limited) = within_bounds(&scaler, wanted);
             let message = "the HPA was able to successfully calculate a replica count from cpu resource utilization (percentage of request)";
-            let active = condition(cx, "ScalingActive", "True", "ValidMetricFound", message);
-            let limited = condition(cx, "ScalingLimited", limited.0, limited.1, limited.2);
+            let active = Said::new("ScalingActive", "True", "ValidMetricFound", message);
+            let limited = Said::new("ScalingLimited", limited.0, limited.1, limited.2);
             apply(cx, kind, &scaler, &target, current, wanted);
-            write_status(cx, &scaler, Some((current, wanted)), vec![able, active, limited], metrics);
+            write_status(cx, &scaler, Some((current, wanted)), &[able, active, limited], &metrics);
         }
     }
-}
-
-fn condition(cx: &Context<'_>, kind: &str, status: &str, reason: &str, message: &str) -> Value {
-    json!({"type": kind, "status": status, "lastTransitionTime": cx.stamp(), "reason": reason, "message": message})
 }
 
 /// The pods that the target's selector matches, which need not be its own.
@@ -146,9 +173,7 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
                     (ratio * count as f64).ceil() as i64
                 };
                 wanted = Some(wanted.map_or(needed, |most: i64| most.max(needed)));
-                metrics.push(json!({"type": "Resource", "resource": {
-                    "name": name, "current": {"averageUtilization": percent.round() as i64, "averageValue": "0"},
-                }}));
+                metrics.push(Use { resource: name.to_owned(), percent: percent.round() as i64 });
             }
         }
     }
@@ -273,26 +298,55 @@ fn apply(cx: &mut Context<'_>, kind: KindId, scaler: &Value, target: &Value, cur
     });
 }
 
+/// Says what the autoscaler sees; most looks have nothing new to say.
 fn write_status(
     cx: &mut Context<'_>,
     scaler: &Value,
     replicas: Option<(i64, i64)>,
-    conditions: Vec<Value>,
-    metrics: Vec<Value>,
+    conditions: &[Said<'_>],
+    metrics: &[Use],
 ) {
+    cx.again(ME, scaler, cx.settings.hpa_period);
+    let number = |field: &str| object::number(scaler, &["status", field]);
+    let stands = replicas.is_none_or(|(current, wanted)| {
+        number("currentReplicas") == Some(current) && number("desiredReplicas") == Some(wanted)
+    });
+    if stands && conditions.iter().all(|said| said.stands(scaler)) && same_metrics(scaler, metrics) {
+        return;
+    }
+    let stamp = cx.stamp();
     cx.modify_status(KindId::HORIZONTAL_POD_AUTOSCALERS, scaler, ME, |scaler| {
         let mut merged = object::items(scaler, &["status", "conditions"]).to_vec();
-        for condition in conditions {
-            super::pod_control::set_condition(&mut merged, condition);
+        for said in conditions {
+            super::pod_control::set_condition(&mut merged, said.value(&stamp));
         }
         let status = &mut scaler["status"];
         if let Some((current, wanted)) = replicas {
             status["currentReplicas"] = current.into();
             status["desiredReplicas"] = wanted.into();
         }
-        status["currentMetrics"] = if metrics.is_empty() { json!([{"type": ""}]) } else { metrics.into() };
+        status["currentMetrics"] = metrics_value(metrics);
         status["conditions"] = merged.into();
     });
-    let period = cx.settings.hpa_period;
-    cx.again(ME, scaler, period);
+}
+
+fn same_metrics(scaler: &Value, metrics: &[Use]) -> bool {
+    let known = object::items(scaler, &["status", "currentMetrics"]);
+    !metrics.is_empty()
+        && known.len() == metrics.len()
+        && known.iter().zip(metrics).all(|(known, now)| {
+            let percent = object::number(known, &["resource", "current", "averageUtilization"]);
+            object::text(known, &["resource", "name"]) == now.resource && percent == Some(now.percent)
+        })
+}
+
+fn metrics_value(metrics: &[Use]) -> Value {
+    if metrics.is_empty() {
+        return json!([{"type": ""}]);
+    }
+    let resource = |one: &Use| {
+        let current = json!({"averageUtilization": one.percent, "averageValue": "0"});
+        json!({"type": "Resource", "resource": {"name": one.resource, "current": current}})
+    };
+    metrics.iter().map(resource).collect()
 }
