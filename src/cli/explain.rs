@@ -11,8 +11,8 @@ const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         301,
-        "two workloads in one component",
-        "A rollout moves one workload: revision by revision, with its traffic. Split the component in environments/base.yaml so that each Deployment, StatefulSet or DaemonSet has a component of its own.",
+        "which workload takes the traffic",
+        "Canary and blue-green move one workload of a component: revision by revision, with its traffic. Of several it is the one that has the component's name; the others are changed in place and waited for. Name it so, use `strategy: rolling`, or split the component.",
     ),
     (
         302,

@@ -17,12 +17,28 @@ pub struct SourceFile {
     pub text: String,
     /// Byte ranges that may hold secrets: never quoted.
     masks: OnceLock<Vec<Range<usize>>>,
+    /// Where each line starts, found out once: a thousand objects ask for their places.
+    starts: OnceLock<Vec<usize>>,
 }
 
 impl SourceFile {
     /// Keeps a text under its name.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into(), masks: OnceLock::new() })
+        let (name, text) = (name.into(), text.into());
+        Arc::new(Self { name, text, masks: OnceLock::new(), starts: OnceLock::new() })
+    }
+
+    fn starts(&self) -> &[usize] {
+        self.starts.get_or_init(|| {
+            std::iter::once(0).chain(self.text.match_indices('\n').map(|(at, _)| at + 1)).collect()
+        })
+    }
+
+    /// How many lines the text has; an empty one has one.
+    #[must_use]
+    pub fn lines(&self) -> usize {
+        let last_is_empty = self.text.ends_with('\n');
+        (self.starts().len() - usize::from(last_is_empty)).max(1)
     }
 
     /// Names the byte ranges that may hold secrets; only the first call counts.
@@ -35,9 +51,8 @@ impl SourceFile {
     #[must_use]
     pub fn line_column(&self, offset: usize) -> (usize, usize) {
         let offset = self.floor(offset);
-        let before = &self.text[..offset];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let line = self.starts().partition_point(|start| *start <= offset);
+        (line, self.text[self.starts()[line - 1]..offset].chars().count() + 1)
     }
 
     /// The text of a line (from 1) as it may be shown: secrets replaced.
@@ -51,10 +66,7 @@ impl SourceFile {
     /// Byte offset at which a line (from 1) starts.
     #[must_use]
     pub fn line_start(&self, number: usize) -> usize {
-        if number <= 1 {
-            return 0;
-        }
-        self.text.match_indices('\n').nth(number - 2).map_or(self.text.len(), |(at, _)| at + 1)
+        self.starts().get(number.saturating_sub(1)).copied().unwrap_or(self.text.len())
     }
 
     /// The whole text with every byte of a secret replaced, so that byte offsets stay true.

@@ -36,8 +36,8 @@ pub fn name(
     name_configuration(&mut objects);
     let mut workloads = BTreeMap::new();
     for component in &env.components {
-        let Some(index) = workload_of(&objects, &component.id)? else { continue };
         let revisioned = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
+        let Some(index) = workload_of(&objects, &component.id, revisioned)? else { continue };
         if revisioned && objects[index].kind() != "Deployment" {
             return Err(unsupported(&component.id, objects[index].kind()));
         }
@@ -54,20 +54,32 @@ pub fn name(
     Ok(Named { objects, workloads })
 }
 
-/// The object that runs the component's pods.
-fn workload_of(objects: &[Object], component: &ComponentId) -> Result<Option<usize>, Failure> {
-    let mut found = objects
-        .iter()
-        .enumerate()
-        .filter(|(_, o)| o.component.as_ref() == Some(component) && WORKLOADS.contains(&o.kind()));
-    let first = found.next();
-    if let (Some((_, one)), Some((_, other))) = (&first, found.next()) {
-        let (one, other) = (one.reference(), other.reference());
-        return Err(Failure::new(Code(301), Exit::Usage, format!("component {component} has two workloads"))
-            .why(format!("{one} and {other} both stand in its manifests; a rollout moves one"))
-            .next("give each workload a component of its own in environments/base.yaml"));
+/// The object that runs the component's pods: its only workload, or the one of several that has its name. The
+/// others are applied in place and waited for, as all of them are when none has the name.
+fn workload_of(
+    objects: &[Object],
+    component: &ComponentId,
+    revisioned: bool,
+) -> Result<Option<usize>, Failure> {
+    let of_component = |object: &Object| object.component.as_ref() == Some(component);
+    let found: Vec<usize> = (0..objects.len())
+        .filter(|index| of_component(&objects[*index]) && WORKLOADS.contains(&objects[*index].kind()))
+        .collect();
+    let named = found.iter().copied().find(|index| objects[*index].name() == component.as_str());
+    match (found.as_slice(), named) {
+        ([], _) => Ok(None),
+        ([only], _) => Ok(Some(*only)),
+        (_, Some(named)) => Ok(Some(named)),
+        _ if !revisioned => Ok(None),
+        ([one, other, ..], None) => {
+            let (one, other) = (objects[*one].reference(), objects[*other].reference());
+            let what = format!("it is not clear which workload of component {component} takes the traffic");
+            Err(Failure::new(Code(301), Exit::Usage, what)
+                .why(format!("{one} and {other} both stand in its manifests; canary and blue-green move one"))
+                .next(format!("name that one `{component}`: the others are then changed in place"))
+                .next(format!("or set components.{component}.strategy: rolling, or split the component")))
+        }
     }
-    Ok(first.map(|(index, _)| index))
 }
 
 fn unsupported(component: &ComponentId, kind: &str) -> Failure {

@@ -56,8 +56,7 @@ impl Output {
     pub fn origin(&self, rendered: &Place) -> Place {
         let (line, _) = rendered.line_column();
         let Some((file, number)) = self.origins.get(line - 1).cloned().flatten() else {
-            let lines = self.template.text.lines().count().max(1);
-            return Place::line_of(&self.template, line.min(lines));
+            return Place::line_of(&self.template, line.min(self.template.lines()));
         };
         let whole = Place::line_of(&file, number);
         let template_line = file.line(number);
