@@ -58,7 +58,7 @@ impl Stand<'_> {
         reference: ObjectRef,
         change: Option<&Change>,
     ) -> Result<Applied, StepError> {
-        self.may_write()?;
+        self.may_write().await?;
         let what = format!("apply {reference} ({})", object.origin);
         let value = self.to_send(object, known(change)).await?;
         let applied = self.apply_contested(&reference, &what, value, change).await?;
@@ -208,7 +208,7 @@ impl Stand<'_> {
         let cluster = self.cluster()?;
         let replaced = self
             .in_order(objects, async |object| {
-                self.may_write()?;
+                self.may_write().await?;
                 let reference = object.reference();
                 let what = format!("replace {reference} ({})", object.origin);
                 let live = self.in_contact(&what, async || cluster.get(&reference).await).await?;
@@ -219,7 +219,7 @@ impl Stand<'_> {
                 if must_go {
                     self.progress(format!("{reference} is deleted, to be made anew"));
                     self.in_contact(&what, async || cluster.delete(&reference).await).await?;
-                    self.may_write()?;
+                    self.may_write().await?;
                 }
                 let known = if live.is_none() || must_go { Known::Absent } else { Known::Nothing };
                 let value = self.to_send(object, known).await?;

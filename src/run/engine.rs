@@ -132,7 +132,8 @@ impl<'a> Engine<'a> {
             resumed,
             expected: self.plan.expected,
         });
-        if let Some((target, error)) = self.journal.phase(&Phase::Forward).await.into_iter().next() {
+        if let Some((target, error)) = self.journal.phase_patiently(&Phase::Forward).await.into_iter().next()
+        {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
@@ -221,13 +222,13 @@ impl<'a> Engine<'a> {
     async fn stage_on(&self, target: &TargetId, steps: Vec<&Step>) -> Result<(), Stop> {
         let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
         let lost = |error| Stop::Lost(format!("the journal of {target} cannot be written: {error}"));
-        self.journal.steps(target, ids.clone(), Transition::Start, None).await.map_err(lost)?;
+        self.journal.steps_patiently(target, ids.clone(), Transition::Start).await.map_err(lost)?;
         for step in &steps {
             self.set(step, Transition::Start);
         }
         let result = self.levels(&steps).await;
         match result {
-            Ok(()) => self.journal.steps(target, ids, Transition::Finish, None).await.map_err(lost),
+            Ok(()) => self.journal.steps_patiently(target, ids, Transition::Finish).await.map_err(lost),
             Err((step, error)) => {
                 self.set(step, Transition::Fail);
                 let cause = Some(error.cause.clone());
@@ -323,7 +324,7 @@ impl<'a> Engine<'a> {
             }
         }
         let ended = Phase::Ended { outcome: "deployed".to_owned() };
-        match self.journal.phase(&ended).await.into_iter().next() {
+        match self.journal.phase_patiently(&ended).await.into_iter().next() {
             None => Ending::Deployed,
             Some((target, error)) => {
                 Ending::Unknown { cause: format!("the journal of {target} cannot be written: {error}") }

@@ -22,5 +22,13 @@ mod undo;
 pub mod unfinished;
 pub mod world;
 
+use std::time::Duration;
+
+/// How long something is tried on the way forward against a server that gives no answer, or waits for a lock that could
+/// not be renewed, before contact counts as lost.
+const CONTACT: Duration = Duration::from_mins(1);
+/// From one try to the next.
+const CONTACT_PAUSE: Duration = Duration::from_secs(2);
+
 pub use engine::{Ending, Engine};
 pub use world::{Report, Site, World};

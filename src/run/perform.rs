@@ -12,14 +12,12 @@ use crate::ports::cluster::ClusterError;
 use crate::rollout::share;
 use crate::run::lease::Leases;
 use crate::run::world::{Site, Teller, World};
+use crate::run::{CONTACT, CONTACT_PAUSE};
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// How often a write is tried against a server that gives no answer, 2 s apart, before contact counts as lost.
-const CONTACT_ATTEMPTS: u32 = 30;
 
 /// Requests of one effect that may be under way at once.
 pub(super) const IN_FLIGHT: usize = 64;
@@ -81,7 +79,7 @@ impl Stand<'_> {
     /// Does one effect; says what came of it.
     pub async fn perform(&self, effect: &Effect) -> Result<String, StepError> {
         if effect.writes() {
-            self.may_write()?;
+            self.may_write().await?;
         }
         match effect {
             Effect::Apply { objects } => self.apply(objects).await,
@@ -110,33 +108,36 @@ impl Stand<'_> {
         }
     }
 
-    /// The lock is asked before every write: no request may outlive it.
-    pub(super) fn may_write(&self) -> Result<(), StepError> {
-        if self.leases.holds(self.target, self.world.clock.now()) {
-            return Ok(());
+    /// The lock is asked before every write: no request may outlive it. One that could not be renewed for a while is
+    /// waited for: it is still ours if nobody took it meanwhile, and the run ends where somebody did.
+    pub(super) async fn may_write(&self) -> Result<(), StepError> {
+        let until = Instant::now() + CONTACT;
+        while !self.leases.holds(self.target, self.world.clock.now()) {
+            if Instant::now() >= until {
+                let cause = format!("the lock of {} is no longer held", self.target);
+                return Err(StepError { cause, unknown: true });
+            }
+            tokio::time::sleep(CONTACT_PAUSE).await;
         }
-        let cause = format!("the lock of {} is no longer held", self.target);
-        Err(StepError { cause, unknown: true })
+        Ok(())
     }
 
-    /// Repeats a request that got no answer while the lock holds: every write is idempotent.
+    /// Repeats a request that got no answer: every write is idempotent.
     pub(super) async fn in_contact<T, F>(&self, what: &str, request: F) -> Result<T, StepError>
     where
         F: AsyncFn() -> Result<T, ClusterError>,
     {
-        let mut attempt = 1;
+        let began = Instant::now();
+        let mut told = false;
         loop {
             match request().await {
                 Ok(value) => return Ok(value),
-                Err(error @ ClusterError::Unreachable { .. })
-                    if attempt < CONTACT_ATTEMPTS
-                        && self.leases.holds(self.target, self.world.clock.now()) =>
-                {
-                    if attempt == 1 {
+                Err(error @ ClusterError::Unreachable { .. }) if began.elapsed() < CONTACT => {
+                    if !std::mem::replace(&mut told, true) {
                         self.progress(format!("{error}; trying again"));
                     }
-                    attempt += 1;
-                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    tokio::time::sleep(CONTACT_PAUSE).await;
+                    self.may_write().await?;
                 }
                 Err(error) => return Err(StepError::of(what, &error)),
             }
@@ -150,7 +151,7 @@ impl Stand<'_> {
             let deletions: Vec<_> = wave
                 .into_iter()
                 .map(|reference| async move {
-                    self.may_write()?;
+                    self.may_write().await?;
                     let what = format!("delete {reference}");
                     self.in_contact(&what, async || cluster.delete(reference).await).await
                 })

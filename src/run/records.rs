@@ -1,14 +1,16 @@
 //! What a run puts on record when it ends: the release of each target, and what a first release took over.
 
 use super::engine::Engine;
-use super::{blame, evidence, releases};
+use super::{CONTACT, CONTACT_PAUSE, blame, evidence, releases};
 use crate::domain::event::Kind;
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::{FORMAT, Outcome, Release};
 use crate::plan::Action;
+use crate::ports::state::StateError;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Longest time for reading the release before, which only serves to show what changed.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,7 +40,18 @@ impl Engine<'_> {
             ..self.blank(target, self.plan.revision, self.plan.version.clone(), outcome)
         };
         let limit = self.plan.limits.history;
-        releases::record(site.state.as_ref(), &release, limit).await.map_err(|error| error.to_string())
+        let began = Instant::now();
+        loop {
+            match releases::record(site.state.as_ref(), &release, limit).await {
+                // a way back waits for nobody: what is not recorded now, `resume` records
+                Err(StateError::Unreachable { .. })
+                    if release.outcome == Outcome::Deployed && began.elapsed() < CONTACT =>
+                {
+                    tokio::time::sleep(CONTACT_PAUSE).await;
+                }
+                result => return result.map_err(|error| error.to_string()),
+            }
+        }
     }
 
     /// What a first release took over goes on record as revision 0: `rollback` leads back to it.
@@ -54,7 +67,18 @@ impl Engine<'_> {
             ..self.blank(target, Revision(0), version, Outcome::Deployed)
         };
         let limit = self.plan.limits.history;
-        releases::record(site.state.as_ref(), &release, limit).await.map_err(|error| error.to_string())
+        let began = Instant::now();
+        loop {
+            match releases::record(site.state.as_ref(), &release, limit).await {
+                // a way back waits for nobody: what is not recorded now, `resume` records
+                Err(StateError::Unreachable { .. })
+                    if release.outcome == Outcome::Deployed && began.elapsed() < CONTACT =>
+                {
+                    tokio::time::sleep(CONTACT_PAUSE).await;
+                }
+                result => return result.map_err(|error| error.to_string()),
+            }
+        }
     }
 
     /// Keeps and tells what the failure looked like. All targets at once: the way back waits for the slowest log, two

@@ -102,6 +102,25 @@ fn an_interrupt_puts_traffic_on_stable_and_resume_goes_on() {
     });
 }
 
+/// The lease lasts 30 s: nobody takes it while the server is away, so the run goes on when it is back.
+#[test]
+fn a_server_that_is_away_for_longer_than_the_lease_does_not_end_the_run() {
+    virtually(environment("canary"), 5, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        let away = async {
+            tokio::time::sleep(Duration::from_secs(130)).await;
+            story.world.add_fault(&"api-down:50:east@1s".parse().unwrap());
+        };
+        let (life, ()) = tokio::join!(story.deploy("1.1.0", &told), away);
+        assert_eq!(life, Life::Ended(Ending::Deployed));
+        let asked = story.world.report().faults;
+        assert!(asked.iter().any(|(_, fault)| fault.contains("api-down")), "the server was away: {asked:?}");
+        story.rest().await;
+        assert_eq!(story.sizes("east")["api-r2"], 4);
+    });
+}
+
 #[test]
 fn the_same_seed_tells_the_same_story() {
     let story = || {

@@ -47,7 +47,9 @@ impl<'a> Said<'a> {
 
     fn stands(&self, scaler: &Value) -> bool {
         object::condition(scaler, self.kind).is_some_and(|known| {
-            known["status"] == self.holds && known["reason"] == self.reason && known["message"] == self.message
+            known["status"] == self.holds
+                && known["reason"] == self.reason
+                && known["message"] == self.message
         })
     }
 
