@@ -1,7 +1,7 @@
 //! Whether an object is there and working, or will never be.
 //!
-//! Workloads and their pods are judged over the shared [`Snapshot`] ([`workloads`], [`pods`] for root causes), all other
-//! kinds over the live object itself ([`objects`], [`custom`]). No object is ready because a rule is missing: where
+//! Workloads and their pods are judged over the shared `Snapshot` (`workloads`, `pods` for root causes), all other
+//! kinds over the live object itself (`objects`, `custom`). No object is ready because a rule is missing: where
 //! nothing can be known the verdict is `Assumed`, and a report says so.
 
 mod custom;
