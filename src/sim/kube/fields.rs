@@ -1,8 +1,5 @@
 //! Sets of field paths, as `managedFields` keeps them in the form `FieldsV1`.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::{Map, Value};
 
@@ -10,7 +7,8 @@ use serde_json::{Map, Value};
 /// `k:{"name":"api"}` an item of a keyed list, `v:"x"` an item of a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSet {
-    nodes: BTreeMap<Box<str>, Node>,
+    /// Sorted by element. Most have one or two: a map's node would be ten times as large.
+    nodes: Vec<(Box<str>, Node)>,
 }
 
 /// One element of a path and what continues it.
@@ -43,16 +41,25 @@ impl FieldSet {
         self.nodes.is_empty()
     }
 
+    fn place(&self, element: &str) -> Result<usize, usize> {
+        self.nodes.binary_search_by(|(known, _)| (**known).cmp(element))
+    }
+
     /// The node of an element.
     #[must_use]
     pub fn get(&self, element: &str) -> Option<&Node> {
-        self.nodes.get(element)
+        self.place(element).ok().map(|place| &self.nodes[place].1)
     }
 
     /// Adds a node unless it is empty.
     pub fn insert(&mut self, element: impl Into<Box<str>>, node: Node) {
-        if !node.is_empty() {
-            self.nodes.insert(element.into(), node);
+        if node.is_empty() {
+            return;
+        }
+        let element = element.into();
+        match self.place(&element) {
+            Ok(place) => self.nodes[place].1 = node,
+            Err(place) => self.nodes.insert(place, (element, node)),
         }
     }
 
@@ -64,12 +71,10 @@ impl FieldSet {
     /// Adds every path of another set.
     pub fn union(&mut self, other: &Self) {
         for (element, node) in &other.nodes {
-            match self.nodes.entry(element.clone()) {
-                Entry::Vacant(free) => {
-                    free.insert(node.clone());
-                }
-                Entry::Occupied(mut taken) => {
-                    let mine = taken.get_mut();
+            match self.place(element) {
+                Err(place) => self.nodes.insert(place, (element.clone(), node.clone())),
+                Ok(place) => {
+                    let mine = &mut self.nodes[place].1;
                     mine.member |= node.member;
                     mine.children.union(&node.children);
                 }
@@ -79,15 +84,13 @@ impl FieldSet {
 
     /// Takes away every path of another set; longer and shorter paths stay.
     pub fn subtract(&mut self, other: &Self) {
-        for (element, node) in &other.nodes {
-            if let Some(mine) = self.nodes.get_mut(element) {
+        self.nodes.retain_mut(|(element, mine)| {
+            if let Some(node) = other.get(element) {
                 mine.member &= !node.member;
                 mine.children.subtract(&node.children);
-                if mine.is_empty() {
-                    self.nodes.remove(element);
-                }
             }
-        }
+            !mine.is_empty()
+        });
     }
 
     /// The paths that both sets hold.
@@ -95,7 +98,7 @@ impl FieldSet {
     pub fn intersection(&self, other: &Self) -> Self {
         let mut both = Self::default();
         for (element, node) in &self.nodes {
-            if let Some(theirs) = other.nodes.get(element) {
+            if let Some(theirs) = other.get(element) {
                 let member = node.member && theirs.member;
                 both.insert(
                     element.clone(),
@@ -110,7 +113,7 @@ impl FieldSet {
     #[must_use]
     pub fn intersects(&self, other: &Self) -> bool {
         self.nodes.iter().any(|(element, node)| {
-            other.nodes.get(element).is_some_and(|theirs| {
+            other.get(element).is_some_and(|theirs| {
                 (node.member && theirs.member) || node.children.intersects(&theirs.children)
             })
         })
@@ -120,8 +123,7 @@ impl FieldSet {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         other.nodes.iter().all(|(element, node)| {
-            self.nodes
-                .get(element)
+            self.get(element)
                 .is_some_and(|mine| (mine.member || !node.member) && mine.children.covers(&node.children))
         })
     }
@@ -129,13 +131,10 @@ impl FieldSet {
     /// Takes away a field with all that is below it.
     pub fn cut(&mut self, path: &[&str]) {
         let Some((first, rest)) = path.split_first() else { return };
-        if rest.is_empty() {
-            self.nodes.remove(*first);
-        } else if let Some(node) = self.nodes.get_mut(*first) {
-            node.children.cut(rest);
-            if node.is_empty() {
-                self.nodes.remove(*first);
-            }
+        let Ok(place) = self.place(first) else { return };
+        self.nodes[place].1.children.cut(rest);
+        if rest.is_empty() || self.nodes[place].1.is_empty() {
+            self.nodes.remove(place);
         }
     }
 
@@ -182,7 +181,7 @@ impl FieldSet {
 
 impl Serialize for FieldSet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(&self.nodes)
+        serializer.collect_map(self.nodes.iter().map(|(element, node)| (element, node)))
     }
 }
 
