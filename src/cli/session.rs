@@ -109,11 +109,7 @@ impl Session {
         choose_targets(&mut env, targets)?;
         let components = choose_components(&env, &release.components)?;
         let version = version(&env)?;
-        let mut rendered = BTreeMap::new();
-        for target in &env.targets {
-            let objects = crate::render::render(&env, target, &version)?;
-            rendered.insert(target.id.clone(), objects);
-        }
+        let rendered = crate::render::render_targets(&env, &version)?;
         Ok(Wanted { env, version, components, rendered, prune: Vec::new() })
     }
 

@@ -18,7 +18,9 @@ pub use validate::{Validation, validate};
 
 use crate::domain::diagnostic::Diagnostics;
 use crate::domain::environment::{Environment, Target};
+use crate::domain::ids::TargetId;
 use crate::domain::object::Object;
+use std::collections::BTreeMap;
 
 /// What the templates of one target became.
 #[derive(Clone, Debug)]
@@ -35,6 +37,22 @@ pub struct Rendered {
 /// Every mistake at once, sorted by place.
 pub fn render(environment: &Environment, target: &Target, version: &str) -> Result<Vec<Object>, Diagnostics> {
     render_all(environment, target, version).map(|rendered| rendered.objects)
+}
+
+/// Renders and checks all objects of every target at a version; each template is read once.
+///
+/// # Errors
+/// Every mistake of the first target that has any, sorted by place.
+pub fn render_targets(
+    environment: &Environment,
+    version: &str,
+) -> Result<BTreeMap<TargetId, Vec<Object>>, Diagnostics> {
+    let mut renderer = Renderer::new(&environment.root);
+    let mut render = |target: &Target| {
+        let objects = renderer.render(environment, target, version)?.objects;
+        Ok((target.id.clone(), objects))
+    };
+    environment.targets.iter().map(&mut render).collect()
 }
 
 /// Like [`render`], with the warnings.

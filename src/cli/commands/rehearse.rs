@@ -95,10 +95,7 @@ async fn baseline(session: &Session, wanted: &Wanted, simulated: &Simulated) -> 
     before.components.clear();
     before.env.version = Some(before.version.clone());
     if !matches!(before.env.platform, Platform::Compose { .. }) {
-        for target in &before.env.targets {
-            let objects = crate::render::render(&before.env, target, &before.version)?;
-            before.rendered.insert(target.id.clone(), objects);
-        }
+        before.rendered = crate::render::render_targets(&before.env, &before.version)?;
     }
     // What comes before the story needs neither backups nor waiting.
     before.env.backup.rds.clear();

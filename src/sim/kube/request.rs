@@ -1,7 +1,5 @@
 //! What a request asks for: its path, verb, query and headers, taken apart once.
 
-use std::collections::HashMap;
-
 use http::Method;
 
 /// A request, taken apart.
@@ -26,7 +24,7 @@ pub struct RequestInfo {
     /// The path as it was sent.
     pub path: String,
     /// The query's parameters.
-    pub query: HashMap<String, String>,
+    pub query: Vec<(String, String)>,
     /// The media type of the body.
     pub content_type: String,
     /// What the client accepts.
@@ -110,7 +108,7 @@ impl RequestInfo {
     /// A parameter of the query, empty if it was not given.
     #[must_use]
     pub fn param(&self, name: &str) -> &str {
-        self.query.get(name).map_or("", String::as_str)
+        self.query.iter().rev().find(|(known, _)| known == name).map_or("", |(_, value)| value)
     }
 
     /// Whether a parameter says yes.
@@ -142,7 +140,7 @@ impl RequestInfo {
     }
 }
 
-fn parse_query(query: &str) -> HashMap<String, String> {
+fn parse_query(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| {
@@ -154,6 +152,9 @@ fn parse_query(query: &str) -> HashMap<String, String> {
 
 /// Percent-decoding; in queries a plus is a space.
 fn decode(text: &str, query: bool) -> String {
+    if !text.contains(['%', '+']) {
+        return text.to_owned();
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
