@@ -1,5 +1,6 @@
 //! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
 
+use super::contact::Tries;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::Leases;
 use super::perform::{Stand, StepError};
@@ -132,7 +133,8 @@ impl<'a> Engine<'a> {
             resumed,
             expected: self.plan.expected,
         });
-        if let Some((target, error)) = self.journal.phase_patiently(&Phase::Forward).await.into_iter().next()
+        if let Some((target, error)) =
+            self.journal.phase(&Phase::Forward, Tries::Patient).await.into_iter().next()
         {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
@@ -222,17 +224,25 @@ impl<'a> Engine<'a> {
     async fn stage_on(&self, target: &TargetId, steps: Vec<&Step>) -> Result<(), Stop> {
         let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
         let lost = |error| Stop::Lost(format!("the journal of {target} cannot be written: {error}"));
-        self.journal.steps_patiently(target, ids.clone(), Transition::Start).await.map_err(lost)?;
+        self.journal
+            .steps(target, ids.clone(), Transition::Start, None, Tries::Patient)
+            .await
+            .map_err(lost)?;
         for step in &steps {
             self.set(step, Transition::Start);
         }
         let result = self.levels(&steps).await;
         match result {
-            Ok(()) => self.journal.steps_patiently(target, ids, Transition::Finish).await.map_err(lost),
+            Ok(()) => {
+                self.journal.steps(target, ids, Transition::Finish, None, Tries::Patient).await.map_err(lost)
+            }
             Err((step, error)) => {
                 self.set(step, Transition::Fail);
                 let cause = Some(error.cause.clone());
-                let _ = self.journal.steps(target, vec![step.id.clone()], Transition::Fail, cause).await;
+                let _ = self
+                    .journal
+                    .steps(target, vec![step.id.clone()], Transition::Fail, cause, Tries::One)
+                    .await;
                 Err(Stop::Failed(format!("{target}: {}", error.cause)))
             }
         }
@@ -324,7 +334,7 @@ impl<'a> Engine<'a> {
             }
         }
         let ended = Phase::Ended { outcome: "deployed".to_owned() };
-        match self.journal.phase_patiently(&ended).await.into_iter().next() {
+        match self.journal.phase(&ended, Tries::Patient).await.into_iter().next() {
             None => Ending::Deployed,
             Some((target, error)) => {
                 Ending::Unknown { cause: format!("the journal of {target} cannot be written: {error}") }
@@ -345,7 +355,7 @@ impl<'a> Engine<'a> {
 
     async fn turn_back(&self, cause: String) -> Ending {
         self.teller().tell(Kind::RollbackStarted { cause: cause.clone() });
-        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone() }).await;
+        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone() }, Tries::One).await;
         let mut remaining = Remaining::default();
         // Pods that are going away can still be read: logs do not hold up the traffic.
         tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
@@ -362,7 +372,7 @@ impl<'a> Engine<'a> {
             };
         }
         if outcome == Outcome::RolledBack {
-            let _ = self.journal.phase(&Phase::Ended { outcome: "rolled-back".to_owned() }).await;
+            let _ = self.journal.phase(&Phase::Ended { outcome: "rolled-back".to_owned() }, Tries::One).await;
             return Ending::RolledBack { cause };
         }
         Ending::Broken { cause, remaining: remaining.lines }
@@ -371,7 +381,7 @@ impl<'a> Engine<'a> {
     async fn guarded_retreat(&self) -> Ending {
         self.teller().tell(Kind::Interrupted);
         let work = async {
-            let _ = self.journal.phase(&Phase::Interrupted).await;
+            let _ = self.journal.phase(&Phase::Interrupted, Tries::One).await;
             let mut remaining = Remaining::default();
             self.undo(&[Lane::Traffic], &mut remaining).await;
             if remaining.lines.is_empty() {

@@ -3,19 +3,18 @@
 //! Names sort in the order of writing: `RUN.EPOCH.SEQ`. The epoch is the number of the process that works on the run;
 //! a record that exists already means that another process took the run over.
 
+use super::contact::Tries;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{RunId, StepId, TargetId};
 use crate::domain::release::FORMAT;
 use crate::domain::step::{Status, Transition, next};
 use crate::ports::Clock;
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
-use crate::run::{CONTACT, CONTACT_PAUSE};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::time::Instant;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,56 +86,15 @@ impl Journal {
     }
 
     /// Writes one record, durably, before it returns.
-    pub async fn write(&self, target: &TargetId, what: What) -> Result<(), StateError> {
-        let Some((store, name, content)) = self.prepare(target, what) else { return Err(foreign(target)) };
-        store.create(RecordKind::Journal, &name, &content).await
-    }
-
-    /// The next record of a target: where it goes, its name, its content.
-    fn prepare(&self, target: &TargetId, what: What) -> Option<(&dyn StateStore, String, Vec<u8>)> {
-        let (store, seq) = self.stores.get(target)?;
+    pub async fn write(&self, target: &TargetId, what: What, tries: Tries) -> Result<(), StateError> {
+        let Some((store, seq)) = self.stores.get(target) else {
+            return Err(StateError::Unreachable { message: format!("{target} is not part of this command") });
+        };
         let number = seq.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{:04}.{number:06}", self.run, self.epoch);
         let entry = Entry { format: FORMAT, at: self.clock.now(), what };
         let content = serde_json::to_vec(&entry).expect("an entry holds nothing that JSON cannot");
-        Some((store.as_ref(), name, content))
-    }
-
-    /// As `write`, on the way forward: a store that gives no answer is asked again, for as long as lost contact is
-    /// borne. The record is the same, so it does not matter whether an earlier try got through.
-    async fn write_patiently(&self, target: &TargetId, what: What) -> Result<(), StateError> {
-        let Some((store, name, content)) = self.prepare(target, what) else { return Err(foreign(target)) };
-        let began = Instant::now();
-        loop {
-            match store.create(RecordKind::Journal, &name, &content).await {
-                Err(StateError::Unreachable { .. }) if began.elapsed() < CONTACT => {
-                    tokio::time::sleep(CONTACT_PAUSE).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// As `steps`, on the way forward.
-    pub async fn steps_patiently(
-        &self,
-        target: &TargetId,
-        steps: Vec<StepId>,
-        event: Transition,
-    ) -> Result<(), StateError> {
-        if steps.is_empty() {
-            return Ok(());
-        }
-        self.write_patiently(target, What::Steps { steps, event, detail: None }).await
-    }
-
-    /// As `phase`, on the way forward.
-    pub async fn phase_patiently(&self, phase: &Phase) -> Vec<(TargetId, StateError)> {
-        let writes = self.stores.keys().map(|target| async move {
-            let written = self.write_patiently(target, What::Phase(phase.clone())).await;
-            written.err().map(|error| (target.clone(), error))
-        });
-        futures::future::join_all(writes).await.into_iter().flatten().collect()
+        tries.ask(async || store.create(RecordKind::Journal, &name, &content).await).await
     }
 
     /// Writes about steps.
@@ -146,24 +104,22 @@ impl Journal {
         steps: Vec<StepId>,
         event: Transition,
         detail: Option<String>,
+        tries: Tries,
     ) -> Result<(), StateError> {
         if steps.is_empty() {
             return Ok(());
         }
-        self.write(target, What::Steps { steps, event, detail }).await
+        self.write(target, What::Steps { steps, event, detail }, tries).await
     }
 
     /// Writes a phase into every target; returns the targets that could not be told.
-    pub async fn phase(&self, phase: &Phase) -> Vec<(TargetId, StateError)> {
+    pub async fn phase(&self, phase: &Phase, tries: Tries) -> Vec<(TargetId, StateError)> {
         let writes = self.stores.keys().map(|target| async move {
-            self.write(target, What::Phase(phase.clone())).await.err().map(|error| (target.clone(), error))
+            let written = self.write(target, What::Phase(phase.clone()), tries).await;
+            written.err().map(|error| (target.clone(), error))
         });
         futures::future::join_all(writes).await.into_iter().flatten().collect()
     }
-}
-
-fn foreign(target: &TargetId) -> StateError {
-    StateError::Unreachable { message: format!("{target} is not part of this command") }
 }
 
 /// A run's state as its journals tell it.

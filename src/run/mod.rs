@@ -2,6 +2,7 @@
 
 mod apply;
 mod blame;
+mod contact;
 mod dag;
 pub mod engine;
 mod evidence;
@@ -21,14 +22,6 @@ pub mod smoke_now;
 mod undo;
 pub mod unfinished;
 pub mod world;
-
-use std::time::Duration;
-
-/// How long something is tried on the way forward against a server that gives no answer, or waits for a lock that could
-/// not be renewed, before contact counts as lost.
-const CONTACT: Duration = Duration::from_mins(1);
-/// From one try to the next.
-const CONTACT_PAUSE: Duration = Duration::from_secs(2);
 
 pub use engine::{Ending, Engine};
 pub use world::{Report, Site, World};

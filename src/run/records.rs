@@ -1,16 +1,15 @@
 //! What a run puts on record when it ends: the release of each target, and what a first release took over.
 
+use super::contact::Tries;
 use super::engine::Engine;
-use super::{CONTACT, CONTACT_PAUSE, blame, evidence, releases};
+use super::{blame, evidence, releases};
 use crate::domain::event::Kind;
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::{FORMAT, Outcome, Release};
 use crate::plan::Action;
-use crate::ports::state::StateError;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// Longest time for reading the release before, which only serves to show what changed.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,7 +23,6 @@ impl Engine<'_> {
         cause: Option<String>,
     ) -> Result<(), String> {
         let plan = &self.plan.targets[target];
-        let site = self.world.site(target).map_err(|failure| failure.what)?;
         let release = Release {
             workloads: plan.workloads.clone(),
             objects: plan.inventory.iter().map(|index| self.plan.objects[*index].clone()).collect(),
@@ -39,25 +37,20 @@ impl Engine<'_> {
             cause,
             ..self.blank(target, self.plan.revision, self.plan.version.clone(), outcome)
         };
+        self.put(target, &release).await
+    }
+
+    async fn put(&self, target: &TargetId, release: &Release) -> Result<(), String> {
+        let site = self.world.site(target).map_err(|failure| failure.what)?;
+        let tries = if release.outcome == Outcome::Deployed { Tries::Patient } else { Tries::One };
         let limit = self.plan.limits.history;
-        let began = Instant::now();
-        loop {
-            match releases::record(site.state.as_ref(), &release, limit).await {
-                // a way back waits for nobody: what is not recorded now, `resume` records
-                Err(StateError::Unreachable { .. })
-                    if release.outcome == Outcome::Deployed && began.elapsed() < CONTACT =>
-                {
-                    tokio::time::sleep(CONTACT_PAUSE).await;
-                }
-                result => return result.map_err(|error| error.to_string()),
-            }
-        }
+        let recorded = tries.ask(async || releases::record(site.state.as_ref(), release, limit).await).await;
+        recorded.map_err(|error| error.to_string())
     }
 
     /// What a first release took over goes on record as revision 0: `rollback` leads back to it.
     pub(super) async fn record_adopted(&self, target: &TargetId) -> Result<(), String> {
         let Some(adopted) = &self.plan.targets[target].adopted else { return Ok(()) };
-        let site = self.world.site(target).map_err(|failure| failure.what)?;
         let tag = |image: &str| image.rsplit_once(':').map_or("before", |(_, tag)| tag).to_owned();
         let version =
             adopted.workloads.values().next().map_or_else(String::new, |serving| tag(&serving.image));
@@ -66,19 +59,7 @@ impl Engine<'_> {
             objects: adopted.objects.iter().map(|index| self.plan.objects[*index].clone()).collect(),
             ..self.blank(target, Revision(0), version, Outcome::Deployed)
         };
-        let limit = self.plan.limits.history;
-        let began = Instant::now();
-        loop {
-            match releases::record(site.state.as_ref(), &release, limit).await {
-                // a way back waits for nobody: what is not recorded now, `resume` records
-                Err(StateError::Unreachable { .. })
-                    if release.outcome == Outcome::Deployed && began.elapsed() < CONTACT =>
-                {
-                    tokio::time::sleep(CONTACT_PAUSE).await;
-                }
-                result => return result.map_err(|error| error.to_string()),
-            }
-        }
+        self.put(target, &release).await
     }
 
     /// Keeps and tells what the failure looked like. All targets at once: the way back waits for the slowest log, two

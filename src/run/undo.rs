@@ -3,6 +3,7 @@
 //! Nothing that a router, a metric store, a hook or the journal does can stop it. A component whose stable revision
 //! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity.
 
+use super::contact::Tries;
 use super::engine::Engine;
 use super::perform::StepError;
 use crate::domain::event::Kind;
@@ -66,16 +67,18 @@ impl Engine<'_> {
         let Some(first) = steps.first() else { return Ok(()) };
         let ids = steps.iter().map(|step| step.id.clone()).collect();
         // The journal of an abort is best effort: what could not be written is reconciled by the next resume.
-        let _ = self.journal.steps(&first.target, ids, Transition::StartUndo, None).await;
+        let _ = self.journal.steps(&first.target, ids, Transition::StartUndo, None, Tries::One).await;
         for (index, step) in steps.iter().enumerate() {
             self.set(step, Transition::StartUndo);
             if let Err(error) = self.undo_step(step).await {
                 self.set(step, Transition::FailUndo);
                 let done = steps[..index].iter().map(|step| step.id.clone()).collect();
-                let _ = self.journal.steps(&step.target, done, Transition::FinishUndo, None).await;
+                let _ =
+                    self.journal.steps(&step.target, done, Transition::FinishUndo, None, Tries::One).await;
                 let failed = vec![step.id.clone()];
                 let cause = Some(error.cause.clone());
-                let _ = self.journal.steps(&step.target, failed, Transition::FailUndo, cause).await;
+                let _ =
+                    self.journal.steps(&step.target, failed, Transition::FailUndo, cause, Tries::One).await;
                 let (id, target) = (step.id.clone(), step.target.clone());
                 self.teller().tell(Kind::UndoFailed { step: id, target, cause: error.cause.clone() });
                 return Err((step, error));
@@ -85,7 +88,7 @@ impl Engine<'_> {
             self.teller().tell(Kind::StepUndone { step: id, target, title });
         }
         let ids = steps.iter().map(|step| step.id.clone()).collect();
-        let _ = self.journal.steps(&first.target, ids, Transition::FinishUndo, None).await;
+        let _ = self.journal.steps(&first.target, ids, Transition::FinishUndo, None, Tries::One).await;
         Ok(())
     }
 
