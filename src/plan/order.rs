@@ -3,9 +3,11 @@
 //! The order of objects is a graph, not a row of stages: an object waits for what it names (or lives in, or is a kind of)
 //! and for nothing else.
 
+mod frontier;
 mod graph;
 mod pods;
 
+pub use frontier::Frontier;
 pub use graph::{Cycle, needs};
 
 use crate::domain::environment::Component;

@@ -1,7 +1,7 @@
 //! Does pieces of work that wait for each other, as many at once as may be.
 
+use crate::plan::order::Frontier;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use std::collections::BTreeSet;
 
 /// Does every piece once its needs are done, `limit` at once. After a failure nothing new begins, what is under way comes
 /// to its end, and the failures are returned with their places.
@@ -13,19 +13,12 @@ pub(super) async fn each<T, E, F>(
 where
     F: Future<Output = Result<T, E>>,
 {
-    let mut waiting: Vec<usize> = needs.iter().map(Vec::len).collect();
-    let mut waiters: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
-    for (place, needs) in needs.iter().enumerate() {
-        for need in needs {
-            waiters[*need].push(place);
-        }
-    }
-    let mut ready: BTreeSet<usize> = (0..needs.len()).filter(|place| waiting[*place] == 0).collect();
+    let mut frontier = Frontier::of(needs);
     let mut running = FuturesUnordered::new();
     let (mut done, mut failed) = (Vec::with_capacity(needs.len()), Vec::new());
     loop {
         while running.len() < limit && failed.is_empty() {
-            let Some(place) = ready.pop_first() else { break };
+            let Some(place) = frontier.begin() else { break };
             let piece = work(place);
             running.push(async move { (place, piece.await) });
         }
@@ -34,12 +27,7 @@ where
             Some((place, Err(error))) => failed.push((place, error)),
             Some((place, Ok(value))) => {
                 done.push(value);
-                for waiter in &waiters[place] {
-                    waiting[*waiter] -= 1;
-                    if waiting[*waiter] == 0 {
-                        ready.insert(*waiter);
-                    }
-                }
+                frontier.done(place);
             }
         }
     }

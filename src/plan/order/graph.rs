@@ -1,6 +1,6 @@
 //! What an object must wait for, read from the objects themselves.
 
-use super::pods;
+use super::{Frontier, pods};
 use crate::domain::object::Object;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,23 +22,11 @@ pub fn needs(objects: &[&Object]) -> Result<Vec<Vec<usize>>, Cycle> {
 
 /// Places in an order in which each comes after its needs, lower ones first; what stands in a circle is missing.
 pub(super) fn sorted(needs: &[Vec<usize>]) -> Vec<usize> {
-    let mut waiting: Vec<usize> = needs.iter().map(Vec::len).collect();
-    let mut waiters: Vec<Vec<usize>> = vec![Vec::new(); needs.len()];
-    for (place, needs) in needs.iter().enumerate() {
-        for need in needs {
-            waiters[*need].push(place);
-        }
-    }
-    let mut ready: BTreeSet<usize> = (0..needs.len()).filter(|place| waiting[*place] == 0).collect();
+    let mut frontier = Frontier::of(needs);
     let mut order = Vec::with_capacity(needs.len());
-    while let Some(place) = ready.pop_first() {
+    while let Some(place) = frontier.begin() {
         order.push(place);
-        for waiter in &waiters[place] {
-            waiting[*waiter] -= 1;
-            if waiting[*waiter] == 0 {
-                ready.insert(*waiter);
-            }
-        }
+        frontier.done(place);
     }
     order
 }
