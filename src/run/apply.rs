@@ -9,6 +9,7 @@ use crate::plan::contest::{self, Contest, Owned, Verdict};
 use crate::plan::{Action, Change, diff, immutable, order};
 use crate::ports::Cluster;
 use crate::ports::cluster::{Applied, ClusterError, FieldOwner, Known, Terms};
+use crate::rollout::readiness::{LiveCondition, condition};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -170,11 +171,13 @@ impl Stand<'_> {
         loop {
             let live = self.in_contact("read", async || cluster.get(definition).await).await?;
             let live = live.unwrap_or_default();
-            if condition(&live, "Established") == Some(true) {
+            if condition(&live, "Established").is_some_and(|found| found.status == "True") {
                 return Ok(());
             }
             if began.elapsed() > ESTABLISH {
-                let why = conflict_of_names(&live).unwrap_or("the server does not say why");
+                let refused = condition(&live, "NamesAccepted").filter(|found| found.status == "False");
+                let said = refused.as_ref().map(LiveCondition::said).filter(|said| !said.is_empty());
+                let why = said.unwrap_or("the server does not say why");
                 return Err(StepError::failed(format!("{definition} is not established: {why}")));
             }
             tokio::time::sleep(pause).await;
@@ -258,19 +261,6 @@ pub(super) fn owned(fields: &[FieldOwner]) -> Vec<Owned<'_>> {
         .iter()
         .map(|FieldOwner { manager, subresource, field }| Owned { manager, subresource, field })
         .collect()
-}
-
-fn condition(object: &Value, name: &str) -> Option<bool> {
-    let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
-    let found = conditions.iter().find(|condition| condition["type"] == name)?;
-    Some(found["status"] == "True")
-}
-
-/// Why the names of a definition are not accepted.
-fn conflict_of_names(definition: &Value) -> Option<&str> {
-    let conditions = definition.pointer("/status/conditions").and_then(Value::as_array)?;
-    let refused = conditions.iter().find(|c| c["type"] == "NamesAccepted" && c["status"] == "False")?;
-    refused["message"].as_str()
 }
 
 /// Whether our last apply is what `spec.replicas` stands on.

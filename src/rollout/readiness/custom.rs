@@ -46,22 +46,27 @@ const PENDING_WORDS: &[&str] = &[
 
 /// One condition of a live object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LiveCondition {
+pub struct LiveCondition {
+    /// `True`, `False` or `Unknown`.
     pub status: String,
+    /// One word, for programs.
     pub reason: String,
+    /// A sentence, for people.
     pub message: String,
     observed_generation: Option<i64>,
 }
 
 impl LiveCondition {
     /// Its message, or its reason if it has none.
-    pub(super) fn said(&self) -> &str {
+    #[must_use]
+    pub fn said(&self) -> &str {
         if self.message.is_empty() { &self.reason } else { &self.message }
     }
 }
 
 /// The condition of that type in `status.conditions`.
-pub(super) fn condition(live: &Value, kind: &str) -> Option<LiveCondition> {
+#[must_use]
+pub fn condition(live: &Value, kind: &str) -> Option<LiveCondition> {
     condition_in(live.pointer("/status/conditions")?.as_array()?, kind)
 }
 

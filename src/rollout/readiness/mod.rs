@@ -12,6 +12,7 @@ pub mod pods;
 mod scheduling;
 mod workloads;
 
+pub use custom::{LiveCondition, condition};
 pub use objects::{Surroundings, judge as judge_object};
 pub use scheduling::shortage;
 pub use workloads::{Doom, doom, doomed, judge, refusal, suspect};
