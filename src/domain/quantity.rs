@@ -20,10 +20,10 @@ const UNITS: &[(&str, f64)] = &[
     ("n", 1e-9),
 ];
 
-/// The amount in thousandths of the resource's unit, rounded up; `None` if the text is no amount.
+/// The amount as a number; `None` if the text is no amount.
 #[must_use]
-pub fn thousandths(text: &str) -> Option<u64> {
-    if !is_quantity(text) || text.starts_with('-') {
+pub fn number(text: &str) -> Option<f64> {
+    if !is_quantity(text) {
         return None;
     }
     // `1e3` is a number as Rust reads it, too.
@@ -32,8 +32,15 @@ pub fn thousandths(text: &str) -> Option<u64> {
         .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))
         .unwrap_or((text, 1.0));
     let amount: f64 = number.parse().ok()?;
+    Some(amount * factor)
+}
+
+/// The amount in thousandths of the resource's unit, rounded up; `None` if the text is no amount, or less than nothing.
+#[must_use]
+pub fn thousandths(text: &str) -> Option<u64> {
+    let amount = number(text).filter(|_| !text.starts_with('-'))?;
     // A float's error must not make 1001 of 1000.
-    Some((amount * factor * 1000.0 - 1e-6).ceil() as u64)
+    Some((amount * 1000.0 - 1e-6).ceil() as u64)
 }
 
 /// The amount as people write it for this resource: `250m`, `1.5` of CPU, `512Mi` of memory.

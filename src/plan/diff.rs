@@ -6,6 +6,7 @@
 use super::FieldChange;
 use crate::domain::kube_schema::{self, ListKind, Schema, Type};
 use crate::domain::object::ObjectRef;
+use crate::domain::quantity;
 use serde_json::{Map, Value};
 
 /// Differences between what is wanted and what is there. `previous` is the manifest of the release before, whose
@@ -201,29 +202,13 @@ fn same_amount(want: &Value, have: &Value) -> bool {
     (unit(want) || unit(have)) && same(Some(&Type::Quantity), want, have)
 }
 
-/// A Kubernetes quantity as a number; `None` for other text.
+/// A number, or a text that is an amount, as a number.
 fn quantity(value: &Value) -> Option<f64> {
-    let text = match value {
-        Value::Number(number) => return number.as_f64(),
-        Value::String(text) => text.as_str(),
-        _ => return None,
-    };
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..split].parse().ok()?;
-    let factor = match &text[split..] {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1024.0 * 1024.0,
-        "Gi" => 1024.0 * 1024.0 * 1024.0,
-        "Ti" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
-        _ => return None,
-    };
-    Some(number * factor)
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => quantity::number(text),
+        _ => None,
+    }
 }
 
 fn plain(value: &Value) -> String {
