@@ -31,15 +31,7 @@ pub struct Rendered {
     pub warnings: Diagnostics,
 }
 
-/// Renders and checks all objects of a target at a version. On Compose there are none.
-///
-/// # Errors
-/// Every mistake at once, sorted by place.
-pub fn render(environment: &Environment, target: &Target, version: &str) -> Result<Vec<Object>, Diagnostics> {
-    render_all(environment, target, version).map(|rendered| rendered.objects)
-}
-
-/// Renders and checks all objects of every target at a version; each template is read once.
+/// Renders and checks all objects of every target at a version; each template is read once. On Compose there are none.
 ///
 /// # Errors
 /// Every mistake of the first target that has any, sorted by place.
@@ -53,16 +45,4 @@ pub fn render_targets(
         Ok((target.id.clone(), objects))
     };
     environment.targets.iter().map(&mut render).collect()
-}
-
-/// Like [`render`], with the warnings.
-///
-/// # Errors
-/// Every mistake at once, sorted by place.
-pub fn render_all(
-    environment: &Environment,
-    target: &Target,
-    version: &str,
-) -> Result<Rendered, Diagnostics> {
-    Renderer::new(&environment.root).render(environment, target, version)
 }

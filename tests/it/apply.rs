@@ -208,12 +208,12 @@ fn what_cannot_be_changed_is_replaced_and_comes_back_with_a_rollback() {
         assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
 
         // Beside a component that crashes the replacement is taken back as well.
-        let target = &story.env.targets[0];
-        let mut objects: Vec<Object> = render::render(&story.env, target, "2.0.0-crash").unwrap();
-        objects.push(Object { component: None, origin: String::new(), value: deployment("third", 1) });
         let mut failing = request(story, &[]);
         "2.0.0-crash".clone_into(&mut failing.version);
-        failing.rendered.values_mut().for_each(|rendered| rendered.clone_from(&objects));
+        failing.rendered = render::render_targets(&story.env, &failing.version).unwrap();
+        for objects in failing.rendered.values_mut() {
+            objects.push(Object { component: None, origin: String::new(), value: deployment("third", 1) });
+        }
         let failing = prepare::plan(&story.doors, &failing).await.unwrap();
         let life = story.new_run(&failing, &Told::default(), None).await;
         assert!(matches!(&life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");

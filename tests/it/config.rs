@@ -95,7 +95,8 @@ fn shipped_production_has_the_figures_that_were_asked_for() {
 #[test]
 fn shipped_manifests_become_the_objects_of_each_component() {
     let environment = config::load(root(), "production", &config::Overrides::default()).unwrap().environment;
-    let objects = render::render(&environment, &environment.targets[0], "1.4.0").unwrap();
+    let rendered = render::render_targets(&environment, "1.4.0").unwrap();
+    let objects = &rendered[&environment.targets[0].id];
     let of = |component: &str| -> Vec<&str> {
         objects.iter().filter(|o| o.component == Some(component.into())).map(Object::kind).collect()
     };

@@ -25,8 +25,8 @@ fn named(
     revision: u32,
     previous: Option<&Release>,
 ) -> Named {
-    let target = env.target(target).unwrap();
-    let objects = render::render(env, target, version).expect("the shipped manifests render");
+    let mut rendered = render::render_targets(env, version).expect("the shipped manifests render");
+    let objects = rendered.remove(target).unwrap();
     naming::name(env, objects, Revision(revision), previous).unwrap()
 }
 

@@ -85,8 +85,8 @@ values: {level: environment, other: kept}
     let data = |overrides: &config::Overrides| {
         let environment = config::load(&project.0, "p", overrides).unwrap().environment;
         let version = environment.version.clone().unwrap_or_else(|| "1.0".to_owned());
-        let objects = render::render(&environment, &environment.targets[0], &version).unwrap();
-        objects[0].value["data"].clone()
+        let objects = render::render_targets(&environment, &version).unwrap();
+        objects[&environment.targets[0].id][0].value["data"].clone()
     };
     let plain = data(&config::Overrides::default());
     assert_eq!(plain, serde_json::json!({"l": "target", "o": "kept", "i": "r/api:1.0"}));

@@ -151,14 +151,11 @@ impl Story {
     }
 
     fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {
-        let targets = self.env.targets.iter();
-        let rendered =
-            targets.map(|target| (target.id.clone(), render::render(&self.env, target, version).unwrap()));
         Request {
             env: &self.env,
             version: version.to_owned(),
             components: BTreeSet::new(),
-            rendered: rendered.collect(),
+            rendered: render::render_targets(&self.env, version).unwrap(),
             prune: vec![],
             rollback,
             by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
