@@ -1,20 +1,17 @@
 //! Deleting an object and waiting, by watching, until it is gone.
 
 use crate::adapters::kubernetes::KubeCluster;
-use crate::adapters::kubernetes::lines::Lines;
 use crate::adapters::kubernetes::request::{self, Dependents, Selection};
 use crate::adapters::kubernetes::send::Patience;
+use crate::adapters::kubernetes::tail::{SPAN, Tail, Told};
 use crate::domain::object::ObjectRef;
 use crate::ports::ClusterError;
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an object may take to go. Longer means that a finalizer's owner does not answer.
 const LIMIT: Duration = Duration::from_mins(5);
-/// How long one watch lasts before it is renewed.
-const SPAN: Duration = Duration::from_secs(30);
 /// Between reads where watching is not allowed.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -143,30 +140,18 @@ impl KubeCluster {
         version: &str,
         limit: Instant,
     ) -> bool {
-        let until = limit.min(Instant::now() + SPAN + Duration::from_secs(5));
-        let Ok(mut body) = self.api.open(&request::watch(collection, selection, version, SPAN)).await else {
+        let Ok(body) = self.api.open(&request::watch(collection, selection, version, SPAN)).await else {
             return false;
         };
-        let mut lines = Lines::default();
-        while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
-            let Ok(data) = frame.into_data() else { continue };
-            lines.push(&data);
-            while let Some(line) = lines.next() {
-                if let Ok(event) = serde_json::from_slice::<Told>(line)
-                    && event.kind == "DELETED"
-                    && event.object.metadata.uid == uid
-                {
-                    return true;
-                }
+        let mut tail = Tail::of(collection, body);
+        while let Ok((told, end)) = timeout_at(limit, tail.next::<Doomed>()).await {
+            if told.iter().any(|told| matches!(told, Told::Gone(object) if object.metadata.uid == uid)) {
+                return true;
+            }
+            if end.is_some() {
+                break;
             }
         }
         false
     }
-}
-
-#[derive(Deserialize)]
-struct Told {
-    #[serde(rename = "type")]
-    kind: String,
-    object: Doomed,
 }

@@ -3,34 +3,21 @@
 //! A watch lasts half a minute at the most and is then renewed from where it ended, so a connection that has silently died
 //! is noticed. When a watch is broken, `Snapshot::stale_since` says since when; what was seen before stays.
 
-use crate::adapters::errors::chain;
-use crate::adapters::kubernetes::errors::Status;
-use crate::adapters::kubernetes::lines::Lines;
 use crate::adapters::kubernetes::request::{self, Selection};
 use crate::adapters::kubernetes::send::{Api, Patience};
+use crate::adapters::kubernetes::tail::{End, GOOD, RETRY_FORBIDDEN, SPAN, Tail, Told};
 use crate::adapters::kubernetes::watched::{
     DaemonSets, Deployments, Events, Jobs, Pods, ReplicaSets, Slices, StatefulSets, Watched,
 };
 use crate::domain::observed::Snapshot;
 use crate::ports::ClusterError;
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-/// How long one watch lasts. With the grace, a connection that has silently died is noticed within half a minute.
-const SPAN: Duration = Duration::from_secs(25);
-/// How much longer than that we listen before the connection counts as dead.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often a kind that we may not see is tried again.
-const RETRY_FORBIDDEN: Duration = Duration::from_secs(30);
-/// A watch that lasted this long was a good one: the next break starts the back-off anew.
-const GOOD: Duration = Duration::from_secs(5);
 /// Kinds watched per namespace.
 const KINDS: usize = 8;
 
@@ -52,15 +39,15 @@ impl Rooms {
         let receiver = room.sender.subscribe();
         rooms.insert(namespace.to_owned(), Arc::clone(&room));
         let mut tasks = self.tasks.lock().expect("no panic while held");
-        let tail = Tail { api: Arc::clone(api), room, namespace: namespace.to_owned() };
-        tasks.spawn(tail.clone().follow::<Deployments>());
-        tasks.spawn(tail.clone().follow::<StatefulSets>());
-        tasks.spawn(tail.clone().follow::<DaemonSets>());
-        tasks.spawn(tail.clone().follow::<Jobs>());
-        tasks.spawn(tail.clone().follow::<ReplicaSets>());
-        tasks.spawn(tail.clone().follow::<Pods>());
-        tasks.spawn(tail.clone().follow::<Slices>());
-        tasks.spawn(tail.follow::<Events>());
+        let eye = Eye { api: Arc::clone(api), room, namespace: namespace.to_owned() };
+        tasks.spawn(eye.clone().follow::<Deployments>());
+        tasks.spawn(eye.clone().follow::<StatefulSets>());
+        tasks.spawn(eye.clone().follow::<DaemonSets>());
+        tasks.spawn(eye.clone().follow::<Jobs>());
+        tasks.spawn(eye.clone().follow::<ReplicaSets>());
+        tasks.spawn(eye.clone().follow::<Pods>());
+        tasks.spawn(eye.clone().follow::<Slices>());
+        tasks.spawn(eye.follow::<Events>());
         receiver
     }
 }
@@ -133,20 +120,10 @@ impl Room {
 
 /// What a watching task works with.
 #[derive(Clone)]
-struct Tail {
+struct Eye {
     api: Arc<Api>,
     room: Arc<Room>,
     namespace: String,
-}
-
-/// How a watch ended.
-enum End {
-    /// The server closed it in order: go on from the last version.
-    Over,
-    /// It broke: go on from the last version once the server is back.
-    Broken(String),
-    /// The server has forgotten the version: list anew.
-    Expired,
 }
 
 #[derive(Deserialize)]
@@ -163,19 +140,7 @@ struct ListMeta {
     r#continue: String,
 }
 
-#[derive(Deserialize)]
-struct Line<'l, T> {
-    r#type: &'l str,
-    object: T,
-}
-
-/// One change that a watch told.
-enum Told<K> {
-    Put(K),
-    Gone(K),
-}
-
-impl Tail {
+impl Eye {
     async fn follow<K: Watched>(self) {
         let path = request::path(K::API_VERSION, K::PLURAL, &self.namespace, "", "");
         let mut memory = K::Memory::default();
@@ -239,7 +204,7 @@ impl Tail {
             let end = match self.api.open(&call).await {
                 Ok(body) => {
                     self.room.found(K::PLURAL);
-                    self.read::<K>(body, &mut version, memory).await
+                    self.read::<K>(Tail::of(path, body), &mut version, memory).await
                 }
                 Err(ClusterError::Server { code: 410, .. }) => End::Expired,
                 Err(error) => {
@@ -265,20 +230,14 @@ impl Tail {
     }
 
     /// Reads one watch to its end.
-    async fn read<K: Watched>(&self, mut body: Body, version: &mut String, memory: &mut K::Memory) -> End {
-        let until = Instant::now() + SPAN + GRACE;
-        let mut lines = Lines::default();
+    async fn read<K: Watched>(&self, mut tail: Tail, version: &mut String, memory: &mut K::Memory) -> End {
         loop {
-            let end = match timeout_at(until, body.frame()).await {
-                Ok(Some(Ok(frame))) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    lines.push(&chunk);
-                    self.digest::<K>(&mut lines, version, memory)
-                }
-                Ok(None) => Some(End::Over),
-                Ok(Some(Err(error))) => Some(End::Broken(chain(&error))),
-                Err(_) => Some(End::Broken("it fell silent".to_owned())),
-            };
+            let (told, end) = tail.next::<K>().await;
+            let versions = told.iter().map(|told| &told.object().meta().resource_version);
+            if let Some(last) = versions.rev().find(|version| !version.is_empty()) {
+                version.clone_from(last);
+            }
+            self.take_in(told, memory);
             match end {
                 None => {}
                 Some(End::Broken(message)) => {
@@ -291,71 +250,24 @@ impl Tail {
         }
     }
 
-    /// Takes in all whole lines at once, so that those who wait are woken once per packet.
-    fn digest<K: Watched>(
-        &self,
-        lines: &mut Lines,
-        version: &mut String,
-        memory: &mut K::Memory,
-    ) -> Option<End> {
-        let mut changes = Vec::new();
-        let mut end = None;
-        while let Some(line) = lines.next() {
-            match read_line::<K>(line) {
-                Ok((told, at)) => {
-                    if !at.is_empty() {
-                        *version = at;
-                    }
-                    changes.extend(told);
-                }
-                Err(stop) => {
-                    end = Some(stop);
-                    break;
+    /// Takes in all that a packet told at once, so that those who wait are woken once.
+    fn take_in<K: Watched>(&self, told: Vec<Told<K>>, memory: &mut K::Memory) {
+        if told.iter().all(|told| matches!(told, Told::Mark(_))) {
+            return;
+        }
+        self.room.change(|snapshot| {
+            for told in told {
+                match told {
+                    Told::Put(item) => item.put(&self.namespace, memory, snapshot),
+                    Told::Gone(item) => item.remove(&self.namespace, memory, snapshot),
+                    Told::Mark(_) => {}
                 }
             }
-        }
-        if !changes.is_empty() {
-            self.room.change(|snapshot| {
-                for change in changes {
-                    match change {
-                        Told::Put(item) => item.put(&self.namespace, memory, snapshot),
-                        Told::Gone(item) => item.remove(&self.namespace, memory, snapshot),
-                    }
-                }
-                K::settle(memory, snapshot);
-            });
-        }
-        end
+            K::settle(memory, snapshot);
+        });
     }
 }
 
 fn selection<K: Watched>() -> Selection<'static> {
     Selection { fields: K::FIELDS, labels: "" }
-}
-
-/// One line of a watch: what it tells (a bookmark: nothing) and the version it stands for.
-fn read_line<K: Watched>(line: &[u8]) -> Result<(Option<Told<K>>, String), End> {
-    if line.trim_ascii().is_empty() {
-        return Ok((None, String::new()));
-    }
-    let broken = |e: serde_json::Error| {
-        // What we cannot read we may have missed: a fresh list tells.
-        tracing::warn!(plural = K::PLURAL, error = %e, "a watch event is not understood");
-        End::Expired
-    };
-    // the type stands first: only an error holds another object than those that are watched
-    if line.trim_ascii_start().starts_with(br#"{"type":"ERROR""#) {
-        let Line { object: status, .. }: Line<'_, Status> = serde_json::from_slice(line).map_err(broken)?;
-        let expired = status.code == 410 || matches!(status.reason.as_str(), "Expired" | "Gone");
-        return Err(if expired { End::Expired } else { End::Broken(status.message) });
-    }
-    let Line { r#type, object: item }: Line<'_, K> = serde_json::from_slice(line).map_err(broken)?;
-    let version = item.meta().resource_version.clone();
-    Ok(match r#type {
-        "BOOKMARK" => (None, version),
-        // an error that was not written as all servers write it: a fresh list tells
-        "ERROR" => return Err(End::Expired),
-        "DELETED" => (Some(Told::Gone(item)), version),
-        _ => (Some(Told::Put(item)), version),
-    })
 }

@@ -1,29 +1,17 @@
 //! Objects that somebody waits for, kept current by one LIST+WATCH per kind and namespace for as long as he listens.
 
-use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::discovery::Discovery;
-use crate::adapters::kubernetes::errors::Status;
-use crate::adapters::kubernetes::lines::Lines;
 use crate::adapters::kubernetes::request::{self, Selection};
 use crate::adapters::kubernetes::send::{Api, Patience};
+use crate::adapters::kubernetes::tail::{End, GOOD, RETRY_FORBIDDEN, SPAN, Tail, Told};
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::LiveObjects;
 use crate::ports::ClusterError;
-use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
-
-/// How long one watch lasts, and how much longer we listen before the connection counts as dead.
-const SPAN: Duration = Duration::from_secs(25);
-const GRACE: Duration = Duration::from_secs(5);
-/// A watch that lasted this long was a good one: the next break starts the back-off anew.
-const GOOD: Duration = Duration::from_secs(5);
-/// How often a kind that we may not see is tried again.
-const RETRY_FORBIDDEN: Duration = Duration::from_secs(30);
+use tokio::time::Instant;
 
 /// The objects of one kind in one namespace.
 struct Group {
@@ -158,51 +146,36 @@ impl Group {
     async fn watch(&self, version: String) -> Result<(), ClusterError> {
         let selection = Selection { fields: &self.fields, labels: "" };
         let call = request::watch(&self.path, selection, &version, SPAN);
-        let mut body = match self.api.open(&call).await {
-            Ok(body) => body,
+        let mut tail = match self.api.open(&call).await {
+            Ok(body) => Tail::of(&self.path, body),
             Err(ClusterError::Server { code: 410, .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let until = Instant::now() + SPAN + GRACE;
-        let mut lines = Lines::default();
-        let lost = |message: String| ClusterError::Unreachable { server: self.api.server.clone(), message };
         loop {
-            match timeout_at(until, body.frame()).await {
-                Ok(Some(Ok(frame))) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    lines.push(&chunk);
-                    while let Some(line) = lines.next() {
-                        self.digest(line)?;
-                    }
+            let (told, end) = tail.next().await;
+            self.take_in(told);
+            match end {
+                None => {}
+                Some(End::Over | End::Expired) => return Ok(()),
+                Some(End::Broken(message)) => {
+                    return Err(ClusterError::Unreachable { server: self.api.server.clone(), message });
                 }
-                Ok(None) => return Ok(()),
-                Ok(Some(Err(error))) => return Err(lost(chain(&error))),
-                Err(_) => return Err(lost("the watch fell silent".to_owned())),
             }
         }
     }
 
-    fn digest(&self, line: &[u8]) -> Result<(), ClusterError> {
-        if line.trim_ascii().is_empty() {
-            return Ok(());
+    fn take_in(&self, told: Vec<Told<Value>>) {
+        for told in told {
+            let Some(reference) = self.reference(told.object()) else { continue };
+            self.sender.send_modify(|live| match told {
+                Told::Put(object) => {
+                    live.objects.insert(reference, object);
+                }
+                Told::Gone(_) => {
+                    live.objects.remove(&reference);
+                }
+                Told::Mark(_) => {}
+            });
         }
-        let unread =
-            |error: serde_json::Error| ClusterError::Server { code: 200, message: error.to_string() };
-        let mut event: Value = serde_json::from_slice(line).map_err(unread)?;
-        let object = event["object"].take();
-        let sort = event["type"].as_str().unwrap_or_default();
-        if sort == "ERROR" {
-            let status: Status = serde_json::from_value(object).unwrap_or_default();
-            return Err(ClusterError::Server { code: status.code, message: status.message });
-        }
-        let Some(reference) = self.reference(&object).filter(|_| sort != "BOOKMARK") else { return Ok(()) };
-        self.sender.send_modify(|live| {
-            if sort == "DELETED" {
-                live.objects.remove(&reference);
-            } else {
-                live.objects.insert(reference, object);
-            }
-        });
-        Ok(())
     }
 }

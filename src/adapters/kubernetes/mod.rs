@@ -21,6 +21,7 @@ mod seen;
 mod seen_pod;
 mod send;
 pub mod state;
+mod tail;
 mod watched;
 
 use crate::adapters::kubernetes::discovery::Discovery;
