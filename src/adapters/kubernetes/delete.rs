@@ -1,4 +1,7 @@
 //! Deleting an object and waiting, by watching, until it is gone.
+//!
+//! Its dependents go first, which takes the server's garbage collector to let it go. The collector looks for kinds that were
+//! defined since only every 30 seconds: the first objects of a new kind may take that long, whoever deletes them.
 
 use crate::adapters::kubernetes::KubeCluster;
 use crate::adapters::kubernetes::request::{self, Dependents, Selection};
