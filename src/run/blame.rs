@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Changed fields that are shown of one workload.
 const FIELDS: usize = 6;
+/// Of those that are not shown, how many are named: their paths are long.
+const NAMED: usize = 2;
 /// Longest value of a field.
 const VALUE: usize = 100;
 
@@ -82,12 +84,15 @@ pub(super) fn hunk(
     cause: Option<Sort>,
 ) -> Vec<String> {
     let Some(fields) = changed(plan, target, workload, before) else { return Vec::new() };
-    let telling: Vec<&FieldChange> = fields.iter().filter(|field| matters(&field.path, cause)).collect();
-    let shown = if telling.is_empty() { fields.iter().collect() } else { telling };
-    let hidden = fields.len().saturating_sub(shown.len().min(FIELDS));
+    let (mut shown, mut hidden): (Vec<&FieldChange>, Vec<&FieldChange>) =
+        fields.iter().partition(|field| matters(&field.path, cause));
+    if shown.is_empty() {
+        std::mem::swap(&mut shown, &mut hidden);
+    }
+    let beyond = shown.split_off(shown.len().min(FIELDS));
+    hidden.splice(..0, beyond);
     let mut lines: Vec<String> = shown
         .into_iter()
-        .take(FIELDS)
         .map(|field| {
             format!(
                 "diff {workload} {}: {} → {}",
@@ -99,11 +104,21 @@ pub(super) fn hunk(
         .collect();
     if fields.is_empty() {
         lines.push(format!("diff {workload} nothing: its manifest is that of the release before"));
-    } else if hidden > 0 {
-        let fields = if hidden == 1 { "field" } else { "fields" };
-        lines.push(format!("diff {workload} and {hidden} more {fields}"));
+    } else if !hidden.is_empty() {
+        lines.push(format!("diff {workload} also changed: {}", named(&hidden)));
     }
     lines
+}
+
+/// Fields by their names; many are counted.
+fn named(fields: &[&FieldChange]) -> String {
+    let names: Vec<&str> = fields.iter().take(NAMED).map(|field| field.path.as_str()).collect();
+    let names = names.join(", ");
+    match fields.len().saturating_sub(NAMED) {
+        0 => names,
+        1 => format!("{names} and 1 more field"),
+        more => format!("{names} and {more} more fields"),
+    }
 }
 
 fn changed(
@@ -174,4 +189,23 @@ fn value(value: Option<&Value>) -> String {
         return text;
     }
     format!("{}…", text.chars().take(VALUE).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_that_are_not_shown_are_named_and_many_are_counted() {
+        let fields = ["spec.replicas", "spec.paused", "spec.a", "spec.b"].map(|path| FieldChange {
+            path: path.to_owned(),
+            from: None,
+            to: None,
+        });
+        let named = |count: usize| named(&fields[..count].iter().collect::<Vec<_>>());
+        assert_eq!(named(1), "spec.replicas");
+        assert_eq!(named(2), "spec.replicas, spec.paused");
+        assert_eq!(named(3), "spec.replicas, spec.paused and 1 more field");
+        assert_eq!(named(4), "spec.replicas, spec.paused and 2 more fields");
+    }
 }

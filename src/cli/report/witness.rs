@@ -48,7 +48,7 @@ pub(super) fn render(evidence: &BTreeMap<TargetId, Vec<String>>, facts: &Facts, 
     let clusters = cluster(evidence);
     let of = |sort: Sort| clusters.iter().filter(move |cluster| cluster.seen.sort == sort);
     let mut lines = Vec::new();
-    let blocked: Vec<String> = of(Sort::Blocked).map(|c| c.line(false)).collect();
+    let blocked: Vec<String> = of(Sort::Blocked).map(Cluster::held_up).collect();
     if !blocked.is_empty() {
         lines.push(paint.bold("  Held up by it:"));
         lines.extend(blocked);
@@ -138,6 +138,14 @@ impl Cluster {
         };
         let targets: Vec<&TargetId> = self.targets.keys().collect();
         cut(&format!("    {when}{}: {word}{text}{times}", list(&targets)), COLUMNS)
+    }
+
+    /// What could not begin: on the target that failed, or a whole target that comes after it.
+    fn held_up(&self) -> String {
+        let after = self.seen.text.strip_prefix("all of ").and_then(|text| text.strip_suffix(" (not begun)"));
+        let Some(after) = after else { return self.line(false) };
+        let failed: Vec<&TargetId> = self.targets.keys().collect();
+        cut(&format!("    {after}: not begun, it waits for {}", list(&failed)), COLUMNS)
     }
 }
 
@@ -253,6 +261,7 @@ mod tests {
         let line = |line: &str| format!("eu: {line}");
         let lines = [
             "blocked Deployment/web-r2 (after api)",
+            "blocked all of us (not begun)",
             "diff Deployment/api-r2 spec.image: a → b",
             "api-r2: 2/2 pods CrashLoopBackOff (2 restarts)",
             "event 2026-01-05T03:10:07Z Pod/api-r2-6d4f9c7b8d-x2x7q BackOff: again",
@@ -264,6 +273,7 @@ mod tests {
         let expected = [
             "  Held up by it:",
             "    eu: Deployment/web-r2 (after api)",
+            "    us: not begun, it waits for eu",
             "  Evidence:",
             "    eu: api-r2: 2/2 pods CrashLoopBackOff (2 restarts)",
             "    03:10:07… eu: event Pod/api-r2-* BackOff: again (2 pods)",
