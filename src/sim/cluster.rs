@@ -13,7 +13,7 @@ use super::kube::kinds::KindId;
 use super::kube::store::{Change, ChangeType, Store, Stored};
 use super::pods::life::{self, Step};
 use super::pods::{Kubelet, PodIndex};
-use super::queue::{Millis, Pending};
+use super::queue::{Delayed, Millis, Pending};
 use super::random::Random;
 use super::series::History;
 use super::spec::ClusterSpec;
@@ -68,8 +68,8 @@ pub struct Cluster {
     random: Random,
     index: Index,
     pending: Pending<Work>,
-    /// When controllers look again: the earliest time for each object.
-    again: BTreeMap<Work, Millis>,
+    /// What controllers meant to look at again.
+    again: Delayed<Work>,
     recorder: Recorder,
     failures: BTreeMap<Work, u32>,
     memory: BTreeMap<String, Vec<(Millis, i64)>>,
@@ -116,7 +116,7 @@ impl Cluster {
             random,
             index: Index::default(),
             pending: Pending::default(),
-            again: BTreeMap::new(),
+            again: Delayed::default(),
             recorder: Recorder::default(),
             failures: BTreeMap::new(),
             memory: BTreeMap::new(),
@@ -324,25 +324,16 @@ impl Cluster {
         let result = act(&mut context);
         drop(store);
         for (at, work) in later {
-            self.plan_look(at, work, follow);
+            if self.again.add(at, &work) {
+                follow.push((at, Happening::Again(work)));
+            }
         }
         result
     }
 
-    /// Notes a look to take later. As in a delaying work queue, an object waits once, for the earliest of its times.
-    fn plan_look(&mut self, at: Millis, work: Work, follow: &mut Vec<(Millis, Happening)>) {
-        if self.again.get(&work).is_none_or(|known| at < *known) {
-            self.again.insert(work.clone(), at);
-            follow.push((at, Happening::Again(work)));
-        }
-    }
-
     fn look_again(&mut self, work: &Work, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
-        if self.again.get(work).is_some_and(|at| *at <= moment.at) {
-            self.again.remove(work);
-            if !self.pending.waits(work) {
-                self.work(work, moment, follow);
-            }
+        if self.again.take_due(work, moment.at) && !self.pending.waits(work) {
+            self.work(work, moment, follow);
         }
     }
 

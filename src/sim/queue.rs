@@ -4,7 +4,7 @@
 //! else, decides what a seed gives.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Virtual milliseconds since the world began.
 pub type Millis = u64;
@@ -96,9 +96,50 @@ impl<K: Ord> Pending<K> {
     }
 }
 
+/// Keys that are to be worked on later: as in a controller's delaying queue, a key waits once, for the earliest of its
+/// times.
+#[derive(Debug)]
+pub struct Delayed<K>(BTreeMap<K, Millis>);
+
+impl<K: Ord> Default for Delayed<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Ord + Clone> Delayed<K> {
+    /// True if `key` did not wait for a time as early as `at` (and does now).
+    pub fn add(&mut self, at: Millis, key: &K) -> bool {
+        let earlier = self.0.get(key).is_none_or(|known| at < *known);
+        if earlier {
+            self.0.insert(key.clone(), at);
+        }
+        earlier
+    }
+
+    /// True if the time of `key` has come: it waits no more. Its later times were overtaken, and are none.
+    pub fn take_due(&mut self, key: &K, now: Millis) -> bool {
+        let due = self.0.get(key).is_some_and(|at| *at <= now);
+        if due {
+            self.0.remove(key);
+        }
+        due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_waits_for_the_earliest_of_its_times_alone() {
+        let mut delayed = Delayed::default();
+        assert!(
+            delayed.add(5, &"a") && !delayed.add(7, &"a") && delayed.add(3, &"a") && delayed.add(9, &"b")
+        );
+        assert!(!delayed.take_due(&"a", 2) && delayed.take_due(&"a", 3), "once its time has come");
+        assert!(!delayed.take_due(&"a", 5) && !delayed.take_due(&"b", 8), "not twice, not before");
+    }
 
     #[test]
     fn actions_come_in_the_order_of_time_and_then_of_arrival() {

@@ -179,7 +179,8 @@ impl Context<'_> {
         }
     }
 
-    /// Changes an object in place, everything but its status; nothing is written if nothing changed.
+    /// Changes an object in place, everything but its status; nothing is written if nothing changed: most looks of a
+    /// controller find that there is nothing to write, and should cost no more than a comparison.
     pub fn modify(
         &mut self,
         kind: KindId,
@@ -187,10 +188,12 @@ impl Context<'_> {
         who: Controller,
         change: impl FnOnce(&mut Value),
     ) -> Option<Arc<Stored>> {
-        let changed = match self.changed(kind, object, change)? {
-            Ok(changed) => changed,
-            Err(same) => return Some(same),
-        };
+        let known = self.store.lookup(kind, object::namespace(object), object::name(object))?;
+        let mut changed = known.value().clone();
+        change(&mut changed);
+        if changed == *known.value() {
+            return Some(Arc::clone(known));
+        }
         self.store.update(self.now, who.user(), kind, changed).ok()
     }
 
@@ -211,20 +214,6 @@ impl Context<'_> {
         }
         let changed = with_part(known, part);
         self.store.update_status(self.now, who.user(), kind, changed).ok()
-    }
-
-    /// The stored object with `change` applied, or as it is if that changes nothing: most looks of a controller
-    /// find that there is nothing to write, and should cost no more than a comparison.
-    fn changed(
-        &self,
-        kind: KindId,
-        object: &Value,
-        change: impl FnOnce(&mut Value),
-    ) -> Option<Result<Value, Arc<Stored>>> {
-        let known = self.store.lookup(kind, object::namespace(object), object::name(object))?;
-        let mut changed = known.value().clone();
-        change(&mut changed);
-        Some(if changed == *known.value() { Err(Arc::clone(known)) } else { Ok(changed) })
     }
 
     /// Deletes an object as its kind is deleted (a pod with its grace period).
