@@ -13,7 +13,7 @@ pub(super) const CONTACT_PAUSE: Duration = Duration::from_secs(2);
 /// How often a record is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tries {
-    /// Once: a way back waits for nobody, and a later `resume` records what is missing.
+    /// Once: the records of a way back wait for nobody, and a later `resume` records what is missing.
     One,
     /// On the way forward: again, for as long as lost contact is borne. It is the same record each time, so it does not
     /// matter whether an earlier try got through.
