@@ -171,13 +171,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         objects: table.into_objects(),
         stages,
         warnings,
-        limits: RunLimits {
-            run: env.limits.run,
-            ready: env.limits.ready,
-            lease: env.limits.lease,
-            on_interrupt: env.on_interrupt,
-            history: env.history_limit,
-        },
+        limits: RunLimits::of(env),
         readiness: env.readiness.clone(),
     }
 }

@@ -105,6 +105,19 @@ pub struct RunLimits {
     pub history: u32,
 }
 
+impl RunLimits {
+    /// As the environment says.
+    pub(crate) fn of(env: &Environment) -> Self {
+        Self {
+            run: env.limits.run,
+            ready: env.limits.ready,
+            lease: env.limits.lease,
+            on_interrupt: env.on_interrupt,
+            history: env.history_limit,
+        }
+    }
+}
+
 /// What the plan knows of one target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -239,13 +252,7 @@ impl Plan {
             stages: Vec::new(),
             warnings: Vec::new(),
             expected: Duration::ZERO,
-            limits: RunLimits {
-                run: env.limits.run,
-                ready: env.limits.ready,
-                lease: env.limits.lease,
-                on_interrupt: env.on_interrupt,
-                history: env.history_limit,
-            },
+            limits: RunLimits::of(env),
             readiness: env.readiness.clone(),
         }
     }

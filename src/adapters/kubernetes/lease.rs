@@ -158,6 +158,27 @@ impl LeaseLock {
         Ok(())
     }
 
+    /// Makes the lock free if its holder is one of those.
+    async fn clear_while(&self, held: impl Fn(&Holder) -> bool, patience: Patience) -> Result<(), LockError> {
+        for _ in 0..ROUNDS {
+            let Some(found) = self.find(patience).await.map_err(lock_error)? else { return Ok(()) };
+            if !found.holder.is_some_and(|holder| held(&holder)) {
+                return Ok(());
+            }
+            match self.clear(found.lease, patience).await {
+                // Its holder lives and has just renewed it.
+                Err(ClusterError::Conflict { .. }) => {}
+                Err(ClusterError::NotFound { .. }) => return Ok(()),
+                result => return result.map_err(lock_error),
+            }
+        }
+        Err(self.contended())
+    }
+
+    fn contended(&self) -> LockError {
+        LockError::Unreachable(format!("the lease {} is contended: {ROUNDS} rounds lost", self.name))
+    }
+
     /// Takes the holder out of the Lease; the object stays and counts the transitions.
     async fn clear(&self, mut lease: Value, patience: Patience) -> Result<(), ClusterError> {
         lease["spec"]["holderIdentity"] = "".into();
@@ -207,7 +228,7 @@ impl Lock for LeaseLock {
                 result => return result.map_err(lock_error),
             }
         }
-        Err(LockError::Unreachable(format!("the lease {} is contended: {ROUNDS} rounds lost", self.name)))
+        Err(self.contended())
     }
 
     async fn renew(&self, holder: &Holder) -> Result<(), LockError> {
@@ -237,23 +258,11 @@ impl Lock for LeaseLock {
                 result => return result.map_err(lock_error),
             }
         }
-        Err(LockError::Unreachable(format!("the lease {} is contended: {ROUNDS} rounds lost", self.name)))
+        Err(self.contended())
     }
 
     async fn release(&self, holder: &Holder) -> Result<(), LockError> {
-        let patience = Patience::quick();
-        for _ in 0..ROUNDS {
-            let Some(found) = self.find(patience).await.map_err(lock_error)? else { return Ok(()) };
-            if found.holder.is_none_or(|current| current.id != holder.id) {
-                return Ok(());
-            }
-            match self.clear(found.lease, patience).await {
-                Err(ClusterError::Conflict { .. }) => {}
-                Err(ClusterError::NotFound { .. }) => return Ok(()),
-                result => return result.map_err(lock_error),
-            }
-        }
-        Err(LockError::Unreachable(format!("the lease {} is contended: {ROUNDS} rounds lost", self.name)))
+        self.clear_while(|held_by| held_by.id == holder.id, Patience::quick()).await
     }
 
     async fn inspect(&self) -> Result<Option<Holder>, LockError> {
@@ -262,20 +271,7 @@ impl Lock for LeaseLock {
     }
 
     async fn break_lock(&self) -> Result<(), LockError> {
-        let patience = Patience::write();
-        for _ in 0..ROUNDS {
-            let Some(found) = self.find(patience).await.map_err(lock_error)? else { return Ok(()) };
-            if found.holder.is_none() {
-                return Ok(());
-            }
-            match self.clear(found.lease, patience).await {
-                // Its holder lives and has just renewed it.
-                Err(ClusterError::Conflict { .. }) => {}
-                Err(ClusterError::NotFound { .. }) => return Ok(()),
-                result => return result.map_err(lock_error),
-            }
-        }
-        Err(LockError::Unreachable(format!("the lease {} is contended: {ROUNDS} rounds lost", self.name)))
+        self.clear_while(|_| true, Patience::write()).await
     }
 }
 

@@ -5,7 +5,7 @@ use super::text::{between, clean, date_time, list, pad, table, width};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{Outcome, Release};
 use crate::domain::units::human;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The table. The release that serves is marked; targets are named where not all of them have the row.
@@ -113,21 +113,24 @@ pub(super) fn outcome(outcome: Outcome) -> &'static str {
 }
 
 fn json_of(release: &Release, serving: bool) -> String {
-    json_line(
-        "release",
-        json!({
-            "target": release.target,
-            "revision": release.revision,
-            "version": release.version,
-            "outcome": release.outcome,
-            "serving": serving,
-            "cause": release.cause,
-            "reason": release.reason,
-            "run": release.run,
-            "by": release.by,
-            "started": release.started,
-            "ended": release.ended,
-            "rollback_of": release.rollback_of,
-        }),
-    )
+    let mut line = json_head(release);
+    line["serving"] = json!(serving);
+    json_line("release", line)
+}
+
+/// What every line about a release says of it.
+pub(super) fn json_head(release: &Release) -> Value {
+    json!({
+        "target": release.target,
+        "revision": release.revision,
+        "version": release.version,
+        "outcome": release.outcome,
+        "cause": release.cause,
+        "reason": release.reason,
+        "run": release.run,
+        "by": release.by,
+        "started": release.started,
+        "ended": release.ended,
+        "rollback_of": release.rollback_of,
+    })
 }

@@ -1,6 +1,6 @@
 //! One release whole: who, when, why, what it runs and what was seen when it failed.
 
-use super::history::outcome;
+use super::history::{json_head, outcome};
 use super::output::{Format, Output, Paint, json_line};
 use super::text::{between, clean, date_time, fold, list, table};
 use crate::domain::release::{Outcome, Release};
@@ -87,24 +87,10 @@ fn objects(release: &Release) -> String {
 
 fn json_of(release: &Release) -> String {
     let objects: Vec<Value> = release.objects.iter().map(|object| json!(object.reference())).collect();
-    json_line(
-        "release",
-        json!({
-            "target": release.target,
-            "revision": release.revision,
-            "version": release.version,
-            "outcome": release.outcome,
-            "cause": release.cause,
-            "reason": release.reason,
-            "run": release.run,
-            "by": release.by,
-            "started": release.started,
-            "ended": release.ended,
-            "rollback_of": release.rollback_of,
-            "workloads": release.workloads,
-            "objects": objects,
-            "evidence": release.evidence,
-            "backups": release.backups,
-        }),
-    )
+    let mut line = json_head(release);
+    line["workloads"] = json!(release.workloads);
+    line["objects"] = json!(objects);
+    line["evidence"] = json!(release.evidence);
+    line["backups"] = json!(release.backups);
+    json_line("release", line)
 }

@@ -1,16 +1,17 @@
 //! What each request does: the way from its path and verb to the store.
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::api::{Answer, ApiService, Incoming};
-use super::decode;
+use super::decode::{self, Decoded};
 use super::delete::{DeleteOptions, Deleted, Propagation};
 use super::errors::{ApiStatus, Cause};
 use super::kinds::{Kind, KindId};
 use super::patch;
 use super::request::RequestInfo;
-use super::store::{Key, Store};
+use super::store::{Key, Store, Stored};
 use super::view::{ListOptions, View};
 use super::write::{Ownership, Writer};
 
@@ -56,8 +57,12 @@ impl ApiService {
         let Some(object) = store.peek(&key) else {
             return Err(ApiStatus::not_found(store.kind_info(kind), &info.name));
         };
-        let view = View::of(&info.accept);
-        Ok(Answer::Json(StatusCode::OK, view.object(&store, kind, object, self.host.now()), Vec::new()))
+        Ok(Answer::Json(StatusCode::OK, self.shown(info, &store, kind, object), Vec::new()))
+    }
+
+    /// An object in the form that the client asks for.
+    fn shown(&self, info: &RequestInfo, store: &Store, kind: KindId, object: &Stored) -> Bytes {
+        View::of(&info.accept).object(store, kind, object, self.host.now())
     }
 
     fn list(&self, info: &RequestInfo, kind: KindId) -> Result<Answer, ApiStatus> {
@@ -70,12 +75,9 @@ impl ApiService {
     fn create(&self, incoming: &Incoming, kind: KindId) -> Result<Answer, ApiStatus> {
         let info = &incoming.info;
         let mut store = self.store();
-        let decoded = decode::object(info, store.kind_info(kind), &store.shape(kind), &incoming.body)?;
-        let mut object = decoded.object;
-        check_namespace(info, store.kind_info(kind), &mut object)?;
+        let Decoded { object, warnings } = sent(incoming, &store, kind)?;
         let created = store.create_as(&self.writer(info, ""), kind, object, Ownership::Update)?;
-        let bytes = View::of(&info.accept).object(&store, kind, &created, self.host.now());
-        Ok(Answer::Json(StatusCode::CREATED, bytes, decoded.warnings))
+        Ok(Answer::Json(StatusCode::CREATED, self.shown(info, &store, kind, &created), warnings))
     }
 
     pub(crate) fn update(
@@ -86,18 +88,11 @@ impl ApiService {
     ) -> Result<Answer, ApiStatus> {
         let info = &incoming.info;
         let mut store = self.store();
-        let decoded = decode::object(info, store.kind_info(kind), &store.shape(kind), &incoming.body)?;
-        let mut object = decoded.object;
-        check_namespace(info, store.kind_info(kind), &mut object)?;
+        let Decoded { mut object, warnings } = sent(incoming, &store, kind)?;
         check_name(info, &mut object)?;
-        let updated = store.update_as(
-            &self.writer(info, subresource),
-            &key_of(info, kind),
-            object,
-            Ownership::Update,
-        )?;
-        let bytes = View::of(&info.accept).object(&store, kind, &updated, self.host.now());
-        Ok(Answer::Json(StatusCode::OK, bytes, decoded.warnings))
+        let (writer, key) = (self.writer(info, subresource), key_of(info, kind));
+        let updated = store.update_as(&writer, &key, object, Ownership::Update)?;
+        Ok(Answer::Json(StatusCode::OK, self.shown(info, &store, kind, &updated), warnings))
     }
 
     pub(crate) fn patch(
@@ -125,8 +120,7 @@ impl ApiService {
             decode::object(info, store.kind_info(kind), &store.shape(kind), &bytes)?;
             (store.update_as(&writer, &key, patched, Ownership::Update)?, StatusCode::OK)
         };
-        let bytes = View::of(&info.accept).object(&store, kind, &object, self.host.now());
-        Ok(Answer::Json(code, bytes, Vec::new()))
+        Ok(Answer::Json(code, self.shown(info, &store, kind, &object), Vec::new()))
     }
 
     fn delete(&self, incoming: &Incoming, kind: KindId) -> Result<Answer, ApiStatus> {
@@ -150,8 +144,7 @@ impl ApiService {
                 Ok(Answer::object(StatusCode::OK, &deletion_status(store.kind_info(kind), object)))
             }
             _ => {
-                let view = View::of(&info.accept);
-                let bytes = view.object(&store, kind, deleted.object(), self.host.now());
+                let bytes = self.shown(info, &store, kind, deleted.object());
                 Ok(Answer::Json(StatusCode::OK, bytes, Vec::new()))
             }
         }
@@ -169,6 +162,14 @@ impl ApiService {
         }
         Ok(Answer::Json(StatusCode::OK, bytes, Vec::new()))
     }
+}
+
+/// The object of a create or an update, in the namespace that the path names.
+fn sent(incoming: &Incoming, store: &Store, kind: KindId) -> Result<Decoded, ApiStatus> {
+    let info = &incoming.info;
+    let mut sent = decode::object(info, store.kind_info(kind), &store.shape(kind), &incoming.body)?;
+    check_namespace(info, store.kind_info(kind), &mut sent.object)?;
+    Ok(sent)
 }
 
 /// The key that a request's path names.

@@ -82,9 +82,7 @@ impl Store {
         key: &Key,
         change: impl FnOnce(&mut Value),
     ) -> Result<Arc<Stored>, ApiStatus> {
-        let mut object = self.copy_of(key)?;
-        change(&mut object);
-        self.update_as(&Writer::controller(now, who, ""), key, object, Ownership::Update)
+        self.modify_as(&Writer::controller(now, who, ""), key, change)
     }
 
     /// Reads, changes and writes an object's status; nothing happens if nothing changed.
@@ -95,16 +93,19 @@ impl Store {
         key: &Key,
         change: impl FnOnce(&mut Value),
     ) -> Result<Arc<Stored>, ApiStatus> {
-        let mut object = self.copy_of(key)?;
-        change(&mut object);
-        self.update_as(&Writer::controller(now, who, "status"), key, object, Ownership::Update)
+        self.modify_as(&Writer::controller(now, who, "status"), key, change)
     }
 
-    fn copy_of(&self, key: &Key) -> Result<Value, ApiStatus> {
-        match self.peek(key) {
-            Some(object) => Ok(object.value().clone()),
-            None => Err(self.missing(key)),
-        }
+    fn modify_as(
+        &mut self,
+        writer: &Writer<'_>,
+        key: &Key,
+        change: impl FnOnce(&mut Value),
+    ) -> Result<Arc<Stored>, ApiStatus> {
+        let Some(known) = self.peek(key) else { return Err(self.missing(key)) };
+        let mut object = known.value().clone();
+        change(&mut object);
+        self.update_as(writer, key, object, Ownership::Update)
     }
 
     fn missing(&self, key: &Key) -> ApiStatus {

@@ -30,6 +30,13 @@ pub struct Work {
     pub name: String,
 }
 
+impl Work {
+    fn on(controller: Controller, object: &Value) -> Self {
+        let (namespace, name) = (object::namespace(object).to_owned(), object::name(object).to_owned());
+        Self { controller, namespace, name }
+    }
+}
+
 /// What of a cluster's behaviour can be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -264,24 +271,12 @@ impl Context<'_> {
 
     /// Looks again in `after` milliseconds.
     pub fn again(&mut self, who: Controller, object: &Value, after: Millis) {
-        self.later.push((
-            self.at + after,
-            Work {
-                controller: who,
-                namespace: object::namespace(object).to_owned(),
-                name: object::name(object).to_owned(),
-            },
-        ));
+        self.later.push((self.at + after, Work::on(who, object)));
     }
 
     /// Looks again after a back-off that doubles from `first` milliseconds with every failure in a row.
     pub fn back_off(&mut self, who: Controller, object: &Value, first: Millis) {
-        let work = Work {
-            controller: who,
-            namespace: object::namespace(object).to_owned(),
-            name: object::name(object).to_owned(),
-        };
-        let failures = self.failures.entry(work).or_insert(0);
+        let failures = self.failures.entry(Work::on(who, object)).or_insert(0);
         let wait = first << (*failures).min(17);
         *failures += 1;
         self.again(who, object, wait.min(1_000_000));
@@ -292,11 +287,7 @@ impl Context<'_> {
         if self.failures.is_empty() {
             return;
         }
-        self.failures.remove(&Work {
-            controller: who,
-            namespace: object::namespace(object).to_owned(),
-            name: object::name(object).to_owned(),
-        });
+        self.failures.remove(&Work::on(who, object));
     }
 
     /// The time of day as objects carry it, in whole seconds.
