@@ -170,7 +170,7 @@ pub struct Change {
     pub component: Option<ComponentId>,
     /// What.
     pub action: Action,
-    /// Field by field, for updates.
+    /// Field by field, for updates; for a Secret under a new name, what differs from the one that it stands for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldChange>,
     /// Fields that others own, and who gets them.

@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// Kinds of workloads that can serve a component.
 const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
+/// Hexadecimal digits that a name says of its content.
+const DIGITS: usize = 8;
+
 /// A release's objects under their final names.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
@@ -205,7 +208,7 @@ fn name_configuration(objects: &mut [Object]) {
         let mut content = object.value.clone();
         object_mut(&mut content).remove("metadata");
         let name = object.name().to_owned();
-        let hashed = format!("{name}-{}", &digest(&content)[..8]);
+        let hashed = format!("{name}-{}", &digest(&content)[..DIGITS]);
         renames.insert((object.kind().to_owned(), name), hashed.clone());
         object.value["metadata"]["name"] = json!(hashed);
     }
@@ -220,6 +223,12 @@ fn name_configuration(objects: &mut [Object]) {
             rename_references(spec, &renames);
         }
     }
+}
+
+/// The name that stands in the manifest of what is named by its content.
+pub(super) fn manifest_name(name: &str) -> Option<&str> {
+    let (name, digits) = name.rsplit_once('-')?;
+    (digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(name)
 }
 
 /// Follows the places where a pod spec names a `ConfigMap` or a `Secret`.

@@ -2,6 +2,7 @@
 //! says of them, and what a run does, against the simulated API.
 
 use crate::support::{Life, Story, Told, environment, virtually};
+use deployctl::cli::report::{self, Output};
 use deployctl::domain::ids::TargetId;
 use deployctl::domain::object::{Object, ObjectRef};
 use deployctl::domain::release::Actor;
@@ -84,6 +85,38 @@ fn deployment(app: &str, replicas: u32) -> Value {
         "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": app}}, "template": {
             "metadata": {"labels": {"app": app}},
             "spec": {"containers": [{"name": "db", "image": "example.com/db:1"}]}}}})
+}
+
+#[test]
+fn of_a_changed_secret_the_plan_says_which_keys_changed_and_no_value() {
+    virtually(environment("canary"), 3, async |story| {
+        let secret = |data: Value| {
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db", "namespace": "shop"},
+                "type": "Opaque", "stringData": data})
+        };
+        let old = json!({"USER": "shop", "PASSWORD": "hunter2", "OLD": "gone"});
+        deploy(story, &[secret(old)]).await;
+        let new = json!({"USER": "shop", "PASSWORD": "correct horse", "TOKEN": "new"});
+        let plan = plan(story, &[secret(new)]).await;
+        let shown = report::plan::render(&plan, &Output::plain());
+        let lines: Vec<&str> =
+            shown.lines().skip_while(|line| !line.contains("Secret/db-")).take(4).map(str::trim).collect();
+        let head = lines[0].strip_prefix("+ Secret/db-").expect("it is created under a name of its own");
+        assert!(head.contains(" (in place of db-"), "{shown}");
+        assert_eq!(
+            lines[1..],
+            [
+                "stringData.PASSWORD: changed (value not shown)",
+                "stringData.TOKEN: added (value not shown)",
+                "stringData.OLD: removed (value not shown)",
+            ],
+            "{shown}"
+        );
+        let changes = serde_json::to_string(&plan.targets[&east()].changes).unwrap();
+        for said in [&shown, &changes] {
+            assert!(!["hunter2", "horse", "gone", "USER"].iter().any(|word| said.contains(word)), "{said}");
+        }
+    });
 }
 
 #[test]

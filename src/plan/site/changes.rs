@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::domain::object::{Object, ObjectRef};
-use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable};
+use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable, naming};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -39,7 +39,7 @@ impl Site<'_> {
 
     fn change(&self, index: usize) -> Change {
         let (object, reference) = (&self.input.named.objects[index], &self.references[index]);
-        let fields = self.differences[index].clone();
+        let mut fields = self.differences[index].clone();
         let live = self.input.live.get(reference);
         let replaced = self.replaced(index);
         let action = match (live, fields.is_empty()) {
@@ -49,7 +49,11 @@ impl Site<'_> {
             (Some(_), false) => Action::Update,
         };
         let adopted = live.is_some() && !self.manifests.contains_key(reference);
-        let note = adopted.then(|| format!("adopted, {}", manager_of(live.unwrap_or(&Value::Null))));
+        let mut note = adopted.then(|| format!("adopted, {}", manager_of(live.unwrap_or(&Value::Null))));
+        if let Some(before) = self.successor_of(reference).filter(|_| action == Action::Create) {
+            note = Some(format!("in place of {}", before.name));
+            fields = changed_keys(&object.value, self.manifests[before]);
+        }
         let judged = self.input.judged.get(reference);
         Change {
             object: reference.clone(),
@@ -60,6 +64,17 @@ impl Site<'_> {
             replaced,
             note,
         }
+    }
+
+    /// The Secret of the release before that this one stands for: another content has another name.
+    fn successor_of(&self, reference: &ObjectRef) -> Option<&ObjectRef> {
+        let name = naming::manifest_name(&reference.name).filter(|_| reference.kind == "Secret")?;
+        let same = |other: &&ObjectRef| {
+            *other != reference
+                && (&other.kind, &other.namespace) == (&reference.kind, &reference.namespace)
+                && naming::manifest_name(&other.name) == Some(name)
+        };
+        self.manifests.keys().filter(same).min()
     }
 
     /// Why the object has to be deleted and made anew, and what that costs.
@@ -118,6 +133,16 @@ impl Site<'_> {
         }
         Some(Adopted { workloads, objects })
     }
+}
+
+/// What differs between two contents of a Secret, less the values: a plan is shown and saved.
+fn changed_keys(now: &Value, before: &Value) -> Vec<FieldChange> {
+    let hidden = |value: Option<Value>| value.map(|_| Value::from("not shown"));
+    let fields = diff::fields(now, before, Some(before)).into_iter();
+    let content = fields.filter(|field| !field.path.starts_with("metadata"));
+    content
+        .map(|field| FieldChange { path: field.path, from: hidden(field.from), to: hidden(field.to) })
+        .collect()
 }
 
 /// Who made an object that no release of ours made, from its managed fields.
