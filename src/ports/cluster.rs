@@ -227,4 +227,16 @@ pub trait Cluster: Send + Sync {
         question: &HttpQuestion,
         timeout: Duration,
     ) -> Result<HttpAnswer, ProbeError>;
+
+    /// What a pod answers to a GET through the API server, piece by piece as it arrives: for answers that nobody holds
+    /// whole. `target` is as for `proxy`. An error is also an answer other than 200, and one of more than `limit` bytes.
+    async fn stream(
+        &self,
+        namespace: &str,
+        target: &str,
+        path: &str,
+        limit: usize,
+        timeout: Duration,
+        sink: &mut (dyn for<'p> FnMut(&'p [u8]) + Send),
+    ) -> Result<(), ProbeError>;
 }

@@ -1,8 +1,10 @@
 //! The metric store behind gates.
 
+use crate::domain::counters::{CounterNames, PodSample};
 use crate::domain::gate::Metric;
 use crate::domain::ids::{ComponentId, TargetId};
 use async_trait::async_trait;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// One measurement of one side of a comparison.
@@ -50,11 +52,39 @@ pub enum MetricsError {
     },
 }
 
+/// Whose counters are read, each process by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountersOf {
+    /// Where.
+    pub target: TargetId,
+    /// Namespace of the pods.
+    pub namespace: String,
+    /// Whose.
+    pub component: ComponentId,
+    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`.
+    pub owners: Vec<String>,
+    /// Which counters.
+    pub names: CounterNames,
+    /// How far back.
+    pub window: Duration,
+}
+
 /// A metric store.
 #[async_trait]
 pub trait Metrics: Send + Sync {
     /// Measures once, now.
     async fn measure(&self, what: &Measurement) -> Result<Reading, MetricsError>;
+
+    /// The raw samples of each process in the window before now, as they were scraped: no rates, no extrapolation.
+    async fn samples(&self, what: &CountersOf) -> Result<Vec<PodSample>, MetricsError>;
+
+    /// What these processes counted together, every `step` of the window before `until`: one row per moment, of no pod.
+    async fn history(
+        &self,
+        what: &CountersOf,
+        until: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<PodSample>, MetricsError>;
 
     /// Whether the store answers at all.
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError>;

@@ -1,5 +1,6 @@
 //! Judging, without IO: is a workload ready, what does a gate's measurement mean, does a smoke test pass.
 
+pub mod exposition;
 pub mod gate;
 pub mod readiness;
 pub mod share;

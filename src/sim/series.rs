@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::domain::counters::PodSample;
+
 use super::pods::{Kubelet, PodIndex, PodRun};
 use super::queue::Millis;
 use super::traffic::latency::{BOUNDS, BUCKETS, Counters, quantile};
@@ -72,6 +74,25 @@ impl History {
                 samples.push(Sample { at: now, counters: run.counters.clone() });
             }
         }
+    }
+
+    /// The samples of the processes that `wanted` accepts in the `window` milliseconds before `now`.
+    pub fn samples(
+        &self,
+        kubelet: &Kubelet,
+        now: Millis,
+        window: Millis,
+        wanted: &dyn Fn(&PodRun) -> bool,
+    ) -> Vec<PodSample> {
+        let mut out = Vec::new();
+        for (index, samples) in &self.samples {
+            let run = &kubelet.runs[*index];
+            if wanted(run) {
+                let inside = samples.iter().filter(|sample| sample.at <= now && sample.at + window > now);
+                out.extend(inside.map(|sample| sample.counters.sample(&run.name, sample.at)));
+            }
+        }
+        out
     }
 
     /// What the processes that `wanted` accepts counted in the `window` milliseconds before `now`.

@@ -4,6 +4,7 @@ use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::request;
 use crate::adapters::kubernetes::send::{Api, Patience};
+use crate::domain::units::human;
 use crate::ports::ClusterError;
 use crate::ports::cluster::{Identity, Permission};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
@@ -133,15 +134,51 @@ pub(super) async fn proxy(
     let status = response.status().as_u16();
     let headers = lower_case(&response);
     let body = read_body(response.into_body(), until).await.map_err(failed)?;
-    // The API server speaks for itself when it did not reach the pod.
-    if status >= 400 {
-        let own = Status::read(status, &body);
-        if own.is_kubernetes() {
-            return Err(failed(own.message));
-        }
-    }
+    not_reached(status, &body)?;
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(HttpAnswer { status, headers, body, latency: began.elapsed() })
+}
+
+/// The API server speaks for itself when it did not reach the pod.
+fn not_reached(status: u16, body: &[u8]) -> Result<(), ProbeError> {
+    let own = (status >= 400).then(|| Status::read(status, body)).filter(Status::is_kubernetes);
+    own.map_or(Ok(()), |own| Err(ProbeError { message: own.message }))
+}
+
+/// Hands an answer over piece by piece.
+pub(super) async fn stream(
+    api: &Api,
+    namespace: &str,
+    target: &str,
+    path: &str,
+    limit: usize,
+    timeout: Duration,
+    sink: &mut (dyn for<'p> FnMut(&'p [u8]) + Send),
+) -> Result<(), ProbeError> {
+    let failed = |message: String| ProbeError { message };
+    let request = request::proxy(namespace, target, "GET", path, std::iter::empty::<(&String, &String)>())
+        .map_err(failed)?;
+    let until = Instant::now() + timeout;
+    let response = api.pass(request, until).await.map_err(|error| failed(error.to_string()))?;
+    let status = response.status().as_u16();
+    if status != 200 {
+        not_reached(status, &read_body(response.into_body(), until).await.map_err(failed)?)?;
+        return Err(failed(format!("{path} answers {status}")));
+    }
+    let mut body = response.into_body();
+    let mut room = limit;
+    while let Some(frame) = timeout_at(until, body.frame())
+        .await
+        .map_err(|_| failed(format!("{path} did not answer to its end within {}", human(timeout))))?
+    {
+        let frame = frame.map_err(|error| failed(format!("the answer broke off: {}", chain(&error))))?;
+        let Ok(data) = frame.into_data() else { continue };
+        room = room
+            .checked_sub(data.len())
+            .ok_or_else(|| failed(format!("{path} answers with more than {limit} bytes")))?;
+        sink(&data);
+    }
+    Ok(())
 }
 
 fn lower_case(response: &Response<Body>) -> BTreeMap<String, String> {

@@ -178,4 +178,16 @@ impl Cluster for KubeCluster {
     ) -> Result<HttpAnswer, ProbeError> {
         access::proxy(&self.api, namespace, target, question, timeout).await
     }
+
+    async fn stream(
+        &self,
+        namespace: &str,
+        target: &str,
+        path: &str,
+        limit: usize,
+        timeout: Duration,
+        sink: &mut (dyn for<'p> FnMut(&'p [u8]) + Send),
+    ) -> Result<(), ProbeError> {
+        access::stream(&self.api, namespace, target, path, limit, timeout, sink).await
+    }
 }

@@ -35,8 +35,8 @@ struct Series {
 #[derive(Deserialize)]
 struct Sample(#[allow(dead_code, reason = "the time of an instant query is now")] f64, String);
 
-/// The one number that an instant query gives, if there is one.
-pub(super) fn read(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError> {
+/// What a query gives: the kind of the result, and it.
+pub(super) fn data(status: u16, body: &[u8]) -> Result<(String, Value), MetricsError> {
     let down = |message: String| MetricsError::Down { message };
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
         let text = String::from_utf8_lossy(body);
@@ -55,7 +55,14 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError
     let Some(Data { result_type, result }) = answer.data else {
         return Err(down("the answer holds no data".to_owned()));
     };
-    let odd = |e: serde_json::Error| down(format!("the answer is not understood: {e}"));
+    Ok((result_type, result))
+}
+
+/// The one number that an instant query gives, if there is one.
+pub(super) fn read(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError> {
+    let (result_type, result) = data(status, body)?;
+    let odd =
+        |e: serde_json::Error| MetricsError::Down { message: format!("the answer is not understood: {e}") };
     let sample = match result_type.as_str() {
         "scalar" => Some(serde_json::from_value::<Sample>(result).map_err(odd)?),
         "vector" => {

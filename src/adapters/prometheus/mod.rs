@@ -2,13 +2,17 @@
 
 mod answer;
 mod query;
+mod samples;
 
 use crate::adapters::errors::chain;
 use crate::adapters::tls;
+use crate::domain::counters::PodSample;
 use crate::domain::ids::TargetId;
 use crate::ports::Metrics;
-use crate::ports::metrics::{Measurement, MetricsError, Reading};
+use crate::ports::metrics::{CountersOf, Measurement, MetricsError, Reading};
 use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
 use query::Templates;
 use reqwest::Url;
 use std::collections::BTreeMap;
@@ -76,7 +80,28 @@ impl Prometheus {
 
     /// Runs an instant query now.
     async fn query(&self, target: &TargetId, query: &str) -> Result<Option<f64>, MetricsError> {
-        let Some(url) = self.endpoints.get(target) else {
+        let (status, body) = self.post(target, "query", query::form(query, TIMEOUT)).await?;
+        answer::read(status, &body)
+    }
+
+    /// The series that each of some queries gives.
+    async fn series(
+        &self,
+        target: &TargetId,
+        path: &str,
+        forms: [String; 3],
+    ) -> Result<Vec<PodSample>, MetricsError> {
+        let ask = async |form: String| {
+            let (status, body) = self.post(target, path, form).await?;
+            samples::read(status, &body)
+        };
+        let [requests, errors, buckets] = forms;
+        let (requests, errors, buckets) = tokio::try_join!(ask(requests), ask(errors), ask(buckets))?;
+        Ok(samples::merge(&requests, &errors, &buckets))
+    }
+
+    async fn post(&self, target: &TargetId, path: &str, form: String) -> Result<(u16, Bytes), MetricsError> {
+        let Some(base) = self.endpoints.get(target) else {
             return Err(MetricsError::Refused { message: format!("{target} names no `prometheus`") });
         };
         let down = |error: &reqwest::Error| MetricsError::Down {
@@ -85,13 +110,13 @@ impl Prometheus {
         };
         let request = self
             .client
-            .post(url.clone())
+            .post(base.join(path).expect("a path after a base that ends with a slash"))
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(query::form(query, TIMEOUT));
+            .body(form);
         let response = request.send().await.map_err(|error| down(&error))?;
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|error| down(&error))?;
-        answer::read(status, &body)
+        Ok((status, body))
     }
 }
 
@@ -109,6 +134,22 @@ impl Metrics for Prometheus {
         Ok(Reading { value, requests })
     }
 
+    async fn samples(&self, what: &CountersOf) -> Result<Vec<PodSample>, MetricsError> {
+        let forms = samples::queries(what).map(|query| query::form(&query, TIMEOUT));
+        self.series(&what.target, "query", forms).await
+    }
+
+    async fn history(
+        &self,
+        what: &CountersOf,
+        until: Timestamp,
+        step: Duration,
+    ) -> Result<Vec<PodSample>, MetricsError> {
+        let until = until.as_millisecond() as f64 / 1000.0;
+        let forms = samples::sums(what).map(|query| samples::range_form(&query, until, what.window, step));
+        self.series(&what.target, "query_range", forms).await
+    }
+
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError> {
         self.query(target, "vector(1)").await.map(|_| ())
     }
@@ -116,8 +157,8 @@ impl Metrics for Prometheus {
 
 fn endpoint(target: &TargetId, base: &str) -> Result<Url, SetupError> {
     let wrong = |message: String| SetupError::Url { target: target.clone(), url: base.to_owned(), message };
-    let url = Url::parse(&format!("{}/api/v1/query", base.trim_end_matches('/')))
-        .map_err(|e| wrong(e.to_string()))?;
+    let url =
+        Url::parse(&format!("{}/api/v1/", base.trim_end_matches('/'))).map_err(|e| wrong(e.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("it must begin with http:// or https://".to_owned()));
     }
@@ -139,8 +180,8 @@ mod tests {
     fn base_urls_may_have_paths_and_must_be_http() {
         let target = TargetId::from("east");
         for (base, expected) in [
-            ("http://prom:9090", "http://prom:9090/api/v1/query"),
-            ("https://mimir.example/prometheus/", "https://mimir.example/prometheus/api/v1/query"),
+            ("http://prom:9090", "http://prom:9090/api/v1/"),
+            ("https://mimir.example/prometheus/", "https://mimir.example/prometheus/api/v1/"),
         ] {
             assert_eq!(endpoint(&target, base).unwrap().as_str(), expected);
         }

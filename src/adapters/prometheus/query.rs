@@ -87,7 +87,7 @@ fn values(what: &Measurement) -> minijinja::Value {
 }
 
 /// Regular expression of the names of these owners' pods.
-fn pods(owners: &[String]) -> String {
+pub(super) fn pods(owners: &[String]) -> String {
     if owners.is_empty() {
         // No pod is named so.
         return "-".to_owned();
@@ -123,7 +123,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A PromQL duration: `1m`, `90s`; never below the millisecond that it can say.
-fn window(window: Duration) -> String {
+pub(super) fn window(window: Duration) -> String {
     let millis = window.as_millis().max(1);
     if millis.is_multiple_of(60_000) {
         format!("{}m", millis / 60_000)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::counters::PodSample;
 use crate::sim::random::Random;
 
 /// Upper bounds of the histogram's buckets in seconds; one more bucket holds what takes longer.
@@ -41,6 +42,24 @@ impl Counters {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.ok + self.errors
+    }
+
+    /// As a store holds them: of a pod, scraped at a moment in milliseconds.
+    #[must_use]
+    pub fn sample(&self, pod: &str, at: u64) -> PodSample {
+        let mut below = 0;
+        let bounds = BOUNDS.iter().copied().chain([f64::INFINITY]);
+        let buckets = bounds.zip(self.buckets).map(|(bound, count)| {
+            below += count;
+            (bound, below as f64)
+        });
+        PodSample {
+            pod: pod.to_owned(),
+            at: at as f64 / 1000.0,
+            requests: self.requests() as f64,
+            errors: self.errors as f64,
+            buckets: buckets.collect(),
+        }
     }
 
     /// Adds what `other` counted.

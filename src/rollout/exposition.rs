@@ -1,0 +1,223 @@
+//! Reads a process's own `/metrics` (Prometheus text or `OpenMetrics`) as it arrives: only what counts is kept.
+//!
+//! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
+
+use crate::domain::counters::{CounterNames, PodSample, Selector};
+use std::collections::BTreeMap;
+
+/// The longest line that is read; longer ones are skipped.
+const LONGEST_LINE: usize = 64 * 1024;
+
+/// What has been read so far.
+#[derive(Debug)]
+pub struct Exposition<'a> {
+    names: &'a CounterNames,
+    buckets_of: Selector,
+    line: Vec<u8>,
+    skipping: bool,
+    requests: Option<f64>,
+    errors: f64,
+    /// By the bits of the bound, which sort as the bounds do from zero on.
+    buckets: BTreeMap<u64, f64>,
+}
+
+impl<'a> Exposition<'a> {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(names: &'a CounterNames) -> Self {
+        Self {
+            names,
+            buckets_of: names.latency.suffixed("_bucket"),
+            line: Vec::new(),
+            skipping: false,
+            requests: None,
+            errors: 0.0,
+            buckets: BTreeMap::new(),
+        }
+    }
+
+    /// Takes the next piece in, wherever it was cut.
+    pub fn feed(&mut self, mut piece: &[u8]) {
+        while let Some(end) = piece.iter().position(|byte| *byte == b'\n') {
+            self.keep(&piece[..end]);
+            self.end_line();
+            piece = &piece[end + 1..];
+        }
+        self.keep(piece);
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        if self.line.len() + piece.len() > LONGEST_LINE {
+            self.skipping = true;
+        }
+        if !self.skipping {
+            self.line.extend_from_slice(piece);
+        }
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if !std::mem::take(&mut self.skipping)
+            && let Ok(line) = std::str::from_utf8(&line)
+        {
+            self.take(line.trim());
+        }
+        self.line = line;
+        self.line.clear();
+    }
+
+    fn take(&mut self, line: &str) {
+        let Some((name, labels, value)) = parts(line) else { return };
+        let label = |wanted: &str| label_of(labels, wanted);
+        if name == self.names.requests.name && self.names.requests.fits(&label) {
+            *self.requests.get_or_insert(0.0) += value;
+        }
+        if name == self.names.errors.name && self.names.errors.fits(&label) {
+            self.errors += value;
+        }
+        if name == self.buckets_of.name
+            && self.buckets_of.fits(&label)
+            && let Some(bound) = label("le").and_then(|le| bound(&le))
+        {
+            *self.buckets.entry(bound.to_bits()).or_default() += value;
+        }
+    }
+
+    /// All that was said, by a pod, at a moment (seconds since the epoch); nothing if requests are not counted there.
+    #[must_use]
+    pub fn finish(mut self, pod: &str, at: f64) -> Option<PodSample> {
+        self.end_line();
+        let buckets = self.buckets.into_iter().map(|(bits, count)| (f64::from_bits(bits), count)).collect();
+        Some(PodSample { pod: pod.to_owned(), at, requests: self.requests?, errors: self.errors, buckets })
+    }
+}
+
+/// A bound of a histogram; negative ones are of no latency.
+#[must_use]
+pub fn bound(le: &str) -> Option<f64> {
+    let bound = match le {
+        "+Inf" | "Inf" | "inf" | "+inf" => f64::INFINITY,
+        le => le.parse().ok()?,
+    };
+    (bound >= 0.0).then_some(bound)
+}
+
+/// Name, labels (without braces) and value of a sample's line; comments and what is no number are nothing.
+fn parts(line: &str) -> Option<(&str, &str, f64)> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let (name, labels, rest) = match line.find('{') {
+        Some(open) => {
+            let end = closing(&line[open + 1..])?;
+            (&line[..open], &line[open + 1..open + 1 + end], &line[open + 2 + end..])
+        }
+        None => {
+            let (name, rest) = line.split_once(char::is_whitespace)?;
+            (name, "", rest)
+        }
+    };
+    let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
+    value.is_finite().then_some((name.trim(), labels, value))
+}
+
+/// Where the labels end: at the first brace outside of quotes.
+fn closing(labels: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in labels.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'}' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The value of a label.
+fn label_of(labels: &str, wanted: &str) -> Option<String> {
+    let mut rest = labels;
+    loop {
+        let (name, after) = rest.split_once('=')?;
+        let after = after.trim_start().strip_prefix('"')?;
+        let mut value = String::new();
+        let mut chars = after.char_indices();
+        let end = loop {
+            match chars.next()? {
+                (at, '"') => break at,
+                (_, '\\') => match chars.next()?.1 {
+                    'n' => value.push('\n'),
+                    c => value.push(c),
+                },
+                (_, c) => value.push(c),
+            }
+        };
+        if name.trim_matches([',', ' ']) == wanted {
+            return Some(value);
+        }
+        rest = &after[end + 1..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> CounterNames {
+        let selector = |text| Selector::parse(text).unwrap();
+        CounterNames {
+            requests: selector("http_requests_total"),
+            errors: selector(r#"http_requests_total{status=~"5.."}"#),
+            latency: selector("http_request_duration_seconds"),
+        }
+    }
+
+    const TEXT: &str = r#"# HELP http_requests_total All.
+# TYPE http_requests_total counter
+http_requests_total{method="GET",status="200"} 1027 1395066363000
+http_requests_total{method="POST",path="/a}\"b",status="503"} 3
+http_requests_total{status="200"} NaN
+http_request_duration_seconds_bucket{le="0.1"} 2.0e+2
+http_request_duration_seconds_bucket{path="/x",le="0.1"} 1
+http_request_duration_seconds_bucket{le="2.5"} 900
+http_request_duration_seconds_bucket{le="+Inf"} 1030
+http_request_duration_seconds_sum 12.5
+other_total 99
+broken{a="b
+"#;
+
+    #[test]
+    fn counters_are_summed_over_their_labels() {
+        let names = names();
+        let expected = PodSample {
+            pod: "api-1".into(),
+            at: 7.0,
+            requests: 1030.0,
+            errors: 3.0,
+            buckets: vec![(0.1, 201.0), (2.5, 900.0), (f64::INFINITY, 1030.0)],
+        };
+        for size in [1, 2, 7, 64, TEXT.len()] {
+            let mut exposition = Exposition::new(&names);
+            TEXT.as_bytes().chunks(size).for_each(|piece| exposition.feed(piece));
+            assert_eq!(exposition.finish("api-1", 7.0), Some(expected.clone()), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_counts_no_requests_says_nothing() {
+        let names = names();
+        for text in ["", "other_total 3\n", "\n\u{0}\u{1}{}{}{}\n", "http_requests_total{\"} 3", "{} 4"] {
+            let mut exposition = Exposition::new(&names);
+            exposition.feed(text.as_bytes());
+            assert_eq!(exposition.finish("p", 0.0), None, "{text:?}");
+        }
+        let mut exposition = Exposition::new(&names);
+        for _ in 0..3 {
+            exposition.feed(&[b'x'; LONGEST_LINE]);
+        }
+        exposition.feed(b"\nhttp_requests_total 5");
+        assert_eq!(exposition.finish("p", 0.0).unwrap().requests.to_string(), "5");
+    }
+}
