@@ -5,6 +5,7 @@ use super::naming::{Named, digest};
 use super::site::Site;
 use super::table::Table;
 use super::{Contest, Plan, RunLimits, TargetPlan, diff, inventory};
+use crate::domain::definitions::Definitions;
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
@@ -52,6 +53,8 @@ pub struct TargetInput {
     pub named: Named,
     /// The live objects among those that matter.
     pub live: BTreeMap<ObjectRef, Value>,
+    /// What the kinds of the wanted objects look like here.
+    pub definitions: Definitions,
     /// Releases on record here, oldest first.
     pub history: Vec<Release>,
     /// What the server said in a dry run of those that seem changed.
@@ -78,7 +81,8 @@ impl TargetInput {
             let reference = object.reference();
             let live = self.live.get(&reference).filter(|_| object.kind() != "Secret");
             live.is_some_and(|live| {
-                !diff::fields(&object.value, live, previous.get(&reference).copied()).is_empty()
+                let previous = previous.get(&reference).copied();
+                !diff::fields(&self.definitions, &object.value, live, previous).is_empty()
             })
         };
         let objects = self.named.objects.iter().enumerate();

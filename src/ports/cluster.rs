@@ -1,10 +1,13 @@
 //! One Kubernetes cluster, in the words of a rollout.
 
+use crate::domain::definitions::ApiKind;
+use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -217,6 +220,10 @@ pub trait Cluster: Send + Sync {
 
     /// Whether the server knows a kind, and its plural.
     async fn plural(&self, api_version: &str, kind: &str) -> Result<Option<String>, ClusterError>;
+
+    /// What the server's own `OpenAPI` documents say of these kinds, one schema a group version. This never fails: what
+    /// cannot be had (the server is old, an aggregated one is away, we may not ask) is left out.
+    async fn schemas(&self, kinds: &[ApiKind]) -> Vec<Arc<Schema>>;
 
     /// An HTTP request to a pod or Service through the API server. `url` in the question is a path;
     /// `target` is e.g. `pods/kva-api-r2-abc-x1:8080` or `services/kva-api:80`.

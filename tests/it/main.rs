@@ -9,6 +9,7 @@ mod plan;
 mod ready;
 mod report;
 mod runs;
+mod served;
 mod sim_kube_api;
 mod sim_world;
 mod support;

@@ -18,7 +18,10 @@ pub(super) fn differences(
         // Its name says its content; what the server keeps of it is not for comparing.
         Some(_) if reference.kind == "Secret" => Vec::new(),
         Some(_) if input.judged.get(reference).is_some_and(|judged| judged.same) => Vec::new(),
-        Some(live) => diff::fields(&object.value, live, manifests.get(reference).copied()),
+        Some(live) => {
+            let previous = manifests.get(reference).copied();
+            diff::fields(&input.definitions, &object.value, live, previous)
+        }
     }
 }
 

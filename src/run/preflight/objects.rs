@@ -1,7 +1,7 @@
 //! Whether the server would take the plan's objects: asked in dry runs, and read off the schemas where it cannot be asked.
 
 use super::{Check, Level};
-use crate::domain::crd_schema;
+use crate::domain::definitions::{ApiKind, Definitions, Source};
 use crate::domain::ids::TargetId;
 use crate::domain::kube_schema::{Problem, ProblemKind};
 use crate::domain::object::{Object, ObjectRef};
@@ -82,10 +82,12 @@ fn said(tried: usize, new: usize, homeless: usize) -> String {
 
 /// Objects of kinds that the plan itself defines, held against that definition.
 fn by_definition(objects: &[&Object]) -> Vec<String> {
-    let definitions = crd_schema::Definitions::of(objects.iter().map(|object| &object.value));
+    let definitions = Definitions::of(objects.iter().map(|object| &object.value));
     let mut refused = Vec::new();
     for object in objects {
-        let problems = definitions.problems(&object.value);
+        let definition = definitions.find(&ApiKind::of(&object.value));
+        let own = definition.filter(|definition| definition.source == Source::Release);
+        let problems = own.map(|definition| definition.problems(&object.value)).unwrap_or_default();
         let wrong = problems.iter().map(in_words);
         let name = format!("{} ({})", object.reference(), object.origin);
         refused.extend(
