@@ -70,6 +70,8 @@ pub struct Judged {
     pub contests: Vec<Contest>,
     /// It cannot be changed into what is wanted, in the server's words.
     pub immutable: Option<String>,
+    /// What the server warned of, if it accepts the object.
+    pub tried: Option<Vec<String>>,
 }
 
 impl TargetInput {
@@ -329,6 +331,8 @@ pub(super) fn target_plan(
 ) -> TargetPlan {
     let target = site.target;
     let previous = site.input.previous();
+    let tried =
+        site.input.judged.iter().filter_map(|(object, judged)| Some((object.clone(), judged.tried.clone()?)));
     TargetPlan {
         cluster_uid: site.input.cluster_uid.clone(),
         traffic: target.traffic,
@@ -341,6 +345,7 @@ pub(super) fn target_plan(
         workloads: site.input.named.workloads.clone(),
         inventory: inventory_indices,
         adopted: None,
+        tried: tried.collect(),
     }
 }
 

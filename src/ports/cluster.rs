@@ -37,6 +37,15 @@ pub enum Applied {
     Unchanged,
 }
 
+/// What an apply would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// What would come of it.
+    pub applied: Applied,
+    /// What the server warns of, in its own words, on one line each.
+    pub warnings: Vec<String>,
+}
+
 /// What is known of an object before it is applied. What is known need not be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Known {
@@ -178,6 +187,9 @@ pub trait Cluster: Send + Sync {
 
     /// Server-side apply with strict field validation as `deployctl`.
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError>;
+
+    /// Lets the server judge an apply without storing it, whatever the terms say of that.
+    async fn try_apply(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError>;
 
     /// Deletes in the foreground and waits until the object is gone; absent is fine.
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError>;

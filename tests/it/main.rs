@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod config;
 mod plan;
+mod preflight;
 mod ready;
 mod report;
 mod runs;

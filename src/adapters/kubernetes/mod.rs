@@ -23,6 +23,7 @@ mod seen;
 mod seen_pod;
 mod send;
 pub mod state;
+mod warnings;
 mod watched;
 
 use crate::adapters::kubernetes::discovery::Discovery;
@@ -35,7 +36,7 @@ use crate::domain::definitions::ApiKind;
 use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
-use crate::ports::cluster::{Applied, Identity, Permission, Terms};
+use crate::ports::cluster::{Applied, Identity, Permission, Terms, Tried};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
 use async_trait::async_trait;
@@ -130,6 +131,10 @@ impl Cluster for KubeCluster {
 
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
         self.apply_object(object, terms).await
+    }
+
+    async fn try_apply(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError> {
+        self.try_object(object, terms).await
     }
 
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError> {

@@ -75,7 +75,8 @@ impl ApiService {
         check_namespace(info, store.kind_info(kind), &mut object)?;
         let created = store.create_as(&self.writer(info, ""), kind, object, Ownership::Update)?;
         let bytes = View::of(&info.accept).object(&store, kind, &created, self.host.now());
-        Ok(Answer::Json(StatusCode::CREATED, bytes, decoded.warnings))
+        let warnings = [store.pod_security_warnings(kind, &created), decoded.warnings].concat();
+        Ok(Answer::Json(StatusCode::CREATED, bytes, warnings))
     }
 
     pub(crate) fn update(
@@ -97,7 +98,8 @@ impl ApiService {
             Ownership::Update,
         )?;
         let bytes = View::of(&info.accept).object(&store, kind, &updated, self.host.now());
-        Ok(Answer::Json(StatusCode::OK, bytes, decoded.warnings))
+        let warnings = [store.pod_security_warnings(kind, &updated), decoded.warnings].concat();
+        Ok(Answer::Json(StatusCode::OK, bytes, warnings))
     }
 
     pub(crate) fn patch(
@@ -126,7 +128,8 @@ impl ApiService {
             (store.update_as(&writer, &key, patched, Ownership::Update)?, StatusCode::OK)
         };
         let bytes = View::of(&info.accept).object(&store, kind, &object, self.host.now());
-        Ok(Answer::Json(code, bytes, Vec::new()))
+        let warnings = store.pod_security_warnings(kind, &object);
+        Ok(Answer::Json(code, bytes, warnings))
     }
 
     fn delete(&self, incoming: &Incoming, kind: KindId) -> Result<Answer, ApiStatus> {
