@@ -228,17 +228,6 @@ impl Schema {
         self.root(group, version, kind).map(|id| self.get(id))
     }
 
-    /// The paths of fields of an object that its kind does not declare, such as
-    /// `spec.template.spec.containers[0].imagee`; empty for a kind that is not built in.
-    #[must_use]
-    pub fn unknown_fields(&self, group: &str, version: &str, kind: &str, object: &Value) -> Vec<String> {
-        self.problems(group, version, kind, object)
-            .into_iter()
-            .filter(|problem| problem.kind == ProblemKind::Unknown)
-            .map(|problem| problem.path)
-            .collect()
-    }
-
     /// Everything about an object that contradicts the declared types.
     #[must_use]
     pub fn problems(&self, group: &str, version: &str, kind: &str, object: &Value) -> Vec<Problem> {
@@ -498,10 +487,10 @@ mod tests {
     fn unknown_fields_are_found_with_their_path() {
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicaz": 1, "template": {
             "spec": {"containers": [{"name": "a", "imagee": "x"}]}}}});
-        assert_eq!(
-            builtin().unknown_fields("apps", "v1", "Deployment", &object),
-            ["spec.replicaz", "spec.template.spec.containers[0].imagee"]
-        );
+        let problems = builtin().problems("apps", "v1", "Deployment", &object).into_iter();
+        let unknown = problems.filter(|problem| problem.kind == ProblemKind::Unknown);
+        let paths: Vec<String> = unknown.map(|problem| problem.path).collect();
+        assert_eq!(paths, ["spec.replicaz", "spec.template.spec.containers[0].imagee"]);
     }
 
     #[test]
