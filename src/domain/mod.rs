@@ -4,6 +4,7 @@
 //! serde here, since that format is ours and versioned.
 
 pub mod crd_schema;
+pub mod definitions;
 pub mod diagnostic;
 pub mod effect;
 pub mod environment;
@@ -15,6 +16,7 @@ pub mod ids;
 pub mod kube_schema;
 pub mod object;
 pub mod observed;
+pub mod openapi;
 pub mod quantity;
 pub mod readiness;
 pub mod release;

@@ -20,7 +20,7 @@ fn east() -> TargetId {
 }
 
 /// A release of these objects, which belong to no component, on both targets.
-fn request<'a>(story: &'a Story, objects: &[Value]) -> Request<'a> {
+pub fn request<'a>(story: &'a Story, objects: &[Value]) -> Request<'a> {
     let objects: Vec<Object> = objects
         .iter()
         .map(|value| Object { component: None, origin: "test.yaml:1".to_owned(), value: value.clone() })

@@ -1,6 +1,7 @@
 //! What changes on the target, object by object, and what each object was before.
 
 use super::Site;
+use crate::domain::definitions::Definitions;
 use crate::domain::object::{Object, ObjectRef};
 use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable, naming};
 use serde_json::Value;
@@ -18,7 +19,10 @@ pub(super) fn differences(
         // Its name says its content; what the server keeps of it is not for comparing.
         Some(_) if reference.kind == "Secret" => Vec::new(),
         Some(_) if input.judged.get(reference).is_some_and(|judged| judged.same) => Vec::new(),
-        Some(live) => diff::fields(&object.value, live, manifests.get(reference).copied()),
+        Some(live) => {
+            let previous = manifests.get(reference).copied();
+            diff::fields(&input.definitions, &object.value, live, previous)
+        }
     }
 }
 
@@ -138,7 +142,7 @@ impl Site<'_> {
 /// What differs between two contents of a Secret, less the values: a plan is shown and saved.
 fn changed_keys(now: &Value, before: &Value) -> Vec<FieldChange> {
     let hidden = |value: Option<Value>| value.map(|_| Value::from("not shown"));
-    let fields = diff::fields(now, before, Some(before)).into_iter();
+    let fields = diff::fields(&Definitions::default(), now, before, Some(before)).into_iter();
     let content = fields.filter(|field| !field.path.starts_with("metadata"));
     content
         .map(|field| FieldChange { path: field.path, from: hidden(field.from), to: hidden(field.to) })
