@@ -4,7 +4,7 @@ use super::inventory::Fate;
 use super::naming::{Named, digest};
 use super::site::Site;
 use super::table::Table;
-use super::{Contest, Plan, RunLimits, TargetPlan, diff, inventory};
+use super::{Contest, FieldChange, Plan, RunLimits, TargetPlan, diff, inventory, naming, secrets};
 use crate::domain::definitions::Definitions;
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -81,14 +81,28 @@ impl TargetInput {
         let previous = self.previous_manifests();
         let differs = |object: &Object| {
             let reference = object.reference();
-            let live = self.live.get(&reference).filter(|_| object.kind() != "Secret");
+            let live = self.live.get(&reference);
             live.is_some_and(|live| {
-                let previous = previous.get(&reference).copied();
-                !diff::fields(&self.definitions, &object.value, live, previous).is_empty()
+                !self.differences(object, live, previous.get(&reference).copied()).is_empty()
             })
         };
         let objects = self.named.objects.iter().enumerate();
         objects.filter(|(_, object)| differs(object)).map(|(place, _)| place).collect()
+    }
+
+    /// What an object would change in the live one. Of a Secret the values are left out, and one that is named by its
+    /// content never changes.
+    pub(super) fn differences(
+        &self,
+        object: &Object,
+        live: &Value,
+        previous: Option<&Value>,
+    ) -> Vec<FieldChange> {
+        match object.kind() {
+            "Secret" if !naming::keeps_name(object) => Vec::new(),
+            "Secret" => secrets::changed_keys(&object.value, live, previous),
+            _ => diff::fields(&self.definitions, &object.value, live, previous),
+        }
     }
 
     /// The manifests of the release that serves now.
