@@ -169,6 +169,18 @@ impl Schema {
         StructId((offset + self.types.len() - 1) as u32)
     }
 
+    /// Gives an added type its fields, which may lead back to it; they are sorted here.
+    pub fn set(&mut self, id: StructId, mut ty: StructType) {
+        ty.fields.sort_by(|a, b| a.name.cmp(&b.name));
+        let offset = self.base.map_or(0, |base| base.types.len());
+        self.types[id.0 as usize - offset] = ty;
+    }
+
+    /// Makes a type of this schema the root of a kind.
+    pub fn add_root(&mut self, group: String, version: String, kind: String, root: StructId) {
+        self.roots.entry((group, version, kind)).or_insert(root);
+    }
+
     /// The struct type behind an id.
     #[must_use]
     pub fn get(&self, id: StructId) -> &StructType {
@@ -183,35 +195,37 @@ impl Schema {
     /// The root type of a kind.
     #[must_use]
     pub fn root(&self, group: &str, version: &str, kind: &str) -> Option<StructId> {
-        let key = (group.to_owned(), version.to_owned(), kind.to_owned());
-        self.roots.get(&key).copied().or_else(|| self.base?.roots.get(&key).copied())
+        self.own_root(group, version, kind).or_else(|| self.base?.own_root(group, version, kind))
+    }
+
+    /// The root type of a kind that this schema adds to the built-in ones.
+    #[must_use]
+    pub fn own_root(&self, group: &str, version: &str, kind: &str) -> Option<StructId> {
+        self.roots.get(&(group.to_owned(), version.to_owned(), kind.to_owned())).copied()
     }
 
     /// Group, version and kind of everything that has a root type, sorted.
     #[must_use]
     pub fn kinds(&self) -> Vec<(&str, &str, &str)> {
-        let own =
-            self.roots.keys().map(|(group, version, kind)| (group.as_str(), version.as_str(), kind.as_str()));
-        let mut kinds: Vec<_> = own.chain(self.base.into_iter().flat_map(Schema::kinds)).collect();
+        let mut kinds = self.own_kinds();
+        kinds.extend(self.base.into_iter().flat_map(Schema::kinds));
         kinds.sort_unstable();
         kinds
+    }
+
+    /// Group, version and kind of what this schema adds to the built-in ones, in no order.
+    #[must_use]
+    pub fn own_kinds(&self) -> Vec<(&str, &str, &str)> {
+        self.roots
+            .keys()
+            .map(|(group, version, kind)| (group.as_str(), version.as_str(), kind.as_str()))
+            .collect()
     }
 
     /// The root type of a kind, with its fields.
     #[must_use]
     pub fn lookup(&self, group: &str, version: &str, kind: &str) -> Option<&StructType> {
         self.root(group, version, kind).map(|id| self.get(id))
-    }
-
-    /// The paths of fields of an object that its kind does not declare, such as
-    /// `spec.template.spec.containers[0].imagee`; empty for a kind that is not built in.
-    #[must_use]
-    pub fn unknown_fields(&self, group: &str, version: &str, kind: &str, object: &Value) -> Vec<String> {
-        self.problems(group, version, kind, object)
-            .into_iter()
-            .filter(|problem| problem.kind == ProblemKind::Unknown)
-            .map(|problem| problem.path)
-            .collect()
     }
 
     /// Everything about an object that contradicts the declared types.
@@ -473,10 +487,10 @@ mod tests {
     fn unknown_fields_are_found_with_their_path() {
         let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"replicaz": 1, "template": {
             "spec": {"containers": [{"name": "a", "imagee": "x"}]}}}});
-        assert_eq!(
-            builtin().unknown_fields("apps", "v1", "Deployment", &object),
-            ["spec.replicaz", "spec.template.spec.containers[0].imagee"]
-        );
+        let problems = builtin().problems("apps", "v1", "Deployment", &object).into_iter();
+        let unknown = problems.filter(|problem| problem.kind == ProblemKind::Unknown);
+        let paths: Vec<String> = unknown.map(|problem| problem.path).collect();
+        assert_eq!(paths, ["spec.replicaz", "spec.template.spec.containers[0].imagee"]);
     }
 
     #[test]

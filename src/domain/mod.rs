@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod crd_schema;
+pub mod definitions;
 pub mod diagnostic;
 pub mod effect;
 pub mod environment;
@@ -16,6 +17,7 @@ pub mod ids;
 pub mod kube_schema;
 pub mod object;
 pub mod observed;
+pub mod openapi;
 pub mod quantity;
 pub mod readiness;
 pub mod release;

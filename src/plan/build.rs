@@ -4,7 +4,8 @@ use super::inventory::Fate;
 use super::naming::{Named, digest};
 use super::site::Site;
 use super::table::Table;
-use super::{Contest, Plan, RunLimits, TargetPlan, diff, inventory};
+use super::{Contest, FieldChange, Plan, RunLimits, TargetPlan, diff, inventory, naming, secrets};
+use crate::domain::definitions::Definitions;
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
@@ -52,6 +53,8 @@ pub struct TargetInput {
     pub named: Named,
     /// The live objects among those that matter.
     pub live: BTreeMap<ObjectRef, Value>,
+    /// What the kinds of the wanted objects look like here.
+    pub definitions: Definitions,
     /// Releases on record here, oldest first.
     pub history: Vec<Release>,
     /// What the server said in a dry run of those that seem changed.
@@ -67,6 +70,8 @@ pub struct Judged {
     pub contests: Vec<Contest>,
     /// It cannot be changed into what is wanted, in the server's words.
     pub immutable: Option<String>,
+    /// What the server warned of, if it accepts the object.
+    pub tried: Option<Vec<String>>,
 }
 
 impl TargetInput {
@@ -76,13 +81,28 @@ impl TargetInput {
         let previous = self.previous_manifests();
         let differs = |object: &Object| {
             let reference = object.reference();
-            let live = self.live.get(&reference).filter(|_| object.kind() != "Secret");
+            let live = self.live.get(&reference);
             live.is_some_and(|live| {
-                !diff::fields(&object.value, live, previous.get(&reference).copied()).is_empty()
+                !self.differences(object, live, previous.get(&reference).copied()).is_empty()
             })
         };
         let objects = self.named.objects.iter().enumerate();
         objects.filter(|(_, object)| differs(object)).map(|(place, _)| place).collect()
+    }
+
+    /// What an object would change in the live one. Of a Secret the values are left out, and one that is named by its
+    /// content never changes.
+    pub(super) fn differences(
+        &self,
+        object: &Object,
+        live: &Value,
+        previous: Option<&Value>,
+    ) -> Vec<FieldChange> {
+        match object.kind() {
+            "Secret" if !naming::keeps_name(object) => Vec::new(),
+            "Secret" => secrets::changed_keys(&object.value, live, previous),
+            _ => diff::fields(&self.definitions, &object.value, live, previous),
+        }
     }
 
     /// The manifests of the release that serves now.
@@ -319,6 +339,8 @@ pub(super) fn target_plan(
 ) -> TargetPlan {
     let target = site.target;
     let previous = site.input.previous();
+    let tried =
+        site.input.judged.iter().filter_map(|(object, judged)| Some((object.clone(), judged.tried.clone()?)));
     TargetPlan {
         cluster_uid: site.input.cluster_uid.clone(),
         traffic: target.traffic,
@@ -331,6 +353,7 @@ pub(super) fn target_plan(
         workloads: site.input.named.workloads.clone(),
         inventory: inventory_indices,
         adopted: None,
+        tried: tried.collect(),
     }
 }
 

@@ -4,19 +4,26 @@
 //! what the server defaulted or others own is none of our business.
 
 use super::FieldChange;
+use crate::domain::definitions::{ApiKind, Definitions};
 use crate::domain::kube_schema::{self, ListKind, Schema, Type};
-use crate::domain::object::ObjectRef;
 use crate::domain::quantity;
 use serde_json::{Map, Value};
 
 /// Differences between what is wanted and what is there. `previous` is the manifest of the release before, whose
-/// dropped fields are removals.
+/// dropped fields are removals. `definitions` say what tells the items of lists apart; of kinds that they do not know it
+/// is guessed.
 #[must_use]
-pub fn fields(desired: &Value, live: &Value, previous: Option<&Value>) -> Vec<FieldChange> {
-    let reference = ObjectRef::of(desired);
-    let version = reference.api_version.rsplit('/').next().unwrap_or_default();
-    let schema = kube_schema::builtin();
-    let root = schema.root(reference.group(), version, &reference.kind).map(Type::Struct);
+pub fn fields(
+    definitions: &Definitions,
+    desired: &Value,
+    live: &Value,
+    previous: Option<&Value>,
+) -> Vec<FieldChange> {
+    let definition = definitions.find(&ApiKind::of(desired));
+    let (schema, root) = match definition {
+        Some(definition) => (definition.schema, Some(definition.root)),
+        None => (kube_schema::builtin(), None),
+    };
     let mut walk = Walk { schema, changes: Vec::new() };
     walk.compare("", root.as_ref(), desired, Some(live));
     if let Some(previous) = previous {
@@ -55,7 +62,7 @@ impl Walk<'_> {
                 let other = have.iter().find(|other| keys.fit(item, other));
                 self.compare(&format!("{path}{}", keys.shown(item)), element, item, other);
             }
-        } else if matches!(ty, Some(Type::List { kind: ListKind::Set, .. })) {
+        } else if is_set(ty) {
             for item in want.iter().filter(|item| !have.contains(item)) {
                 self.change(&format!("{path}[={}]", plain(item)), None, Some(item));
             }
@@ -84,6 +91,11 @@ impl Walk<'_> {
                     }
                 }
             }
+            (Value::Array(old), Value::Array(want), Value::Array(have)) if is_set(ty) => {
+                for item in old.iter().filter(|item| !want.contains(item) && have.contains(item)) {
+                    self.change(&format!("{path}[={}]", plain(item)), Some(item), None);
+                }
+            }
             (Value::Array(old), Value::Array(want), Value::Array(have)) => {
                 let Some(keys) = self.keys(ty, old) else { return };
                 for item in old {
@@ -108,8 +120,13 @@ impl Walk<'_> {
 
     fn field(&self, ty: Option<&Type>, name: &str) -> Option<Type> {
         match ty? {
-            Type::Struct(id) => self.schema.get(*id).field(name).map(|field| field.ty.clone()),
+            Type::Struct(id) => {
+                let ty = self.schema.get(*id);
+                let undeclared = || ty.open.then_some(Type::Any);
+                ty.field(name).map(|field| field.ty.clone()).or_else(undeclared)
+            }
             Type::Map { element, .. } => Some((**element).clone()),
+            Type::Any => Some(Type::Any),
             _ => None,
         }
     }
@@ -126,7 +143,8 @@ impl Walk<'_> {
                 };
                 Some(Keys(keys.iter().map(|key| (key.clone(), default(key))).collect()))
             }
-            Some(Type::List { .. }) => None,
+            // Of what a known kind leaves undeclared the server owns lists as a whole.
+            Some(Type::List { .. } | Type::Any) => None,
             _ => guessed_key(items).map(|key| Keys(vec![(key.to_owned(), None)])),
         }
     }
@@ -152,7 +170,15 @@ impl Keys {
 }
 
 fn element(ty: Option<&Type>) -> Option<&Type> {
-    if let Some(Type::List { element, .. }) = ty { Some(element) } else { None }
+    match ty {
+        Some(Type::List { element, .. }) => Some(element),
+        Some(Type::Any) => Some(&Type::Any),
+        _ => None,
+    }
+}
+
+fn is_set(ty: Option<&Type>) -> bool {
+    matches!(ty, Some(Type::List { kind: ListKind::Set, .. }))
 }
 
 /// Status and server bookkeeping are not ours.
@@ -252,6 +278,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// The changes of kinds that are built in, or unknown.
+    fn fields(desired: &Value, live: &Value, previous: Option<&Value>) -> Vec<FieldChange> {
+        super::fields(&Definitions::default(), desired, live, previous)
+    }
+
     #[test]
     fn only_what_is_wanted_is_compared() {
         let live = json!({
@@ -295,6 +326,54 @@ mod tests {
         assert_eq!(paths(fields(&wanted, &live, None)), ["spec.ports[port=53,protocol=TCP].targetPort"]);
         let fewer = service(json!([{"name": "dns", "port": 53, "protocol": "UDP"}]));
         assert_eq!(paths(fields(&fewer, &live, Some(&live))), ["spec.ports[port=53,protocol=TCP]"]);
+    }
+
+    #[test]
+    fn items_of_a_custom_resource_are_told_apart_as_its_definition_says() {
+        let list = |kind: &str| json!({"type": "array", "x-kubernetes-list-type": kind, "items": {"type": "string"}});
+        let crd = json!({"kind": "CustomResourceDefinition", "spec": {"group": "sea.example.com", "names": {"kind": "Ship"},
+            "versions": [{"name": "v1", "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {
+                "type": "object", "properties": {"flags": list("set"), "route": list("atomic"),
+                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                    "crew": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["berth"],
+                        "items": {"type": "object", "properties": {"berth": {"type": "integer"}, "name": {}}}}}}}}}}]}});
+        let definitions = Definitions::of([&crd].into_iter());
+        let ship = |spec: Value| json!({"apiVersion": "sea.example.com/v1", "kind": "Ship", "spec": spec});
+        let crew = |all: &[(u8, &str)]| -> Value {
+            all.iter().map(|(berth, name)| json!({"berth": berth, "name": name})).collect()
+        };
+        let before =
+            ship(json!({"flags": ["a", "b"], "route": ["x", "y"], "crew": crew(&[(1, "jo"), (2, "ann")]),
+            "free": {"list": [{"name": "p", "v": 1}, {"name": "q", "v": 1}]}}));
+        let paths = |spec: Value| -> Vec<String> {
+            let changes = super::fields(&definitions, &ship(spec), &before, Some(&before));
+            changes.into_iter().map(|change| change.path).collect()
+        };
+        let crew = |all: &[(u8, &str)]| {
+            json!({"crew": crew(all), "flags": ["b", "a"], "route": ["x", "y"],
+            "free": {"list": [{"name": "p", "v": 1}, {"name": "q", "v": 1}]}})
+        };
+        assert_eq!(paths(crew(&[(2, "ann"), (1, "jo")])), Vec::<String>::new(), "another order is no change");
+        assert_eq!(
+            paths(crew(&[(3, "kim"), (2, "eve"), (1, "jo")])),
+            ["spec.crew[berth=3]", "spec.crew[berth=2].name"]
+        );
+        assert_eq!(paths(crew(&[(2, "ann")])), ["spec.crew[berth=1]"]);
+        let mut other = crew(&[(1, "jo"), (2, "ann")]);
+        other["flags"] = json!(["b", "c"]);
+        other["route"] = json!(["y", "x"]);
+        other["free"]["list"] = json!([{"name": "q", "v": 1}, {"name": "p", "v": 1}]);
+        assert_eq!(
+            paths(other),
+            [
+                "spec.flags[=c]",
+                "spec.free.list[0].name",
+                "spec.free.list[1].name",
+                "spec.route[0]",
+                "spec.route[1]",
+                "spec.flags[=a]"
+            ]
+        );
     }
 
     #[test]

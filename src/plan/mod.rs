@@ -11,6 +11,7 @@ pub mod immutable;
 pub mod inventory;
 pub mod naming;
 pub mod order;
+mod secrets;
 mod site;
 mod table;
 
@@ -148,6 +149,10 @@ pub struct TargetPlan {
     /// What a first release found and took over: put on record as revision 0, so that `rollback` leads back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// Objects that the server accepted in a dry run while the plan was made, and what it warned of. Not part of a saved
+    /// plan: the server may have changed its mind since.
+    #[serde(skip)]
+    pub tried: BTreeMap<ObjectRef, Vec<String>>,
 }
 
 /// Workloads and objects that existed before deployctl.
@@ -228,6 +233,7 @@ impl Plan {
                 workloads: BTreeMap::new(),
                 inventory: Vec::new(),
                 adopted: None,
+                tried: BTreeMap::new(),
             };
             (target.id.clone(), plan)
         });

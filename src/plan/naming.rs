@@ -3,6 +3,10 @@
 //! For canary and blue-green a release's Deployment is `NAME-rREVISION`, with the revision in its selector, made once
 //! and never edited but for its size. A rollback then brings back the very object (and configuration) that served before.
 
+mod configuration;
+
+pub(super) use configuration::{keeps_name, manifest_name};
+
 use super::diff::object_mut;
 use crate::domain::environment::{Environment, Strategy, Switch};
 use crate::domain::error::{Code, Exit, Failure};
@@ -15,9 +19,6 @@ use std::collections::BTreeMap;
 
 /// Kinds of workloads that can serve a component.
 const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
-
-/// Hexadecimal digits that a name says of its content.
-const DIGITS: usize = 8;
 
 /// A release's objects under their final names.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +37,7 @@ pub fn name(
     previous: Option<&Release>,
 ) -> Result<Named, Failure> {
     let mut objects = rendered;
-    name_configuration(&mut objects);
+    configuration::name(&mut objects);
     let mut workloads = BTreeMap::new();
     for component in &env.components {
         let revisioned = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
@@ -198,66 +199,6 @@ fn rename_backends(value: &mut Value, names: &[String], revision: Revision) {
         }
         Value::Array(items) => items.iter_mut().for_each(|value| rename_backends(value, names, revision)),
         _ => {}
-    }
-}
-
-/// Gives `ConfigMap`s and `Secret`s names by their content, in every reference too, so that old pods keep old settings.
-fn name_configuration(objects: &mut [Object]) {
-    let mut renames: BTreeMap<(String, String), String> = BTreeMap::new();
-    for object in objects.iter_mut().filter(|o| matches!(o.kind(), "ConfigMap" | "Secret")) {
-        let mut content = object.value.clone();
-        object_mut(&mut content).remove("metadata");
-        let name = object.name().to_owned();
-        let hashed = format!("{name}-{}", &digest(&content)[..DIGITS]);
-        renames.insert((object.kind().to_owned(), name), hashed.clone());
-        object.value["metadata"]["name"] = json!(hashed);
-    }
-    for object in objects.iter_mut() {
-        let pointer = match object.kind() {
-            "Deployment" | "StatefulSet" | "DaemonSet" | "Job" => "/spec/template/spec",
-            "CronJob" => "/spec/jobTemplate/spec/template/spec",
-            "Pod" => "/spec",
-            _ => continue,
-        };
-        if let Some(spec) = object.value.pointer_mut(pointer) {
-            rename_references(spec, &renames);
-        }
-    }
-}
-
-/// The name that stands in the manifest of what is named by its content.
-pub(super) fn manifest_name(name: &str) -> Option<&str> {
-    let (name, digits) = name.rsplit_once('-')?;
-    (digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(name)
-}
-
-/// Follows the places where a pod spec names a `ConfigMap` or a `Secret`.
-fn rename_references(value: &mut Value, renames: &BTreeMap<(String, String), String>) {
-    let Value::Object(map) = value else {
-        if let Value::Array(items) = value {
-            for item in items {
-                rename_references(item, renames);
-            }
-        }
-        return;
-    };
-    for (key, child) in map.iter_mut() {
-        let (kind, field) = match key.as_str() {
-            "configMapRef" | "configMapKeyRef" | "configMap" => ("ConfigMap", "name"),
-            "secretRef" | "secretKeyRef" => ("Secret", "name"),
-            "secret" => ("Secret", if child.get("secretName").is_some() { "secretName" } else { "name" }),
-            _ => {
-                rename_references(child, renames);
-                continue;
-            }
-        };
-        let hashed = child
-            .get(field)
-            .and_then(Value::as_str)
-            .and_then(|name| renames.get(&(kind.to_owned(), name.to_owned())));
-        if let Some(hashed) = hashed {
-            child[field] = json!(hashed);
-        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! One Kubernetes cluster, in the words of a rollout.
 
+use crate::domain::definitions::ApiKind;
+use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -32,6 +35,15 @@ pub enum Applied {
     Updated,
     /// Nothing was to change.
     Unchanged,
+}
+
+/// What an apply would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// What would come of it.
+    pub applied: Applied,
+    /// What the server warns of, in its own words, on one line each.
+    pub warnings: Vec<String>,
 }
 
 /// What is known of an object before it is applied. What is known need not be read.
@@ -176,6 +188,9 @@ pub trait Cluster: Send + Sync {
     /// Server-side apply with strict field validation as `deployctl`.
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError>;
 
+    /// Lets the server judge an apply without storing it, whatever the terms say of that.
+    async fn try_apply(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError>;
+
     /// Deletes in the foreground and waits until the object is gone; absent is fine.
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError>;
 
@@ -217,6 +232,10 @@ pub trait Cluster: Send + Sync {
 
     /// Whether the server knows a kind, and its plural.
     async fn plural(&self, api_version: &str, kind: &str) -> Result<Option<String>, ClusterError>;
+
+    /// What the server's own `OpenAPI` documents say of these kinds, one schema a group version. This never fails: what
+    /// cannot be had (the server is old, an aggregated one is away, we may not ask) is left out.
+    async fn schemas(&self, kinds: &[ApiKind]) -> Vec<Arc<Schema>>;
 
     /// An HTTP request to a pod or Service through the API server. `url` in the question is a path;
     /// `target` is e.g. `pods/kva-api-r2-abc-x1:8080` or `services/kva-api:80`.

@@ -3,6 +3,7 @@
 use super::dag;
 use super::perform::{IN_FLIGHT, Stand, StepError};
 use super::sealed;
+use crate::domain::definitions::Definitions;
 use crate::domain::field_path;
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::plan::contest::{self, Contest, Owned, Verdict};
@@ -237,7 +238,8 @@ impl Stand<'_> {
 
     /// Whether a live object cannot be changed into the wanted one: by the kinds' rules, else by the server's word.
     async fn cannot_become(&self, cluster: &dyn Cluster, object: &Object, live: &Value) -> bool {
-        let changes = diff::fields(&object.value, live, None);
+        // The rules are those of built-in kinds.
+        let changes = diff::fields(&Definitions::default(), &object.value, live, None);
         if immutable::replacement(&object.reference(), live, &changes).is_some() {
             return true;
         }

@@ -1,5 +1,6 @@
 //! What a failed step holds up, and which change of a manifest most likely brought the failure. Pure.
 
+use crate::domain::definitions::Definitions;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::Release;
@@ -139,7 +140,7 @@ fn changed(
     let old = before.objects.iter().find(|object| object.reference() == old.workload)?;
     let new =
         here.inventory.iter().map(|index| &plan.objects[*index]).find(|o| o.reference() == *workload)?;
-    let fields = diff::fields(&new.value, &old.value, Some(&old.value));
+    let fields = diff::fields(&Definitions::default(), &new.value, &old.value, Some(&old.value));
     Some(fields.into_iter().filter(|field| !is_our_own(&field.path)).collect())
 }
 

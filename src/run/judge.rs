@@ -9,7 +9,7 @@ use crate::domain::ids::TargetId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::plan::{Contest, Judged, TargetInput, Verdict, contest, immutable};
 use crate::ports::Cluster;
-use crate::ports::cluster::{Applied, ClusterError, Terms};
+use crate::ports::cluster::{Applied, ClusterError, Terms, Tried};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
@@ -56,17 +56,20 @@ impl Question<'_> {
     async fn ask(&self, object: &Object) -> Result<(Value, Judged), ClusterError> {
         let mut value = object.value.clone();
         let mut judged = Judged::default();
-        let mut answer = self.cluster.apply(&value, Terms::DRY).await;
+        let mut answer = self.cluster.try_apply(&value, Terms::DRY).await;
         if let Err(ClusterError::Contested { fields }) = &answer {
             judged.contests = contest::settle(&mut value, self.live, &owned(fields), self.take);
             if self.all {
                 judged.contests.iter_mut().for_each(take_over);
             }
             // Without what is left to others it may change nothing.
-            answer = self.cluster.apply(&value, Terms { force: true, ..Terms::DRY }).await;
+            answer = self.cluster.try_apply(&value, Terms { force: true, ..Terms::DRY }).await;
         }
         match answer {
-            Ok(applied) => judged.same = applied == Applied::Unchanged,
+            Ok(Tried { applied, warnings }) => {
+                judged.same = applied == Applied::Unchanged;
+                judged.tried = Some(warnings);
+            }
             Err(error @ ClusterError::Unreachable { .. }) => return Err(error),
             Err(ClusterError::Invalid { message }) if immutable::says_immutable(&message) => {
                 judged.immutable = Some(message);

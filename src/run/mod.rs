@@ -4,6 +4,7 @@ mod apply;
 mod blame;
 mod contact;
 mod dag;
+pub mod definitions;
 pub mod engine;
 mod evidence;
 mod hold;

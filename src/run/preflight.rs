@@ -1,6 +1,7 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
 mod objects;
+mod permissions;
 
 use super::world::{Site, World};
 use super::{lease, unfinished};
@@ -8,12 +9,10 @@ use crate::domain::environment::{Environment, Platform, TrafficClass};
 use crate::domain::ids::TargetId;
 use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
-use crate::plan::{Action, Plan};
+use crate::plan::Plan;
 use crate::ports::Cluster;
-use crate::ports::cluster::Permission;
 use crate::ports::metrics::{Measurement, MetricsError};
 use serde::Serialize;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How a check came out.
@@ -125,7 +124,7 @@ async fn on_target(
 ) -> Vec<Check> {
     let (version, permissions, objects, lock, gates) = tokio::join!(
         version(env, target, cluster),
-        permissions(plan, target, cluster),
+        permissions::check(plan, target, cluster),
         objects::check(plan, target, cluster),
         lock(world, target, site),
         gates(env, world, plan, target, cluster),
@@ -152,65 +151,6 @@ async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) ->
         checks.push(Check::new(Level::Warn, Some(target), "version", detail).fix(fix));
     }
     checks
-}
-
-/// Exactly the writes that the plan holds, and those of lock, journal and releases.
-async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
-    let mut wanted: BTreeSet<Permission> = BTreeSet::new();
-    let mut add = |verb: &str, group: &str, resource: &str, namespace: &str| {
-        wanted.insert(Permission {
-            verb: verb.to_owned(),
-            group: group.to_owned(),
-            resource: resource.to_owned(),
-            namespace: namespace.to_owned(),
-        });
-    };
-    for verb in ["get", "create", "update", "delete"] {
-        add(verb, "coordination.k8s.io", "leases", &plan.state_namespace);
-    }
-    for verb in ["list", "create", "delete"] {
-        add(verb, "", "secrets", &plan.state_namespace);
-    }
-    for (group, resource) in [
-        ("", "pods"),
-        ("apps", "deployments"),
-        ("apps", "replicasets"),
-        ("discovery.k8s.io", "endpointslices"),
-    ] {
-        add("watch", group, resource, &plan.namespace);
-    }
-    add("patch", "apps", "deployments/scale", &plan.namespace);
-    let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
-    for change in &target_plan.changes {
-        let verbs: &[&str] = match change.action {
-            Action::Create | Action::Update => &["patch"],
-            Action::Replace => &["patch", "delete"],
-            Action::Delete => &["delete"],
-            Action::Keep => continue,
-        };
-        // A kind that the plan itself brings is not known yet.
-        if let Ok(Some(plural)) = cluster.plural(&change.object.api_version, &change.object.kind).await {
-            for verb in verbs {
-                add(verb, change.object.group(), &plural, &change.object.namespace);
-            }
-        }
-    }
-    let wanted: Vec<Permission> = wanted.into_iter().collect();
-    match cluster.lacking(&wanted).await {
-        Ok(lacking) if lacking.is_empty() => {
-            let detail = format!("all {} that the plan needs", wanted.len());
-            vec![Check::new(Level::Pass, Some(target), "permissions", detail)]
-        }
-        Ok(lacking) => {
-            let list: Vec<String> = lacking.iter().map(|p| format!("{} {}", p.verb, p.resource)).collect();
-            let detail = format!("missing: {}", list.join(", "));
-            vec![
-                Check::new(Level::Fail, Some(target), "permissions", detail)
-                    .fix("grant them in a Role, or use another context"),
-            ]
-        }
-        Err(error) => vec![Check::new(Level::Warn, Some(target), "permissions", error.to_string())],
-    }
 }
 
 async fn lock(world: &World, target: &TargetId, site: &Site) -> Vec<Check> {

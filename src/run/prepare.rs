@@ -1,5 +1,6 @@
 //! Observes every target and makes the plan from what is wanted and what is there.
 
+use super::definitions::definitions;
 use super::judge;
 use super::releases;
 use super::sealed;
@@ -269,12 +270,16 @@ async fn observe(
     references.extend(originals);
     let references: Vec<ObjectRef> = references.into_iter().collect();
     let cluster = world.site(target)?.cluster().map_err(|error| unreachable(target, &error))?;
-    let live = cluster.get_all(&references).await.map_err(|error| unreachable(target, &error))?;
+    let objects: Vec<&Object> = named.objects.iter().collect();
+    let (live, definitions) =
+        tokio::join!(cluster.get_all(&references), definitions(cluster.as_ref(), &objects));
+    let live = live.map_err(|error| unreachable(target, &error))?;
     let live = references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?)));
     let mut input = TargetInput {
         cluster_uid: seen.identity.cluster_uid,
         named,
         live: live.collect(),
+        definitions,
         history: seen.history,
         judged: BTreeMap::new(),
     };

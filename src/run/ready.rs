@@ -11,7 +11,7 @@ use crate::domain::units::human;
 use crate::ports::Cluster;
 use crate::rollout::readiness::{self, Surroundings, pods};
 use crate::rollout::{Verdict, readiness::Sort};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,6 +19,8 @@ use tokio::time::Instant;
 
 /// How long an object of which nothing can be known is looked at before it is taken for ready.
 const ASSUME_AFTER: Duration = Duration::from_secs(10);
+/// An object of this age of which nobody has ever said anything is not looked at any longer.
+const SILENT_AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// Some verdicts change by time alone.
 const TICK: Duration = Duration::from_secs(5);
 /// Longest time for what makes a cause clearer.
@@ -113,21 +115,26 @@ impl Stand<'_> {
         let mut sights = watched?;
         let mut told = String::new();
         loop {
-            let looks: Vec<(&ObjectRef, Verdict)> = {
+            let looks: Vec<(Verdict, bool)> = {
                 let sight = sights.borrow_and_update();
-                objects.iter().map(|object| (object, self.look(&sight, object, &lazy))).collect()
+                let look = |object| (self.look(&sight, object, &lazy), self.is_silent(&sight, object));
+                objects.iter().map(look).collect()
             };
             let mut waiting = Vec::new();
             let mut assumed = Vec::new();
-            for (_, verdict) in looks {
+            let mut all_silent = true;
+            for (verdict, silent) in looks {
                 match verdict {
                     Verdict::Healthy => {}
-                    Verdict::Assumed { why } => assumed.push(why),
+                    Verdict::Assumed { why } => {
+                        assumed.push(why);
+                        all_silent &= silent;
+                    }
                     Verdict::Pending { waiting_for } => waiting.push(waiting_for),
                     Verdict::Failed { why } => return Err(StepError::failed(why)),
                 }
             }
-            let patient = assumed.is_empty() || began.elapsed() >= ASSUME_AFTER;
+            let patient = all_silent || began.elapsed() >= ASSUME_AFTER;
             if waiting.is_empty() && patient {
                 for why in &assumed {
                     self.tell_assumed(why);
@@ -147,6 +154,13 @@ impl Stand<'_> {
                 return Err(StepError { cause: "the watch ended".to_owned(), unknown: true });
             }
         }
+    }
+
+    /// Whether an object has been there for long: what nobody has said of it until now nobody will say in ten seconds.
+    fn is_silent(&self, sight: &LiveObjects, object: &ObjectRef) -> bool {
+        let made = sight.objects.get(object).and_then(|live| live["metadata"]["creationTimestamp"].as_str());
+        let made: Option<Timestamp> = made.and_then(|text| text.parse().ok());
+        made.is_some_and(|made| self.world.clock.now().duration_since(made) >= SILENT_AFTER)
     }
 
     fn look(&self, sight: &LiveObjects, object: &ObjectRef, lazy: &BTreeSet<ObjectRef>) -> Verdict {

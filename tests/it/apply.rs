@@ -20,7 +20,7 @@ fn east() -> TargetId {
 }
 
 /// A release of these objects, which belong to no component, on both targets.
-fn request<'a>(story: &'a Story, objects: &[Value]) -> Request<'a> {
+pub fn request<'a>(story: &'a Story, objects: &[Value]) -> Request<'a> {
     let objects: Vec<Object> = objects
         .iter()
         .map(|value| Object { component: None, origin: "test.yaml:1".to_owned(), value: value.clone() })
@@ -88,6 +88,28 @@ fn deployment(app: &str, replicas: u32) -> Value {
 }
 
 #[test]
+fn a_secret_that_keeps_its_name_changes_in_place_and_its_values_are_shown_nowhere() {
+    virtually(environment("canary"), 3, async |story| {
+        let secret = |password: &str| {
+            json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "stringData": {"PASSWORD": password, "A": "same"},
+                "metadata": {"name": "db", "namespace": "shop", "annotations": {"deployctl.dev/name": "keep"}}})
+        };
+        deploy(story, &[secret("hunter2")]).await;
+        let same = report::plan::render(&plan(story, &[secret("hunter2")]).await, &Output::plain());
+        assert!(same.contains("No changes"), "{same}");
+        let changed = report::plan::render(&plan(story, &[secret("correct horse")]).await, &Output::plain());
+        assert!(
+            changed.contains("~ Secret/db\n        data.PASSWORD: changed (value not shown)\n"),
+            "{changed}"
+        );
+        assert!(!changed.contains("data.A") && !changed.contains("horse"), "{changed}");
+        deploy(story, &[secret("correct horse")]).await;
+        let after = report::plan::render(&plan(story, &[secret("correct horse")]).await, &Output::plain());
+        assert!(after.contains("No changes"), "{after}");
+    });
+}
+
+#[test]
 fn of_a_changed_secret_the_plan_says_which_keys_changed_and_no_value() {
     virtually(environment("canary"), 3, async |story| {
         let secret = |data: Value| {
@@ -106,9 +128,9 @@ fn of_a_changed_secret_the_plan_says_which_keys_changed_and_no_value() {
         assert_eq!(
             lines[1..],
             [
-                "stringData.PASSWORD: changed (value not shown)",
-                "stringData.TOKEN: added (value not shown)",
-                "stringData.OLD: removed (value not shown)",
+                "data.PASSWORD: changed (value not shown)",
+                "data.TOKEN: added (value not shown)",
+                "data.OLD: removed (value not shown)",
             ],
             "{shown}"
         );

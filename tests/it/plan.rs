@@ -1,6 +1,7 @@
 //! The planner on the shipped environments: whole sequences of stages, and what each step's way back is.
 
 use deployctl::config::{self, Overrides};
+use deployctl::domain::definitions::Definitions;
 use deployctl::domain::environment::Environment;
 use deployctl::domain::ids::{Revision, RunId, TargetId};
 use deployctl::domain::object::ObjectRef;
@@ -78,7 +79,14 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
         let live = history.last().map(live).unwrap_or_default();
         (
             target.id.clone(),
-            TargetInput { cluster_uid: "c".into(), named, live, history, judged: BTreeMap::new() },
+            TargetInput {
+                cluster_uid: "c".into(),
+                named,
+                live,
+                definitions: Definitions::default(),
+                history,
+                judged: BTreeMap::new(),
+            },
         )
     });
     let inputs = Inputs {

@@ -78,7 +78,18 @@ fn connect_blocking(address: &ClusterAddress) -> Result<KubeCluster, ConnectErro
     let mut hasher = DefaultHasher::new();
     (std::process::id(), &server).hash(&mut hasher);
     let client = client(config)?;
-    Ok(KubeCluster::new(client, server.trim_end_matches('/')).with_seed(hasher.finish()))
+    let cluster = KubeCluster::new(client, server.trim_end_matches('/')).with_seed(hasher.finish());
+    Ok(match cache_folder() {
+        Some(folder) => cluster.with_document_cache(folder),
+        None => cluster,
+    })
+}
+
+/// `deployctl/openapi` in the user's folder for caches, as the XDG base directory specification finds it.
+fn cache_folder() -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("deployctl").join("openapi"))
 }
 
 /// Reads the kubeconfig and picks the context.

@@ -396,6 +396,7 @@ mod tests {
             status: http::StatusCode::OK,
             body: bytes::Bytes::new(),
             date: Some("2026-01-05T03:01:00Z".parse().unwrap()),
+            warnings: vec![],
         };
         assert_eq!(silence(&lease, &answer), Some(SignedDuration::from_secs(40)));
         answer.date = None;

@@ -7,6 +7,7 @@ pub mod connect;
 mod credentials;
 mod delete;
 mod discovery;
+mod document_cache;
 mod errors;
 mod follow;
 pub mod lease;
@@ -15,6 +16,7 @@ mod listing;
 mod look;
 mod namespace;
 mod objects;
+mod openapi;
 mod request;
 mod room;
 mod seen;
@@ -22,22 +24,27 @@ mod seen_pod;
 mod send;
 pub mod state;
 mod tail;
+mod warnings;
 mod watched;
 
 use crate::adapters::kubernetes::discovery::Discovery;
 use crate::adapters::kubernetes::follow::Rooms;
 use crate::adapters::kubernetes::lease::LeaseLock;
+use crate::adapters::kubernetes::openapi::Documents;
 use crate::adapters::kubernetes::send::Api;
 use crate::adapters::kubernetes::state::SecretStore;
+use crate::domain::definitions::ApiKind;
+use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
-use crate::ports::cluster::{Applied, Identity, Permission, Terms};
+use crate::ports::cluster::{Applied, Identity, Permission, Terms, Tried};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
 use async_trait::async_trait;
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube::Client;
 use serde_json::Value;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -51,6 +58,7 @@ const IN_FLIGHT: usize = 64;
 pub struct KubeCluster {
     api: Arc<Api>,
     discovery: Discovery,
+    documents: Documents,
     rooms: Rooms,
 }
 
@@ -61,7 +69,19 @@ impl KubeCluster {
     #[must_use]
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         let api = Arc::new(Api::new(client, name.into(), 0));
-        Self { api, discovery: Discovery::default(), rooms: Rooms::default() }
+        Self {
+            api,
+            discovery: Discovery::default(),
+            documents: Documents::default(),
+            rooms: Rooms::default(),
+        }
+    }
+
+    /// Keeps the server's `OpenAPI` documents in a folder from command to command; without one they are fetched each time.
+    #[must_use]
+    pub fn with_document_cache(mut self, folder: PathBuf) -> Self {
+        self.documents.keep_in(folder);
+        self
     }
 
     /// Sets the seed that the jitter of pauses is drawn from. Processes should differ, repetitions of a rehearsal not.
@@ -112,6 +132,10 @@ impl Cluster for KubeCluster {
 
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
         self.apply_object(object, terms).await
+    }
+
+    async fn try_apply(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError> {
+        self.try_object(object, terms).await
     }
 
     async fn delete(&self, object: &ObjectRef) -> Result<(), ClusterError> {
@@ -167,6 +191,10 @@ impl Cluster for KubeCluster {
     async fn plural(&self, api_version: &str, kind: &str) -> Result<Option<String>, ClusterError> {
         let found = self.discovery.find(&self.api, api_version, kind).await?;
         Ok(found.map(|resource| resource.plural))
+    }
+
+    async fn schemas(&self, kinds: &[ApiKind]) -> Vec<Arc<Schema>> {
+        self.documents.schemas(&self.api, kinds).await
     }
 
     async fn proxy(

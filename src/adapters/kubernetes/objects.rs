@@ -6,7 +6,7 @@ use crate::adapters::kubernetes::request;
 use crate::adapters::kubernetes::send::{Answer, Patience};
 use crate::domain::object::{FIELD_MANAGER, ObjectRef};
 use crate::ports::ClusterError;
-use crate::ports::cluster::{Applied, Known, Terms};
+use crate::ports::cluster::{Applied, Known, Terms, Tried};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -75,21 +75,11 @@ impl KubeCluster {
     }
 
     pub(crate) async fn apply_object(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
+        if terms.dry_run {
+            return Ok(self.try_object(object, terms).await?.applied);
+        }
         let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
         let patience = Patience::write();
-        if terms.dry_run {
-            let before: Option<Value> = match terms.known {
-                Known::Absent => None,
-                _ => absent(self.api.read(&request::get(&path), patience).await)?,
-            };
-            let answer = self.send_apply(&path, object, terms, patience).await?;
-            let after: Value = self.api.parse(&answer)?;
-            return Ok(match before.map(substance) {
-                None => Applied::Created,
-                Some(before) if before == substance(after) => Applied::Unchanged,
-                Some(_) => Applied::Updated,
-            });
-        }
         // Of an object that nobody knows, what was there before tells change and no-op apart.
         let before: Option<Marked> = match terms.known {
             Known::Nothing => absent(self.api.read(&request::get_metadata(&path), patience).await)?,
@@ -106,6 +96,23 @@ impl KubeCluster {
                 if same { Applied::Unchanged } else { Applied::Updated }
             }
         })
+    }
+
+    pub(crate) async fn try_object(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError> {
+        let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
+        let (patience, terms) = (Patience::write(), Terms { dry_run: true, ..terms });
+        let before: Option<Value> = match terms.known {
+            Known::Absent => None,
+            _ => absent(self.api.read(&request::get(&path), patience).await)?,
+        };
+        let answer = self.send_apply(&path, object, terms, patience).await?;
+        let after: Value = self.api.parse(&answer)?;
+        let applied = match before.map(substance) {
+            None => Applied::Created,
+            Some(before) if before == substance(after) => Applied::Unchanged,
+            Some(_) => Applied::Updated,
+        };
+        Ok(Tried { applied, warnings: answer.warnings })
     }
 
     /// Applies; a conflict with fields that we scaled or modified ourselves is none.

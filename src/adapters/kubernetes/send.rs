@@ -8,6 +8,7 @@ use crate::adapters::errors::{causes, chain};
 use crate::adapters::kubernetes::credentials;
 use crate::adapters::kubernetes::errors::Status;
 use crate::adapters::kubernetes::request::Call;
+use crate::adapters::kubernetes::warnings;
 use crate::ports::ClusterError;
 use crate::ports::state::REQUEST_TIMEOUT;
 use bytes::Bytes;
@@ -66,6 +67,8 @@ pub(crate) struct Answer {
     pub body: Bytes,
     /// The server's clock when it answered.
     pub date: Option<jiff::Timestamp>,
+    /// What the server warns of.
+    pub warnings: Vec<String>,
 }
 
 /// What came of an exchange, and whether the request may have been carried out by an earlier try whose answer was
@@ -228,8 +231,9 @@ impl Api {
         }
         let status = response.status();
         let date = header_date(response.headers());
+        let warnings = warnings::of(response.headers());
         let body = collect(response.into_body(), until).await?;
-        Ok(Answer { status, body, date })
+        Ok(Answer { status, body, date, warnings })
     }
 
     async fn refused(&self, response: Response<Body>, until: Instant) -> Result<Miss, Miss> {

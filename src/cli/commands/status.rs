@@ -16,6 +16,7 @@ use crate::domain::release::{Outcome, Release};
 use crate::domain::step::Status;
 use crate::plan::diff;
 use crate::ports::Cluster;
+use crate::run::definitions::definitions;
 use crate::run::journal::Phase;
 use crate::run::{Site, World, releases, unfinished};
 use serde_json::Value;
@@ -172,6 +173,8 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
 async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
     let references: Vec<ObjectRef> = release.objects.iter().map(Object::reference).collect();
     let Ok(live) = cluster.get_all(&references).await else { return Vec::new() };
+    let objects: Vec<&Object> = release.objects.iter().collect();
+    let definitions = definitions(cluster, &objects).await;
     let mut lines = Vec::new();
     for (object, live) in release.objects.iter().zip(live) {
         let reference = object.reference();
@@ -182,7 +185,7 @@ async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
         if object.kind() == "Secret" {
             continue;
         }
-        let changes = diff::fields(&object.value, &live, None)
+        let changes = diff::fields(&definitions, &object.value, &live, None)
             .into_iter()
             .filter(|change| change.path != "spec.replicas");
         let text =

@@ -2,7 +2,7 @@
 
 use super::Site;
 use crate::domain::object::{Object, ObjectRef};
-use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable, naming};
+use crate::plan::{Action, Adopted, Change, FieldChange, TargetInput, diff, immutable, naming, secrets};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -15,10 +15,11 @@ pub(super) fn differences(
 ) -> Vec<FieldChange> {
     match input.live.get(reference) {
         None => Vec::new(),
-        // Its name says its content; what the server keeps of it is not for comparing.
-        Some(_) if reference.kind == "Secret" => Vec::new(),
         Some(_) if input.judged.get(reference).is_some_and(|judged| judged.same) => Vec::new(),
-        Some(live) => diff::fields(&object.value, live, manifests.get(reference).copied()),
+        Some(live) => {
+            let previous = manifests.get(reference).copied();
+            input.differences(object, live, previous)
+        }
     }
 }
 
@@ -52,7 +53,8 @@ impl Site<'_> {
         let mut note = adopted.then(|| format!("adopted, {}", manager_of(live.unwrap_or(&Value::Null))));
         if let Some(before) = self.successor_of(reference).filter(|_| action == Action::Create) {
             note = Some(format!("in place of {}", before.name));
-            fields = changed_keys(&object.value, self.manifests[before]);
+            fields =
+                secrets::changed_keys(&object.value, self.manifests[before], Some(self.manifests[before]));
         }
         let judged = self.input.judged.get(reference);
         Change {
@@ -133,16 +135,6 @@ impl Site<'_> {
         }
         Some(Adopted { workloads, objects })
     }
-}
-
-/// What differs between two contents of a Secret, less the values: a plan is shown and saved.
-fn changed_keys(now: &Value, before: &Value) -> Vec<FieldChange> {
-    let hidden = |value: Option<Value>| value.map(|_| Value::from("not shown"));
-    let fields = diff::fields(now, before, Some(before)).into_iter();
-    let content = fields.filter(|field| !field.path.starts_with("metadata"));
-    content
-        .map(|field| FieldChange { path: field.path, from: hidden(field.from), to: hidden(field.to) })
-        .collect()
 }
 
 /// Who made an object that no release of ours made, from its managed fields.

@@ -56,6 +56,22 @@ impl Store {
         Err(ApiStatus::forbidden(self.kind_info(KindId::PODS), name, &why))
     }
 
+    /// What pod security says of an object in a namespace that wants to be warned. Objects that make pods are warned of
+    /// alone: it is their pods that are refused, if anything is.
+    pub(crate) fn pod_security_warnings(&self, kind: KindId, object: &Value) -> Vec<String> {
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default();
+        let Some(found) = self.lookup(KindId::NAMESPACES, "", namespace) else { return Vec::new() };
+        let labels = &found["metadata"]["labels"];
+        let level = labels["pod-security.kubernetes.io/warn"].as_str().unwrap_or("privileged");
+        let Some(spec) = pod_spec(kind, object) else { return Vec::new() };
+        let violations = pod_security_violations(spec, level);
+        if violations.is_empty() {
+            return Vec::new();
+        }
+        let version = labels["pod-security.kubernetes.io/warn-version"].as_str().unwrap_or("latest");
+        vec![format!("would violate PodSecurity \"{level}:{version}\": {}", violations.join(", "))]
+    }
+
     fn admit_quota(&self, kind: KindId, namespace: &str, object: &Value) -> Result<(), ApiStatus> {
         let info = self.kind_info(kind);
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -162,6 +178,23 @@ fn exceeded_text(quota: &str, exceeded: &mut [(&str, i128, i128, i128)]) -> Stri
         column(|one| one.2),
         column(|one| one.3)
     )
+}
+
+/// The pods that an object is or makes.
+fn pod_spec(kind: KindId, object: &Value) -> Option<&Value> {
+    let path = match kind {
+        KindId::PODS => "/spec",
+        KindId::POD_TEMPLATES => "/template/spec",
+        KindId::CRON_JOBS => "/spec/jobTemplate/spec/template/spec",
+        KindId::DEPLOYMENTS
+        | KindId::REPLICA_SETS
+        | KindId::STATEFUL_SETS
+        | KindId::DAEMON_SETS
+        | KindId::JOBS
+        | KindId::REPLICATION_CONTROLLERS => "/spec/template/spec",
+        _ => return None,
+    };
+    object.pointer(path)
 }
 
 /// What a pod does that a level of pod security forbids.

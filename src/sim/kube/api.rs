@@ -203,7 +203,7 @@ impl ApiService {
             Answer::Json(code, bytes, warnings) => {
                 let mut response = json_response(code, bytes);
                 for warning in warnings {
-                    let text = format!("299 - \"{}\"", warning.replace('"', "\\\""));
+                    let text = format!("299 - \"{}\"", warning.replace('\\', "\\\\").replace('"', "\\\""));
                     if let Ok(value) = HeaderValue::from_str(&text) {
                         response.headers_mut().append(header::WARNING, value);
                     }

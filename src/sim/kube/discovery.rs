@@ -10,6 +10,7 @@ use super::api::{Answer, ApiService};
 use super::errors::ApiStatus;
 use super::handlers::path_not_found;
 use super::kinds::Kind;
+use super::openapi;
 use super::request::RequestInfo;
 use super::store::Store;
 
@@ -59,7 +60,10 @@ impl ApiService {
                 })
                 .ok_or_else(path_not_found)?,
             ["apis", name, version] => resource_list(&store, name, version).ok_or_else(path_not_found)?,
-            ["openapi", "v3"] => openapi_index(&store),
+            ["openapi", "v3"] => openapi::index(&store, &groups(&store)),
+            ["openapi", "v3", "apis", group, version] => {
+                openapi::document(&store, group, version).ok_or_else(path_not_found)?
+            }
             _ => return Err(path_not_found()),
         };
         Ok(Answer::object(StatusCode::OK, &body))
@@ -216,20 +220,4 @@ fn plain_resources(resource: &Value) -> Vec<Value> {
         all.push(entry);
     }
     all
-}
-
-fn openapi_index(store: &Store) -> Value {
-    let mut paths = Map::new();
-    let mut add = |path: String| {
-        let url = json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
-        paths.insert(path, url);
-    };
-    add("api/v1".to_owned());
-    for group in groups(store) {
-        let name = group["metadata"]["name"].as_str().unwrap_or_default();
-        for version in group["versions"].as_array().into_iter().flatten() {
-            add(format!("apis/{name}/{}", version["version"].as_str().unwrap_or_default()));
-        }
-    }
-    json!({"paths": paths})
 }

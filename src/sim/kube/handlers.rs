@@ -77,6 +77,7 @@ impl ApiService {
         let mut store = self.store();
         let Decoded { object, warnings } = sent(incoming, &store, kind)?;
         let created = store.create_as(&self.writer(info, ""), kind, object, Ownership::Update)?;
+        let warnings = [store.pod_security_warnings(kind, &created), warnings].concat();
         Ok(Answer::Json(StatusCode::CREATED, self.shown(info, &store, kind, &created), warnings))
     }
 
@@ -92,6 +93,7 @@ impl ApiService {
         check_name(info, &mut object)?;
         let (writer, key) = (self.writer(info, subresource), key_of(info, kind));
         let updated = store.update_as(&writer, &key, object, Ownership::Update)?;
+        let warnings = [store.pod_security_warnings(kind, &updated), warnings].concat();
         Ok(Answer::Json(StatusCode::OK, self.shown(info, &store, kind, &updated), warnings))
     }
 
@@ -120,7 +122,8 @@ impl ApiService {
             decode::object(info, store.kind_info(kind), &store.shape(kind), &bytes)?;
             (store.update_as(&writer, &key, patched, Ownership::Update)?, StatusCode::OK)
         };
-        Ok(Answer::Json(code, self.shown(info, &store, kind, &object), Vec::new()))
+        let warnings = store.pod_security_warnings(kind, &object);
+        Ok(Answer::Json(code, self.shown(info, &store, kind, &object), warnings))
     }
 
     fn delete(&self, incoming: &Incoming, kind: KindId) -> Result<Answer, ApiStatus> {

@@ -17,6 +17,7 @@ pub mod handlers;
 pub mod host;
 pub mod kinds;
 pub mod managed;
+mod openapi;
 pub mod patch;
 pub mod prepare;
 pub mod quantity;

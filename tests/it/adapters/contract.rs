@@ -50,6 +50,7 @@ impl Rig {
     pub async fn all(&self) {
         self.objects_are_applied_changed_and_deleted().await;
         self.conflicts_and_mistakes_are_told_apart().await;
+        self.warnings_come_with_a_dry_run().await;
         self.kinds_made_on_the_way_are_found().await;
         self.records_are_created_once().await;
         self.large_records_come_back_whole().await;
@@ -134,6 +135,26 @@ impl Rig {
         assert!(message.contains("no-such-namespace"), "{message}");
         let homeless = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" } });
         assert!(matches!(cluster.apply(&homeless, Terms::PLAIN).await, Err(ClusterError::Invalid { .. })));
+    }
+
+    pub async fn warnings_come_with_a_dry_run(&self) {
+        let (cluster, ns) = (&self.cluster, self.namespace.as_str());
+        let object = deployment(ns, "warned", "shop/web:1");
+        let namespace = |level: &str| {
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": ns,
+                "labels": { "pod-security.kubernetes.io/warn": level } } })
+        };
+        cluster.apply(&namespace("restricted"), Terms::FORCED).await.unwrap();
+        let tried = cluster.try_apply(&object, Terms::PLAIN).await.unwrap();
+        assert_eq!(tried.applied, Applied::Created);
+        let [warning] = tried.warnings.as_slice() else { panic!("{tried:?}") };
+        let expected = "would violate PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
+                        (container \"main\" must set securityContext.allowPrivilegeEscalation=false), unrestricted \
+                        capabilities (container \"main\" must set securityContext.capabilities.drop=[\"ALL\"])";
+        assert!(warning.starts_with(expected), "{warning}");
+        assert_eq!(cluster.get(&ObjectRef::of(&object)).await, Ok(None), "a trial stores nothing");
+        cluster.apply(&namespace("privileged"), Terms::FORCED).await.unwrap();
+        assert_eq!(cluster.try_apply(&object, Terms::PLAIN).await.unwrap().warnings, Vec::<String>::new());
     }
 
     pub async fn kinds_made_on_the_way_are_found(&self) {

@@ -128,6 +128,7 @@ macro_rules! contract {
 contract!(
     objects_are_applied_changed_and_deleted,
     conflicts_and_mistakes_are_told_apart,
+    warnings_come_with_a_dry_run,
     kinds_made_on_the_way_are_found,
     records_are_created_once,
     large_records_come_back_whole,

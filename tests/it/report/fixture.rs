@@ -298,6 +298,7 @@ pub fn target_plan(traffic: TrafficClass) -> TargetPlan {
         workloads: BTreeMap::new(),
         inventory: vec![],
         adopted: None,
+        tried: BTreeMap::new(),
     }
 }
 

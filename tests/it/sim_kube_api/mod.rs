@@ -2,6 +2,7 @@
 //! real client.
 
 mod client;
+mod openapi;
 mod ownership;
 mod replay;
 mod replay_cases;
