@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod readiness;
+pub mod sequential;
 pub mod share;
 pub mod smoke;
 
