@@ -48,17 +48,21 @@ pub struct Analysis {
 }
 
 impl Analysis {
-    /// An analysis that begins at `start`, of pods scraped every `interval` seconds, whose histograms have the finite
-    /// bounds `bounds_s` (seconds, ascending; none: latency is not judged). `burst` is of control's history and has one
-    /// factor per bound.
+    /// An analysis that begins at `start`, of pods scraped every `interval` seconds. `burst` is of control's history and
+    /// has one factor per finite latency bound of the pods' histograms (none: latency is not judged).
     #[must_use]
-    pub fn new(params: Params, burst: Burst, bounds_s: Vec<f64>, start: f64, interval: f64) -> Self {
-        let streams = Streams::new(start, interval, bounds_s.len());
-        let latency = (0..bounds_s.len()).map(|bound| burst.latency.get(bound).copied().unwrap_or(1.0));
-        let burst = Burst { errors: burst.errors, latency: latency.collect() };
-        let mut judge = Judge::new(params, burst).with_bounds(bounds_s);
+    pub fn new(params: Params, burst: Burst, start: f64, interval: f64) -> Self {
+        let streams = Streams::new(start, interval, burst.latency.len());
+        let mut judge = Judge::new(params, burst);
         judge.begin(streams.last());
         Self { streams, judge, weights: VecDeque::new(), braked: false, verdict: Verdict::Continue }
+    }
+
+    /// The same analysis that names its latency bounds in explanations, in seconds, ascending.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds_s: Vec<f64>) -> Self {
+        self.judge = self.judge.with_bounds(bounds_s);
+        self
     }
 
     /// Makes a pod known before its first sample; see [`Streams::add`].

@@ -105,7 +105,8 @@ impl Scene<'_> {
             let its = latency_share + gate.against().least();
             if its > weight {
                 let seconds = self.bounds_s.get(bound).copied();
-                (weight, heaviest) = (its, (Signal::SlowerThan { bound, seconds }, gate, self.params.latency));
+                (weight, heaviest) =
+                    (its, (Signal::SlowerThan { bound, seconds }, gate, self.params.latency));
             }
         }
         let (signal, gate, tolerance) = heaviest;
@@ -161,7 +162,11 @@ impl Scene<'_> {
 
 fn standing(gate: &Gate, tolerance: Tolerance) -> Null {
     let against = gate.against();
-    if against.ratio <= against.margin { Null::Ratio(tolerance.ratio) } else { Null::Margin(tolerance.margin) }
+    if against.ratio <= against.margin {
+        Null::Ratio(tolerance.ratio)
+    } else {
+        Null::Margin(tolerance.margin)
+    }
 }
 
 fn compared_all(errors: &Gate) -> String {

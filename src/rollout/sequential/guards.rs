@@ -22,8 +22,7 @@ impl Starvation {
     /// the traffic as exposure and requests as events: `ln_e(w, n_c, 1 − w, n_b)`. Exactly no evidence at 0 and 1.
     pub fn settle(&mut self, weight: f64, canary: f64, control: f64, dt: f64, params: &Params) -> f64 {
         let exposed = |exposure: f64, events: f64| Tally { requests: exposure, bad: events };
-        let block =
-            Contrast { canary: exposed(weight, canary), control: exposed(1.0 - weight, control) };
+        let block = Contrast { canary: exposed(weight, canary), control: exposed(1.0 - weight, control) };
         let r = params.starvation_ratio;
         let paid = params.starvation_multiples.map(|multiple| ln_e(block, r, 0.0, multiple * r));
         self.0.settle(paid, dt, params)

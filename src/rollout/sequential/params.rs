@@ -136,7 +136,9 @@ impl Params {
         within("sum of prior", self.prior.iter().sum(), 0.0, 1.0 + 1e-9)?;
         self.safe_multiples.iter().try_for_each(|multiple| within("safe_mult", *multiple, 1e-6, 1.0))?;
         within("starve_r", self.starvation_ratio, 1e-6, 1.0)?;
-        self.starvation_multiples.iter().try_for_each(|multiple| within("starve_mult", *multiple, 1e-6, 1.0))?;
+        self.starvation_multiples
+            .iter()
+            .try_for_each(|multiple| within("starve_mult", *multiple, 1e-6, 1.0))?;
         within("abs_max", self.absolute_max, 1e-9, 1.0)?;
         within("min_hold_s", self.min_hold_s, 0.0, 1e12)?;
         within("suspicious", self.suspicious, 1e-12, 1e300)?;
