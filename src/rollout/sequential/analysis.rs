@@ -78,12 +78,19 @@ impl Analysis {
         }
     }
 
-    /// Takes one scrape in (`None`: it failed). A decision when it closes a block or moves the brake.
+    /// Takes one scrape in (`None`: it failed) and decides.
     pub fn feed(&mut self, pod: &str, at: f64, counters: Option<&Counters>) -> Option<Decision> {
-        if self.streams.push(pod, at, counters) != Intake::Taken {
-            // a failed scrape is time that passes: a pod it was waited for may have died by it
-            return self.close_if_ready();
-        }
+        self.take(pod, at, counters);
+        self.decide()
+    }
+
+    /// Takes one scrape in. Of pods that were scraped together, all are taken before [`Analysis::decide`].
+    pub fn take(&mut self, pod: &str, at: f64, counters: Option<&Counters>) -> Intake {
+        self.streams.push(pod, at, counters)
+    }
+
+    /// A decision when what was taken closes a block or moves the brake.
+    pub fn decide(&mut self) -> Option<Decision> {
         self.close_if_ready().or_else(|| self.peek())
     }
 
