@@ -45,19 +45,19 @@ impl Chance {
             }
             return count;
         }
-        let b = 0.931 + 2.53 * mean.sqrt();
-        let a = -0.059 + 0.024_83 * b;
-        let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
-        let v_r = 0.9277 - 3.6224 / (b - 2.0);
+        let width = 0.931 + 2.53 * mean.sqrt();
+        let tail = -0.059 + 0.024_83 * width;
+        let inverse_alpha = 1.1239 + 1.1328 / (width - 3.4);
+        let v_r = 0.9277 - 3.6224 / (width - 2.0);
         loop {
             let (u, v) = (self.unit() - 0.5, self.unit());
             let us = 0.5 - u.abs();
-            let k = ((2.0 * a / us + b) * u + mean + 0.43).floor();
+            let k = ((2.0 * tail / us + width) * u + mean + 0.43).floor();
             if us >= 0.07 && v <= v_r {
                 return k;
             }
             let accepted = || {
-                let left = (v * inverse_alpha / (a / (us * us) + b)).ln();
+                let left = (v * inverse_alpha / (tail / (us * us) + width)).ln();
                 left <= k * mean.ln() - mean - ln_factorial(k)
             };
             if k >= 0.0 && (us >= 0.013 || v <= us) && accepted() {

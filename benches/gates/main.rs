@@ -76,8 +76,8 @@ fn harmed(runs: u64, seed: u64, shape: &Shape) {
             let world = World::broken(50.0, 0.001, fault);
             // rules without much chance in them need fewer runs
             let runs = (0..runs.div_ceil(10)).map(|run| {
-                let seen = peers::watch(&world, &[(900.0, 0.1)], shape, &mut chance(seed, run));
-                seen.harmed(rule(&seen))
+                let watched = peers::watch(&world, &[(900.0, 0.1)], shape, &mut chance(seed, run));
+                watched.harmed(rule(&watched))
             });
             cell(&runs.collect::<Vec<_>>())
         });
@@ -127,18 +127,18 @@ fn print_false(name: &str, world: &World, runs: u64, seed: u64, shape: &Shape) {
             let outcome = ours::run(world, &DIRECT, shape, &mut chance(seed, run));
             direct += u32::from(outcome.rolled_back.is_some());
         }
-        let seen = peers::watch(world, PROMETHEUS.steps, shape, &mut chance(seed, run));
+        let watched = peers::watch(world, PROMETHEUS.steps, shape, &mut chance(seed, run));
         for (count, (_, rule)) in rules.iter_mut().zip(peers::RULES) {
-            *count += u32::from(rule(&seen).is_some());
+            *count += u32::from(rule(&watched).is_some());
         }
     }
-    let share = |count: u32, of: u64| 100.0 * f64::from(count) / of.max(1) as f64;
-    let [absolute, argo, fast, flagger, kayenta] = rules.map(|count| share(count, runs));
+    let percent = |count: u32, of: u64| 100.0 * f64::from(count) / of.max(1) as f64;
+    let [absolute, argo, fast, flagger, kayenta] = rules.map(|count| percent(count, runs));
     println!(
         "{name:<32} {:>6.2} {:>7.2} {:>9.2} {absolute:>9.1} {argo:>6.1} {fast:>6.1} {flagger:>8.1} {kayenta:>8.1}",
-        share(ours, runs),
-        share(direct, runs.div_ceil(3)),
-        share(brakes, runs),
+        percent(ours, runs),
+        percent(direct, runs.div_ceil(3)),
+        percent(brakes, runs),
     );
 }
 

@@ -52,13 +52,13 @@ pub fn run(world: &World, setup: &Setup, shape: &Shape, chance: &mut Chance) -> 
     let common = chance.unit() * setup.interval;
     let mut pods = Vec::new();
     let mut next = Vec::new();
-    for index in 0..=CONTROLS {
+    for (index, name) in NAMES.iter().enumerate() {
         let canary = index == 0;
         let phase = if setup.together { common } else { chance.unit() * setup.interval };
         // stable was scraped before; the canary is born
         let first = if canary { phase } else { phase - setup.interval };
         let arm = if canary { Arm::Canary } else { Arm::Control };
-        analysis.pod(NAMES[index], arm, canary.then_some(0.0));
+        analysis.pod(name, arm, canary.then_some(0.0));
         pods.push(Pod::new(canary, first.min(0.0)));
         next.push(first);
     }
@@ -110,12 +110,10 @@ impl Run<'_> {
             self.step(until, *weight);
             until += seconds;
             while let Some(at) = soonest(next).filter(|at| *at <= until) {
-                for index in 0..next.len() {
-                    if next[index] <= at {
-                        self.serve(index, at);
-                        self.scrape(index, at);
-                        next[index] += setup.interval;
-                    }
+                for (index, due) in next.iter_mut().enumerate().filter(|(_, due)| **due <= at) {
+                    self.serve(index, at);
+                    self.scrape(index, at);
+                    *due += setup.interval;
                 }
                 self.decide(at);
                 if self.outcome.rolled_back.is_some() {

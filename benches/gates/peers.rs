@@ -22,8 +22,8 @@ pub fn watch(world: &World, steps: &[(f64, f64)], shape: &Shape, chance: &mut Ch
         let until = (tick + 1) as f64 * TICK;
         let mut control = (0.0, 0.0);
         for pod in &mut pods {
-            let share = if pod.canary { weight } else { (1.0 - weight) / CONTROLS as f64 };
-            pod.serve(world, world.rate * share, until, chance, shape);
+            let part = if pod.canary { weight } else { (1.0 - weight) / CONTROLS as f64 };
+            pod.serve(world, world.rate * part, until, chance, shape);
             if !pod.canary {
                 control = (control.0 + pod.requests, control.1 + pod.errors);
             }
@@ -148,7 +148,7 @@ fn statistic(x: &[f64], y: &[f64], shift: f64) -> f64 {
     let (mut ranks, mut ties, mut from) = (0.0, 0.0, 0);
     while from < all.len() {
         let same = all[from..].iter().take_while(|point| (point.0 - all[from].0).abs() < 1e-12).count();
-        let rank = from as f64 + (same as f64 + 1.0) / 2.0;
+        let rank = from as f64 + f64::midpoint(same as f64, 1.0);
         ranks += rank * all[from..from + same].iter().filter(|point| point.1).count() as f64;
         ties += (same as f64).powi(3) - same as f64;
         from += same;

@@ -5,7 +5,7 @@ use crate::cli::args::MetricsArgs;
 use crate::cli::replay::{self, Judged, Settings, Stop, Vector, Visit};
 use crate::cli::session::Session;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::rollout::sequential::Logs;
+use crate::rollout::sequential::{Logs, Verdict};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -91,7 +91,7 @@ impl<'a> Replay<'a> {
         replay::judge(vector, &params, |judged| {
             self.print(vector, &judged)?;
             self.compare(vector, &judged);
-            if judged.verdict.label() == "rollback" {
+            if judged.verdict == Verdict::Rollback {
                 rollback = rollback.or(Some(judged.index));
             }
             count += 1;
@@ -137,12 +137,13 @@ impl<'a> Replay<'a> {
         let expected = vector.expected.len();
         let off = if expected > count {
             Some(format!("{count} blocks, expected {expected}"))
-        } else if vector.rollback.is_some_and(|expected| expected != rollback) {
-            let expected = vector.rollback.flatten();
-            Some(format!("rolls back at block {rollback:?}, expected {expected:?}"))
+        } else if vector.tells_rollback && vector.rollback != rollback {
+            let block = |block: Option<usize>| block.map_or("none".to_owned(), |block| block.to_string());
+            Some(format!("rolls back at block {}, expected {}", block(rollback), block(vector.rollback)))
         } else {
             let expected = vector.last.as_deref().filter(|expected| Some(*expected) != verdict);
-            expected.map(|expected| format!("ends with {verdict:?}, expected {expected}"))
+            expected
+                .map(|expected| format!("ends with {}, expected {expected}", verdict.unwrap_or("no block")))
         };
         let off = off.map(|off| format!("vector {:?}: {off}", vector.name));
         self.differs = self.differs.take().or(off);

@@ -14,8 +14,9 @@ pub struct Vector {
     pub expected: Vec<Expected>,
     /// Its last verdict.
     pub last: Option<String>,
-    /// Its first block to roll back: `Some(None)` is none.
-    pub rollback: Option<Option<usize>>,
+    /// Whether it says where it rolls back, and its first block to do so.
+    pub tells_rollback: bool,
+    pub rollback: Option<usize>,
 }
 
 /// Where blocks come from.
@@ -64,15 +65,14 @@ impl Vector {
             None if steps.is_some() => Source::Blocks(blocks.into_iter().map(Step::block).collect()),
             None => return Err("neither steps nor samples are there".to_owned()),
         };
-        let rollback = fields.names().any(|name| name == "rollback_block");
-        let block = fields.count("rollback_block")?.map(|block| block as usize);
         Ok(Self {
             name: name.to_owned(),
             burst,
             source,
             expected,
             last: fields.text("final")?,
-            rollback: rollback.then_some(block),
+            tells_rollback: fields.names().any(|name| name == "rollback_block"),
+            rollback: fields.count("rollback_block")?.map(|block| block as usize),
         })
     }
 }

@@ -71,9 +71,11 @@ impl Analysis {
     }
 
     /// Tells which share of the traffic (0–1) the canary gets from `at` on, the brake's 0 included. A new weight above 0
-    /// is a new step.
+    /// is a new step. With pods as weights it is the share that their number makes, not the one that was asked for.
+    /// Without any weight told, the starvation guard stays silent.
     pub fn set_weight(&mut self, at: f64, weight: f64) {
         if at.is_finite() && weight.is_finite() {
+            let at = self.weights.back().map_or(at, |(before, _)| at.max(*before));
             self.weights.push_back((at, weight.clamp(0.0, 1.0)));
         }
     }

@@ -1,5 +1,6 @@
 //! How much events cluster: retries make errors come in clusters, pauses make slow requests do.
 
+use super::evidence::Tally;
 use super::streams::Counts;
 
 /// Highest factor.
@@ -47,16 +48,20 @@ impl Burst {
 #[must_use]
 pub fn dispersion(blocks: &[(f64, f64)]) -> f64 {
     let sound = |value: f64| value.is_finite() && (0.0..=1e100).contains(&value);
-    let blocks: Vec<_> = blocks.iter().copied().filter(|(n, k)| sound(*n) && sound(*k)).collect();
-    let (requests, bad) = blocks.iter().fold((0.0, 0.0), |sum, (n, k)| (sum.0 + n, sum.1 + k.min(*n)));
-    let p = if requests > 0.0 { bad / requests } else { 0.0 };
+    let sound = blocks.iter().copied().filter(|(n, k)| sound(*n) && sound(*k));
+    let tallies: Vec<_> = sound.map(|(n, k)| Tally::new(n, k)).collect();
+    let mut all = Tally::default();
+    for tally in &tallies {
+        all.add(*tally);
+    }
+    let p = all.rate().unwrap_or_default();
     let mut squares = (0.0, 0.0);
-    for pair in blocks.windows(2) {
-        let [(n, k), (m, l)] = [pair[0], pair[1]];
-        let variance = p * (1.0 - p) * (1.0 / n + 1.0 / m);
-        if n > 0.0 && m > 0.0 && variance.is_finite() && variance > 0.0 {
-            let difference = k.min(n) / n - l.min(m) / m;
-            squares = (squares.0 + difference * difference / variance, squares.1 + 1.0);
+    for pair in tallies.windows(2) {
+        let [before, after] = [pair[0], pair[1]];
+        let (Some(rate_before), Some(rate_after)) = (before.rate(), after.rate()) else { continue };
+        let variance = p * (1.0 - p) * (1.0 / before.requests + 1.0 / after.requests);
+        if variance.is_finite() && variance > 0.0 {
+            squares = (squares.0 + (rate_before - rate_after).powi(2) / variance, squares.1 + 1.0);
         }
     }
     if squares.1 > 0.0 { squares.0 / squares.1 } else { 0.0 }
