@@ -103,7 +103,7 @@ fn a_new_step_begins_its_evidence_for_promotion_and_its_time_anew_but_no_other()
         "{}",
         last.explanation.text
     );
-    let after = judge.observe(&at(315.0, 0.25));
+    let after = judge.observe(&Block { weight: Some(0.25), ..block(315.0, (750.0, 1.0), (2250.0, 23.0)) });
     assert!(after.logs.ln_safe < last.logs.ln_safe && after.verdict == Verdict::Continue);
     assert!((after.logs.ln_e - last.logs.ln_e).abs() < 0.1, "the evidence against it goes on");
     // a brake is no step
