@@ -131,6 +131,8 @@ pub enum Command {
     },
     /// The whole deployment against a simulated world, in virtual time
     Rehearse(RehearseArgs),
+    /// Judge recorded metrics as a canary's gates would
+    Metrics(MetricsArgs),
     /// Print the JSON Schema of environment files
     Schema,
     /// Print a completion script
@@ -347,8 +349,19 @@ pub struct RehearseArgs {
     pub record: Option<PathBuf>,
 }
 
+/// `metrics`.
+#[derive(Clone, Debug, Args)]
+pub struct MetricsArgs {
+    /// Recorded blocks or raw samples (JSON); - reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub replay: PathBuf,
+    /// Fail at what comes out otherwise than the file expects
+    #[arg(long)]
+    pub check: bool,
+}
+
 /// Names of all commands, for the short form.
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 18] = [
     "deploy",
     "validate",
     "plan",
@@ -362,6 +375,7 @@ const COMMANDS: [&str; 17] = [
     "resume",
     "lock",
     "rehearse",
+    "metrics",
     "schema",
     "completions",
     "explain",

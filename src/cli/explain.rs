@@ -162,6 +162,16 @@ const CODES: &[(u16, &str, &str)] = &[
         "no plan to comment",
         "`--output github` writes a plan as a comment for a pull request: it goes with `plan`, and with --dry-run.",
     ),
+    (
+        720,
+        "recorded metrics cannot be replayed",
+        "The file is one JSON object: `params` and `thresholds` where they differ from the defaults, then `vectors`. A vector has a `name`, burst factors `phi_err` and `phi_lat`, and either `steps` (blocks with `t`, `dt`, `weight`, and `canary` and `control` with `n`, `err`, `slow`) or `targets` with raw `samples`. The lines say which vector, block and field are wrong; the other vectors were judged.",
+    ),
+    (
+        721,
+        "the judge says otherwise than the recording expects",
+        "`--check` compares every log to the file's `tolerance`, and every verdict. The first difference is named; all blocks were printed.",
+    ),
 ];
 
 /// All codes of the program, sorted.

@@ -5,6 +5,7 @@ mod commands;
 mod consent;
 pub mod explain;
 mod flow;
+mod replay;
 pub mod report;
 mod session;
 mod signals;
@@ -72,6 +73,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Lock { action } => commands::lock::run(session, &action),
         Command::Rehearse(args) => commands::rehearse::run(session, &args),
+        Command::Metrics(args) => commands::metrics::run(session, &args),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(shell),
         Command::Explain { code } => commands::explain::run(session, code.as_deref()),

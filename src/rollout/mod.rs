@@ -3,6 +3,7 @@
 pub mod exposition;
 pub mod gate;
 pub mod readiness;
+pub mod sequential;
 pub mod share;
 pub mod smoke;
 

@@ -5,6 +5,7 @@ mod apply;
 mod architecture;
 mod cli;
 mod config;
+mod gates;
 mod plan;
 mod preflight;
 mod ready;

@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod explain;
 pub mod history;
 pub mod lock;
+pub mod metrics;
 pub mod plan;
 pub mod preflight;
 pub mod rehearse;

@@ -1,0 +1,13 @@
+//! Recorded streams of metrics, judged again: the file's format, and what the judge says of each block.
+
+pub mod compare;
+mod fields;
+mod judged;
+mod settings;
+mod stream;
+mod vector;
+
+pub use judged::{Judged, judge};
+pub use settings::Settings;
+pub use stream::{Stop, Visit, read};
+pub use vector::Vector;
