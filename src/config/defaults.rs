@@ -48,3 +48,10 @@ pub const QUERY_LATENCY: &str = r#"histogram_quantile({{ quantile }}, sum by (le
 /// Requests in the window.
 pub const QUERY_REQUESTS: &str =
     r#"sum(increase(http_requests_total{namespace="{{ namespace }}",pod=~"{{ pods }}"}[{{ window }}]))"#;
+
+/// All requests, for a comparison with stable.
+pub const COUNTER_REQUESTS: &str = "http_requests_total";
+/// The failed ones among them.
+pub const COUNTER_ERRORS: &str = r#"http_requests_total{status=~"5.."}"#;
+/// The histogram of their durations.
+pub const COUNTER_LATENCY: &str = "http_request_duration_seconds";

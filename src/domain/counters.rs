@@ -136,15 +136,15 @@ impl Selector {
 }
 
 /// One matcher, and what follows it.
-fn matcher(text: &str) -> Result<(Matcher, &str), String> {
-    let end = text.find(['=', '!', '}', ',']).unwrap_or(text.len());
-    let label = text[..end].trim();
+fn matcher(selector: &str) -> Result<(Matcher, &str), String> {
+    let end = selector.find(['=', '!', '}', ',']).unwrap_or(selector.len());
+    let label = selector[..end].trim();
     if label.is_empty() || !label.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(format!("`{label}` is no name of a label"));
     }
-    let sign = ["=~", "!~", "!=", "="].into_iter().find(|sign| text[end..].starts_with(sign));
+    let sign = ["=~", "!~", "!=", "="].into_iter().find(|sign| selector[end..].starts_with(sign));
     let Some(sign) = sign else { return Err(format!("after `{label}` one of = != =~ !~ is missing")) };
-    let (value, rest) = string(text[end + sign.len()..].trim_start())?;
+    let (value, rest) = string(selector[end + sign.len()..].trim_start())?;
     let regex =
         || Regex::new(&format!("^(?s:{value})$")).map_err(|_| format!("`{value}` is no regular expression"));
     let test = match sign {
@@ -159,9 +159,8 @@ fn matcher(text: &str) -> Result<(Matcher, &str), String> {
 /// A quoted string, and what follows it.
 fn string(text: &str) -> Result<(String, &str), String> {
     let mut chars = text.char_indices();
-    let quote = match chars.next() {
-        Some((_, quote @ ('"' | '\''))) => quote,
-        _ => return Err("the value of a matcher stands in quotes".to_owned()),
+    let Some((_, quote @ ('"' | '\''))) = chars.next() else {
+        return Err("the value of a matcher stands in quotes".to_owned());
     };
     let mut out = String::new();
     while let Some((at, c)) = chars.next() {

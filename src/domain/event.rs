@@ -112,7 +112,7 @@ pub enum Kind {
         target: TargetId,
         /// Whose.
         component: ComponentId,
-        /// `healthy`, `bad`, `shared`, `not enough data`, `no data`, `backend down`.
+        /// `healthy`, `bad`, `shared`, `not enough data`, `no data`, `backend down`, `suspicious`, `starved`.
         verdict: &'static str,
         /// Value of the new revision, formatted.
         new: Option<String>,
@@ -120,6 +120,9 @@ pub enum Kind {
         stable: Option<String>,
         /// Limit, formatted.
         limit: String,
+        /// What a comparison with stable rests on, in words and numbers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        explanation: Option<String>,
     },
     /// A smoke test was answered.
     SmokeTested {

@@ -1,5 +1,6 @@
 //! A metric gate: what is measured, where its limits are, and what each of five answers means.
 
+use crate::domain::counters::CounterNames;
 use crate::domain::ids::ComponentId;
 use crate::domain::units;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,8 @@ pub enum Metric {
     },
     /// 1 − error rate, 0–1.
     Availability,
+    /// How good the new revision is beside stable, by a sequential test over both sides' counters.
+    AgainstStable(Comparison),
     /// Any PromQL with `{{ pods }}`, `{{ namespace }}`, `{{ window }}` … inside.
     Query(String),
 }
@@ -59,6 +62,7 @@ impl Metric {
             Self::ErrorRate => "error rate".to_owned(),
             Self::Latency { quantile } => format!("p{}", (quantile * 1000.0).round() / 10.0),
             Self::Availability => "availability".to_owned(),
+            Self::AgainstStable(_) => "comparison with stable".to_owned(),
             Self::Query(_) => "query".to_owned(),
         }
     }
@@ -70,9 +74,45 @@ impl Metric {
             Self::ErrorRate => format!("{:.2} %", value * 100.0),
             Self::Availability => format!("{:.3} %", value * 100.0),
             Self::Latency { .. } => format!("{:.0} ms", value * 1000.0),
-            Self::Query(_) => format!("{value}"),
+            Self::Query(_) | Self::AgainstStable(_) => format!("{value}"),
         }
     }
+}
+
+/// A comparison with stable: what is tolerated, and where the counters come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Of the share of failed requests.
+    pub errors: Tolerated,
+    /// Of the share of requests slower than each bound of the histogram; `None`: latency is not compared.
+    pub latency: Option<Tolerated>,
+    /// Whether a hold may end early once the new revision is shown to be as good as stable.
+    pub early_promotion: bool,
+    /// Where the counters come from.
+    pub source: Source,
+    /// Which counters.
+    pub counters: CounterNames,
+}
+
+/// What is tolerated: a rate up to `max(ratio · stable's, stable's + margin)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tolerated {
+    /// Factor on stable's rate, 1 at least.
+    pub ratio: f64,
+    /// Added to stable's rate, 0–1.
+    pub margin: f64,
+}
+
+/// Where counters come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// The pods while they can be read, else Prometheus.
+    Auto,
+    /// The pods' own `/metrics`, through the API server.
+    Pods,
+    /// Prometheus.
+    Prometheus,
 }
 
 /// What a lack of data means.

@@ -86,6 +86,9 @@ pub trait Metrics: Send + Sync {
         step: Duration,
     ) -> Result<Vec<PodSample>, MetricsError>;
 
+    /// Whether there is a store for a target.
+    fn knows(&self, target: &TargetId) -> bool;
+
     /// Whether the store answers at all.
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError>;
 }

@@ -107,15 +107,12 @@ fn parts(line: &str) -> Option<(&str, &str, f64)> {
     if line.starts_with('#') {
         return None;
     }
-    let (name, labels, rest) = match line.find('{') {
-        Some(open) => {
-            let end = closing(&line[open + 1..])?;
-            (&line[..open], &line[open + 1..open + 1 + end], &line[open + 2 + end..])
-        }
-        None => {
-            let (name, rest) = line.split_once(char::is_whitespace)?;
-            (name, "", rest)
-        }
+    let (name, labels, rest) = if let Some(open) = line.find('{') {
+        let end = closing(&line[open + 1..])?;
+        (&line[..open], &line[open + 1..open + 1 + end], &line[open + 2 + end..])
+    } else {
+        let (name, rest) = line.split_once(char::is_whitespace)?;
+        (name, "", rest)
     };
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
     value.is_finite().then_some((name.trim(), labels, value))
@@ -215,7 +212,7 @@ broken{a="b
         }
         let mut exposition = Exposition::new(&names);
         for _ in 0..3 {
-            exposition.feed(&[b'x'; LONGEST_LINE]);
+            exposition.feed(&vec![b'x'; LONGEST_LINE]);
         }
         exposition.feed(b"\nhttp_requests_total 5");
         assert_eq!(exposition.finish("p", 0.0).unwrap().requests.to_string(), "5");

@@ -1,5 +1,6 @@
 //! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
 
+use super::compare::Comparisons;
 use super::contact::Tries;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::Leases;
@@ -71,6 +72,7 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
+    comparisons: Comparisons,
     status: Mutex<BTreeMap<StepId, Status>>,
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
     /// Commands that show more of a failure.
@@ -94,6 +96,7 @@ impl<'a> Engine<'a> {
             plan,
             world,
             leases,
+            comparisons: Comparisons::new(plan, journal.epoch()),
             journal,
             report,
             interrupts,
@@ -313,7 +316,9 @@ impl<'a> Engine<'a> {
         let (plan, world, leases) = (self.plan, self.world, self.leases);
         // Bringing an older release back is a way back, too.
         let back = back || plan.rollback_of.is_some();
-        let stand = Stand { plan, world, leases, teller: &teller, target, step, component, back };
+        let comparisons = &self.comparisons;
+        let stand =
+            Stand { plan, world, leases, teller: &teller, comparisons, target, step, component, back };
         stand.perform(effect).await
     }
 

@@ -1,10 +1,11 @@
 //! A hold: gates are measured, pods are watched, and the clock runs only while nothing stands against going on.
 
+use super::compare::Contest;
 use super::perform::{Stand, StepError};
 use crate::domain::effect::{Arm, SmokeVia};
 use crate::domain::environment::SmokeTest;
 use crate::domain::event::Kind;
-use crate::domain::gate::Gate;
+use crate::domain::gate::{Gate, Metric};
 use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
 use crate::ports::metrics::{Measurement, Reading};
@@ -40,6 +41,7 @@ impl Stand<'_> {
         let began = Instant::now();
         let end = began + duration;
         let mut posts = posts(gates, arms, began);
+        let mut contests = self.contests(gates, arms);
         let mut probe_due = began + PROBE_INTERVAL;
         loop {
             self.crash_check(arms)?;
@@ -48,12 +50,18 @@ impl Stand<'_> {
                 post.due = now + post.gate.interval;
                 self.measure(post).await?;
             }
+            for contest in contests.iter_mut().filter(|contest| contest.due <= now) {
+                self.compare(contest).await?;
+            }
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
             }
             if now >= end {
-                match standing(&posts) {
+                if let Some(why) = blind(&posts, &contests) {
+                    return Err(StepError::failed(why));
+                }
+                match standing(&posts).or_else(|| contests.iter().find_map(Contest::standing)) {
                     None => break,
                     Some(why) if now >= end + patience => {
                         return Err(StepError::failed(format!(
@@ -64,8 +72,16 @@ impl Stand<'_> {
                     Some(why) => self.progress(format!("held up: {why}")),
                 }
             }
-            self.sleep_until_next(&posts, (!probes.is_empty()).then_some(probe_due), end, arms).await?;
+            let convinced = !contests.is_empty() && contests.iter().all(Contest::is_convinced);
+            if convinced && standing(&posts).is_none() {
+                let took = human(Duration::from_secs(began.elapsed().as_secs()));
+                self.keep(contests);
+                return Ok(format!("as good as stable, shown in {took}"));
+            }
+            let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
+            self.sleep_until_next(looks.min(), (!probes.is_empty()).then_some(probe_due), end, arms).await?;
         }
+        self.keep(contests);
         Ok(format!("{} without a breach", human(Duration::from_secs(began.elapsed().as_secs()))))
     }
 
@@ -91,14 +107,14 @@ impl Stand<'_> {
     /// Sleeps to the next measurement; wakes early when pods change, to look for crashes.
     async fn sleep_until_next(
         &self,
-        posts: &[Post<'_>],
+        look: Option<Instant>,
         probe: Option<Instant>,
         end: Instant,
         arms: &[Arm],
     ) -> Result<(), StepError> {
         let now = Instant::now();
         let future_end = (end > now).then_some(end);
-        let next = posts.iter().map(|post| post.due).chain(probe).chain(future_end).min();
+        let next = look.into_iter().chain(probe).chain(future_end).min();
         let next = next.unwrap_or(now + PROBE_INTERVAL);
         let Some(arm) = arms.first() else {
             tokio::time::sleep_until(next).await;
@@ -119,9 +135,9 @@ impl Stand<'_> {
     }
 
     async fn measure(&self, post: &mut Post<'_>) -> Result<(), StepError> {
-        let (new, stable) = tokio::join!(self.read(post, &post.arm.new), async {
+        let (new, stable) = tokio::join!(self.measured(post, &post.arm.new), async {
             match &post.arm.stable {
-                Some(stable) => Some(self.read(post, stable).await),
+                Some(stable) => Some(self.measured(post, stable).await),
                 None => None,
             }
         });
@@ -138,6 +154,7 @@ impl Stand<'_> {
             new: new_text.clone(),
             stable: stable_text.clone(),
             limit: gate::limit_text(post.gate),
+            explanation: None,
         });
         self.alert(post, verdict, &new);
         let mut shown = new_text.unwrap_or_else(|| "-".to_owned());
@@ -165,19 +182,19 @@ impl Stand<'_> {
         }
     }
 
-    async fn read(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
-        let owners = self.cluster().map_or_else(
-            |_| Vec::new(),
-            |cluster| {
-                let snapshots = cluster.follow(&workload.namespace);
-                let snapshot = snapshots.borrow();
-                if workload.kind == "Deployment" {
-                    snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
-                } else {
-                    vec![workload.name.clone()]
-                }
-            },
-        );
+    /// Names of what owns the newest pods of a workload.
+    pub(super) fn owners(&self, workload: &ObjectRef) -> Vec<String> {
+        let Ok(cluster) = self.cluster() else { return Vec::new() };
+        if workload.kind != "Deployment" {
+            return vec![workload.name.clone()];
+        }
+        let snapshots = cluster.follow(&workload.namespace);
+        let snapshot = snapshots.borrow();
+        snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
+    }
+
+    async fn measured(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
+        let owners = self.owners(workload);
         if owners.is_empty() {
             return Ok(Reading { value: None, requests: None });
         }
@@ -206,7 +223,8 @@ impl Stand<'_> {
 }
 
 fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>> {
-    let pairs = gates.iter().flat_map(|gate| {
+    let measured = gates.iter().filter(|gate| !matches!(gate.metric, Metric::AgainstStable(_)));
+    let pairs = measured.flat_map(|gate| {
         arms.iter().filter(|arm| gate.components.contains(&arm.component)).map(move |arm| (gate, arm))
     });
     pairs
@@ -218,6 +236,14 @@ fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>
             alerted: false,
         })
         .collect()
+}
+
+/// What may not go on without data, and has none.
+fn blind(posts: &[Post<'_>], contests: &[Contest<'_>]) -> Option<String> {
+    let post = posts.iter().find(|post| post.watch.fails_without_data(post.gate));
+    let contest = contests.iter().find(|contest| contest.fails_without_data());
+    post.map(|post| format!("gate {} of {}: no verdict for want of data", post.gate.name, post.arm.component))
+        .or_else(|| contest.and_then(Contest::standing))
 }
 
 /// What stands against going on, if anything.

@@ -85,6 +85,12 @@ impl Journal {
         Self { run, epoch, stores, clock }
     }
 
+    /// The number of the process that writes, among those that worked on the run.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Writes one record, durably, before it returns.
     pub async fn write(&self, target: &TargetId, what: What, tries: Tries) -> Result<(), StateError> {
         let Some((store, seq)) = self.stores.get(target) else {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod blame;
+mod compare;
 mod contact;
 mod dag;
 pub mod definitions;

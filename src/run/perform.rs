@@ -10,6 +10,7 @@ use crate::ports::Cluster;
 use crate::ports::cloud::SnapshotState;
 use crate::ports::cluster::ClusterError;
 use crate::rollout::share;
+use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::lease::Leases;
 use crate::run::world::{Site, Teller, World};
@@ -47,6 +48,7 @@ pub(super) struct Stand<'a> {
     pub world: &'a World,
     pub leases: &'a Leases,
     pub teller: &'a Teller<'a>,
+    pub comparisons: &'a Comparisons,
     pub target: &'a TargetId,
     pub step: &'a StepId,
     pub component: Option<&'a ComponentId>,

@@ -1,17 +1,16 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
+mod metrics;
 mod objects;
 mod permissions;
 
 use super::world::{Site, World};
 use super::{lease, unfinished};
-use crate::domain::environment::{Environment, Platform, TrafficClass};
+use crate::domain::environment::{Environment, Platform};
 use crate::domain::ids::TargetId;
-use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
 use crate::plan::Plan;
 use crate::ports::Cluster;
-use crate::ports::metrics::{Measurement, MetricsError};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -127,7 +126,7 @@ async fn on_target(
         permissions::check(plan, target, cluster),
         objects::check(plan, target, cluster),
         lock(world, target, site),
-        gates(env, world, plan, target, cluster),
+        metrics::check(env, world, plan, target, cluster),
     );
     [version, permissions, objects, lock, gates].concat()
 }
@@ -171,77 +170,4 @@ async fn lock(world: &World, target: &TargetId, site: &Site) -> Vec<Check> {
             vec![Check::new(Level::Fail, Some(target), "lock", error.to_string()).fix(fix)]
         }
     }
-}
-
-/// The gates' queries must be understood, and should have data, for what serves now.
-async fn gates(
-    env: &Environment,
-    world: &World,
-    plan: &Plan,
-    target: &TargetId,
-    cluster: &dyn Cluster,
-) -> Vec<Check> {
-    let live = env.target(target).is_some_and(|target| target.traffic == TrafficClass::Live);
-    if env.gates.is_empty() || !live {
-        return Vec::new();
-    }
-    if let Err(error) = world.metrics.reachable(target).await {
-        let detail = format!("the metric store gives no answer: {error}");
-        return vec![
-            Check::new(Level::Fail, Some(target), "metrics", detail)
-                .fix(format!("check targets.{target}.prometheus")),
-        ];
-    }
-    let mut checks = Vec::new();
-    for (gate, id) in env.gates.iter().flat_map(|gate| gate.components.iter().map(move |id| (gate, id))) {
-        let Some(serving) = plan.targets.get(target).and_then(|plan| plan.workloads.get(id)) else {
-            continue;
-        };
-        let owners = owners(cluster, &serving.workload).await;
-        let what = Measurement {
-            metric: gate.metric.clone(),
-            target: target.clone(),
-            region: plan.targets[target].region.clone(),
-            namespace: env.namespace.clone(),
-            component: id.clone(),
-            owners: if owners.is_empty() { vec!["none".to_owned()] } else { owners.clone() },
-            window: gate.window,
-        };
-        match world.metrics.measure(&what).await {
-            Err(MetricsError::Refused { message }) => {
-                let detail = format!("gate {} of {id}: {message}", gate.name);
-                checks.push(Check::new(Level::Fail, Some(target), "metrics", detail).fix("mend the query"));
-            }
-            Err(MetricsError::Down { message }) => {
-                checks
-                    .push(Check::new(Level::Fail, Some(target), "metrics", message).fix("check Prometheus"));
-            }
-            Ok(reading) if reading.value.is_none() && !owners.is_empty() => {
-                let detail = format!("gate {} of {id}: no data about what serves now", gate.name);
-                let fix = "is the component scraped, and does the query match its labels?";
-                checks.push(Check::new(Level::Warn, Some(target), "metrics", detail).fix(fix));
-            }
-            Ok(_) => {}
-        }
-    }
-    if checks.is_empty() {
-        checks.push(Check::new(Level::Pass, Some(target), "metrics", "the gates' queries are answered"));
-    }
-    checks
-}
-
-/// `ReplicaSets` of the component as it serves now (any revision), for a look at its series.
-async fn owners(cluster: &dyn Cluster, workload: &ObjectRef) -> Vec<String> {
-    let mut snapshots = cluster.follow(&workload.namespace);
-    let synced = snapshots.wait_for(|snapshot| snapshot.synced);
-    let Ok(Ok(snapshot)) = tokio::time::timeout(Duration::from_secs(10), synced).await else {
-        return Vec::new();
-    };
-    let base = workload.name.rsplit_once("-r").map_or(workload.name.as_str(), |(base, _)| base).to_owned();
-    let serving = |deployment: &ObjectRef| {
-        deployment.name == base
-            || deployment.name.strip_prefix(&base).is_some_and(|rest| rest.starts_with("-r"))
-    };
-    let deployments = snapshot.workloads.iter().filter(|(name, state)| serving(name) && state.ready > 0);
-    deployments.flat_map(|(name, _)| snapshot.current_replica_sets(name)).map(str::to_owned).collect()
 }

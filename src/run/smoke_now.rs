@@ -1,5 +1,6 @@
 //! Smoke tests outside a run.
 
+use super::compare::Comparisons;
 use super::lease::Leases;
 use super::perform::Stand;
 use super::world::{Report, Teller, World};
@@ -59,6 +60,7 @@ pub async fn run(
             world,
             leases: &leases,
             teller: &teller,
+            comparisons: &Comparisons::new(&plan, 1),
             target: &target.id,
             step: &step,
             component: None,

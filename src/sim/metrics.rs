@@ -147,7 +147,7 @@ impl Metrics for SimMetrics {
             Metric::ErrorRate => increase.error_rate(),
             Metric::Availability => increase.error_rate().map(|rate| 1.0 - rate),
             Metric::Latency { quantile } => increase.quantile(*quantile),
-            Metric::Query(_) => {
+            Metric::Query(_) | Metric::AgainstStable(_) => {
                 return Err(MetricsError::Refused {
                     message: "the simulated store understands no PromQL".to_owned(),
                 });
@@ -177,6 +177,10 @@ impl Metrics for SimMetrics {
         step: Duration,
     ) -> Result<Vec<PodSample>, MetricsError> {
         Ok(summed(&self.samples(what).await?, step))
+    }
+
+    fn knows(&self, _target: &TargetId) -> bool {
+        true
     }
 
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError> {

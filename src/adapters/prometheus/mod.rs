@@ -150,6 +150,10 @@ impl Metrics for Prometheus {
         self.series(&what.target, "query_range", forms).await
     }
 
+    fn knows(&self, target: &TargetId) -> bool {
+        self.endpoints.contains_key(target)
+    }
+
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError> {
         self.query(target, "vector(1)").await.map(|_| ())
     }

@@ -45,6 +45,9 @@ impl Templates {
             Metric::ErrorRate => self.named("error_rate", what)?,
             Metric::Availability => self.named("availability", what)?,
             Metric::Latency { .. } => self.named("latency", what)?,
+            Metric::AgainstStable(_) => {
+                return Err(MetricsError::Refused { message: "a comparison is no single query".to_owned() });
+            }
             Metric::Query(text) => {
                 self.0.render_str(text, values(what)).map_err(|error| refused("the gate's query", &error))?
             }

@@ -115,7 +115,7 @@ mod tests {
                 errors: selector(r#"http_requests_total{status=~"5.."}"#),
                 latency: selector("http_request_duration_seconds"),
             },
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
         };
         let own = r#"namespace="shop",pod=~"(?:api-r2-7d4f)-[a-z0-9]+"}"#;
         assert_eq!(
@@ -128,7 +128,7 @@ mod tests {
         );
         assert_eq!(sums(&what)[2], format!("sum by (le) (http_request_duration_seconds_bucket{{{own})"));
         assert_eq!(
-            range_form("x", 1000.0, Duration::from_secs(60), Duration::from_secs(15)),
+            range_form("x", 1000.0, Duration::from_mins(1), Duration::from_secs(15)),
             "query=x&start=940.000&end=1000.000&step=15"
         );
     }

@@ -404,8 +404,13 @@ pub(super) fn lane_name(lane: Lane) -> &'static str {
 
 /// `✓ error-rate 0.21 % (limit ≤ 5.00 %, stable 0.20 %)`; nothing for any other event.
 pub(super) fn gate_text(kind: &Kind, paint: Paint) -> String {
-    let Kind::GateMeasured { gate, verdict, new, stable, limit, .. } = kind else { return String::new() };
+    let Kind::GateMeasured { gate, verdict, new, stable, limit, explanation, .. } = kind else {
+        return String::new();
+    };
     let mark = gate_mark(verdict, paint);
+    if let Some(explanation) = explanation {
+        return format!("{mark} {}", clean(&format!("{gate}: {explanation}")));
+    }
     let value = new.clone().unwrap_or_else(|| (*verdict).to_owned());
     let stable = stable.as_ref().map_or_else(String::new, |stable| format!(", stable {stable}"));
     let words = match *verdict {
@@ -421,7 +426,7 @@ pub(super) fn gate_mark(verdict: &str, paint: Paint) -> String {
     match verdict {
         "healthy" => paint.green("✓"),
         "bad" => paint.red("✗"),
-        "shared" => paint.yellow("✗"),
+        "shared" | "suspicious" => paint.yellow("✗"),
         _ => paint.yellow("?"),
     }
 }

@@ -95,7 +95,7 @@ impl Model {
                 self.site(target).state = State::Failed;
                 self.detail(target, component.as_ref(), &format!("✗ {}", clean(cause)));
             }
-            Kind::GateMeasured { gate, target, component, verdict, new, stable, limit } => {
+            Kind::GateMeasured { gate, target, component, verdict, new, stable, limit, .. } => {
                 let value = new.clone().unwrap_or_else(|| (*verdict).to_owned());
                 let stable = stable.as_ref().map_or_else(String::new, |value| format!(", stable {value}"));
                 let text = clean(&format!("{value} ({limit}{stable})"));

@@ -4,8 +4,9 @@ use super::{Cx, time};
 use crate::config::model::{EnvironmentFile, GateFile, MetricsFile, NoDataFile, SharedFile};
 use crate::config::scalar::{Limit, parse_percent};
 use crate::config::{codes, defaults};
+use crate::domain::counters::CounterNames;
 use crate::domain::environment::{Component, Platform, Target, TrafficClass};
-use crate::domain::gate::{Gate, Metric, NoData, Shared};
+use crate::domain::gate::{Gate, Metric, NoData, Shared, Source};
 use crate::domain::ids::ComponentId;
 use crate::domain::units::parse_duration;
 use std::collections::BTreeMap;
@@ -32,15 +33,19 @@ impl Cx<'_> {
         components: &[Component],
         targets: &[Target],
     ) -> Vec<Gate> {
+        let counters = self.counters(file.metrics.as_ref());
         let gates: Vec<Gate> = self
             .ordered(&["gates"])
             .iter()
             .filter_map(|name| Some((name, file.gates.get(name)?)))
-            .filter_map(|(name, gate)| self.gate(name, gate, components))
+            .filter_map(|(name, gate)| self.gate(name, gate, components, &counters))
             .collect();
         let compose = matches!(self.platform_of(file), Platform::Compose { .. });
         let blind = |target: &&Target| target.traffic == TrafficClass::Live && target.prometheus.is_none();
-        for target in targets.iter().filter(blind).filter(|_| !gates.is_empty() && !compose) {
+        // A comparison can read the pods themselves.
+        let needs_store = |gate: &Gate| !matches!(&gate.metric, Metric::AgainstStable(how) if how.source != Source::Prometheus);
+        let blinded = !compose && gates.iter().any(needs_store);
+        for target in targets.iter().filter(blind).filter(|_| blinded) {
             let id = target.id.as_str();
             let diagnostic = self
                 .error(
@@ -61,7 +66,17 @@ impl Cx<'_> {
         Cx { tree: self.tree, root: self.root, out: &mut silent }.platform(file, "")
     }
 
-    fn gate(&mut self, name: &str, file: &GateFile, components: &[Component]) -> Option<Gate> {
+    fn gate(
+        &mut self,
+        name: &str,
+        file: &GateFile,
+        components: &[Component],
+        counters: &CounterNames,
+    ) -> Option<Gate> {
+        if file.against.is_some() {
+            return Some(self.comparison(name, file, components, counters));
+        }
+        self.only_against(name);
         let metric = self.metric(name, file)?;
         let max = self.limit(name, "max", file.max.as_ref(), &metric);
         let min = self.limit(name, "min", file.min.as_ref(), &metric);
@@ -71,7 +86,7 @@ impl Cx<'_> {
                 Metric::ErrorRate => "max: 5%",
                 Metric::Latency { .. } => "max: 200ms",
                 Metric::Availability => "min: 99.95%",
-                Metric::Query(_) => "max: 3",
+                Metric::Query(_) | Metric::AgainstStable(_) => "max: 3",
             };
             let diagnostic = self
                 .error(codes::BAD_GATE, &["gates", name], format!("gate `{name}` has no limit"))
@@ -112,11 +127,7 @@ impl Cx<'_> {
             interval,
             breaches: file.breaches.unwrap_or(defaults::BREACHES),
             min_requests: file.min_requests.unwrap_or(defaults::MIN_REQUESTS),
-            no_data: match file.no_data {
-                Some(NoDataFile::Fail) => NoData::Fail,
-                Some(NoDataFile::Pass) => NoData::Pass,
-                _ => NoData::Hold,
-            },
+            no_data: no_data(file),
             shared: match file.shared {
                 Some(SharedFile::Rollback) => Shared::Rollback,
                 _ => Shared::Hold,
@@ -124,7 +135,12 @@ impl Cx<'_> {
         })
     }
 
-    fn watched(&mut self, name: &str, file: &GateFile, components: &[Component]) -> Vec<ComponentId> {
+    pub(super) fn watched(
+        &mut self,
+        name: &str,
+        file: &GateFile,
+        components: &[Component],
+    ) -> Vec<ComponentId> {
         let known: Vec<&str> = components.iter().map(|c| c.id.as_str()).collect();
         let Some(named) = &file.components else {
             return components.iter().map(|c| c.id.clone()).collect();
@@ -197,7 +213,7 @@ impl Cx<'_> {
                     "write e.g. `200ms`".to_owned()
                 }
             }),
-            Metric::Query(_) => match text.strip_suffix('%') {
+            Metric::Query(_) | Metric::AgainstStable(_) => match text.strip_suffix('%') {
                 Some(_) => share(text),
                 None => text.parse::<f64>().map_err(|_| "write a number in the unit of the query".to_owned()),
             },
@@ -229,6 +245,14 @@ impl Cx<'_> {
             .why(format!("`{wrong}` is the wrong side of this metric"))
             .help(format!("write `{right}:` instead of `{wrong}:`"));
         self.out.push(diagnostic);
+    }
+}
+
+pub(super) fn no_data(file: &GateFile) -> NoData {
+    match file.no_data {
+        Some(NoDataFile::Fail) => NoData::Fail,
+        Some(NoDataFile::Pass) => NoData::Pass,
+        Some(NoDataFile::Hold) | None => NoData::Hold,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Gates, metrics and smoke tests as people write them.
 
 use crate::config::defaults;
-use crate::config::scalar::{Limit, Time};
+use crate::config::scalar::{Limit, Percent, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +11,20 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GateFile {
+    /// `stable`: no limit of its own; a sequential test says at every look whether the new version is worse than the old
+    /// one beside it, and is wrong in at most 1 % of all rollouts. Instead of `metric` and `query`.
+    pub against: Option<AgainstFile>,
+    /// What is tolerated of the new version's share of failed requests (`against: stable`). Default: 1.1 times the old
+    /// version's, or 0.05 points above it, whichever is more.
+    pub errors: Option<ToleratedFile>,
+    /// What is tolerated of its share of requests slower than each bound of the histogram (`against: stable`). Default:
+    /// 1.5 times the old version's, or 1 point above it. `off`: latency is not compared.
+    pub latency: Option<LatencyFile>,
+    /// Whether a hold ends as soon as the new version is shown to be as good as the old one (`against: stable`).
+    #[schemars(extend("default" = false))]
+    pub early_promotion: Option<bool>,
+    /// Where the counters are read (`against: stable`). Default: `auto`.
+    pub source: Option<SourceFile>,
     /// What is measured: `error_rate`, `availability`, or a latency quantile `p50` … `p99.9`. This or `query`.
     #[schemars(
         regex(pattern = r"^(error_rate|availability|p[0-9]{1,2}(\.[0-9]+)?)$"),
@@ -42,6 +56,56 @@ pub struct GateFile {
     pub no_data: Option<NoDataFile>,
     /// What a breach that the old version shows too means. Default: `hold`.
     pub shared: Option<SharedFile>,
+}
+
+/// What a version is compared with.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum AgainstFile {
+    /// The version that serves beside it.
+    Stable,
+}
+
+/// What is tolerated beside stable: a rate up to the larger of the two.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ToleratedFile {
+    /// So many times the old version's rate.
+    #[schemars(range(min = 1.0, max = 100.0))]
+    pub ratio: Option<f64>,
+    /// So much above the old version's rate.
+    #[schemars(extend("examples" = ["0.05%"]))]
+    pub margin: Option<Percent>,
+}
+
+/// Whether and how latency is compared.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum LatencyFile {
+    /// Not at all.
+    Off(OffFile),
+    /// With this tolerance.
+    Tolerated(ToleratedFile),
+}
+
+/// `off`.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OffFile {
+    /// Not at all.
+    Off,
+}
+
+/// Where counters are read.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceFile {
+    /// From the pods while the API server lets us, else from Prometheus.
+    Auto,
+    /// From the pods' own `/metrics`, through the API server, every 5 s.
+    Pods,
+    /// From Prometheus.
+    Prometheus,
 }
 
 /// When objects of one kind are ready.
@@ -129,6 +193,24 @@ pub enum SharedFile {
 pub struct MetricsFile {
     /// `PromQL` templates.
     pub queries: QueriesFile,
+    /// The counters that `against: stable` compares, as selectors without range and function. They select in Prometheus
+    /// (where `namespace` and `pod` are added) and in the pods' own `/metrics`.
+    pub counters: CountersFile,
+}
+
+/// Counters of one process.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CountersFile {
+    /// All requests.
+    #[schemars(extend("default" = defaults::COUNTER_REQUESTS))]
+    pub requests: Option<String>,
+    /// The failed ones among them.
+    #[schemars(extend("default" = defaults::COUNTER_ERRORS))]
+    pub errors: Option<String>,
+    /// The histogram of their durations in seconds, by its base name.
+    #[schemars(extend("default" = defaults::COUNTER_LATENCY))]
+    pub latency: Option<String>,
 }
 
 /// `PromQL` templates with `{{ pods }}`, `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}`,

@@ -153,6 +153,7 @@ impl Script {
             new: (!new.is_empty()).then(|| new.to_owned()),
             stable: Some(if gate == "errors" { "0.20 %" } else { "178 ms" }.to_owned()),
             limit: limit.into(),
+            explanation: None,
         })
     }
 

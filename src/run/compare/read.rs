@@ -1,0 +1,460 @@
+//! Where the counters of both arms come from: the pods themselves while they let us, else the metric store.
+
+use super::scrape::{self, Endpoint};
+use super::{Comparer, Contest, Place};
+use crate::domain::counters::PodSample;
+use crate::domain::gate::{Comparison, Source, Tolerated};
+use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::object::ObjectRef;
+use crate::domain::observed::Pod;
+use crate::ports::Cluster;
+use crate::ports::metrics::{CountersOf, MetricsError};
+use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Counts, Decision, Tolerance};
+use crate::run::perform::{Stand, StepError};
+use crate::run::world::World;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How far back a store is asked for samples: two scrapes of a minute's interval.
+const SAMPLES_WINDOW: Duration = Duration::from_mins(2);
+/// How much of stable's past says how its errors cluster, and in blocks of what length.
+const HISTORY_WINDOW: Duration = Duration::from_hours(2);
+const HISTORY_STEP: Duration = Duration::from_secs(15);
+/// Longest wait for an answer of the store.
+const STORE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Scrape interval of a store whose samples do not tell it, seconds.
+const USUAL_INTERVAL: f64 = 15.0;
+/// Fewest blocks of history that say anything of clusters.
+const ENOUGH_HISTORY: usize = 40;
+/// Burst factors where stable's past is not known: errors are taken to come in twos, slow requests in threes.
+const UNKNOWN_BURST: (f64, f64) = (2.0, 3.0);
+/// Pods that are read of each arm at most: more would load the API server and say little more.
+const MOST_PODS: usize = 50;
+
+/// What a look found: of the new revision, of stable.
+#[derive(Debug)]
+pub(super) struct Samples {
+    new: Vec<PodSample>,
+    stable: Vec<PodSample>,
+    /// Pods that were asked and gave nothing.
+    failed: Vec<(String, Side)>,
+}
+
+/// A pod of an arm that serves.
+struct Serving {
+    name: String,
+    /// When it was made, seconds since the epoch.
+    created: Option<f64>,
+}
+
+impl Stand<'_> {
+    /// Finds out where the counters come from, and what histograms they have; nothing if there are none yet.
+    pub(super) async fn first_look(&self, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+        let mut refused = None;
+        if contest.comparison.source != Source::Prometheus {
+            match self.pods_place(contest).await {
+                Ok(place) => match self.begin(place, contest).await {
+                    Ok(Some(comparer)) => return Ok(Some(comparer)),
+                    Ok(None) => {}
+                    Err(error) => refused = Some(error),
+                },
+                Err(error) => refused = Some(MetricsError::Down { message: error.cause }),
+            }
+        }
+        if contest.comparison.source != Source::Pods && self.has_store() {
+            return self.begin(Place::Store, contest).await;
+        }
+        refused.map_or(Ok(None), Err)
+    }
+
+    fn has_store(&self) -> bool {
+        self.world.metrics.knows(self.target)
+    }
+
+    async fn pods_place(&self, contest: &Contest<'_>) -> Result<Place, StepError> {
+        let new = self.endpoint(&contest.arm.new).await?;
+        let stable = match &contest.arm.stable {
+            Some(stable) => Some(self.endpoint(stable).await?),
+            None => None,
+        };
+        Ok(Place::Pods(new, stable))
+    }
+
+    async fn endpoint(&self, workload: &ObjectRef) -> Result<Endpoint, StepError> {
+        let cluster = self.cluster()?;
+        let live = self.in_contact("read the workload", async || cluster.get(workload).await).await?;
+        Ok(Endpoint::of(live.as_ref().unwrap_or(&serde_json::Value::Null)))
+    }
+
+    async fn begin(&self, source: Place, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+        let samples = self.read(&source, contest).await?;
+        let all = || samples.stable.iter().chain(&samples.new);
+        if samples.new.is_empty() || (contest.arm.stable.is_some() && samples.stable.is_empty()) {
+            return Ok(None);
+        }
+        let bounds: Vec<f64> = match contest.comparison.latency {
+            Some(_) => all().next().map_or_else(Vec::new, finite_bounds),
+            None => Vec::new(),
+        };
+        let mut params = self.comparisons.params.clone();
+        params.errors = tolerance(contest.comparison.errors);
+        params.latency = contest.comparison.latency.map_or(params.latency, tolerance);
+        let burst = self.burst(contest, &bounds).await;
+        let (start, interval) = match source {
+            Place::Pods(..) => (self.now(), super::LOOK_INTERVAL.as_secs_f64()),
+            // by the store's clock, which need not be ours
+            Place::Store => (newest(all()), scrape_interval(all())),
+        };
+        let mut comparer = Comparer {
+            analysis: Analysis::new(params, burst, start, interval).with_bounds(bounds.clone()),
+            source,
+            bounds,
+            newest: BTreeMap::new(),
+            weight: None,
+        };
+        let _ = self.feed(contest, &mut comparer, samples);
+        Ok(Some(comparer))
+    }
+
+    /// How stable's errors and slow requests cluster, from its past where a store knows it.
+    async fn burst(&self, contest: &Contest<'_>, bounds: &[f64]) -> Burst {
+        let unknown = || Burst { errors: UNKNOWN_BURST.0, latency: vec![UNKNOWN_BURST.1; bounds.len()] };
+        let Some(stable) = contest.arm.stable.as_ref().filter(|_| self.has_store()) else { return unknown() };
+        let what = self.counters_of(contest, stable, HISTORY_WINDOW);
+        let asked = self.world.metrics.history(&what, self.world.clock.now(), HISTORY_STEP);
+        let Ok(Ok(rows)) = tokio::time::timeout(STORE_TIMEOUT, asked).await else { return unknown() };
+        let blocks = blocks(&rows, bounds);
+        if blocks.len() < ENOUGH_HISTORY { unknown() } else { Burst::of_history(&blocks, bounds.len()) }
+    }
+
+    pub(super) async fn read(&self, source: &Place, contest: &Contest<'_>) -> Result<Samples, MetricsError> {
+        match source {
+            Place::Pods(new, stable) => self.read_pods(contest, new, stable.as_ref()).await,
+            Place::Store => {
+                let stable = async {
+                    match &contest.arm.stable {
+                        Some(stable) => self.read_store(contest, stable).await,
+                        None => Ok(Vec::new()),
+                    }
+                };
+                let (new, stable) = tokio::try_join!(self.read_store(contest, &contest.arm.new), stable)?;
+                Ok(Samples { new, stable, failed: Vec::new() })
+            }
+        }
+    }
+
+    async fn read_store(
+        &self,
+        contest: &Contest<'_>,
+        workload: &ObjectRef,
+    ) -> Result<Vec<PodSample>, MetricsError> {
+        let what = self.counters_of(contest, workload, SAMPLES_WINDOW);
+        if what.owners.is_empty() {
+            return Ok(Vec::new());
+        }
+        let late = |_| MetricsError::Down { message: "the metric store gives no answer".to_owned() };
+        tokio::time::timeout(STORE_TIMEOUT, self.world.metrics.samples(&what)).await.map_err(late)?
+    }
+
+    fn counters_of(&self, contest: &Contest<'_>, workload: &ObjectRef, window: Duration) -> CountersOf {
+        CountersOf {
+            target: self.target.clone(),
+            namespace: workload.namespace.clone(),
+            component: contest.arm.component.clone(),
+            owners: self.owners(workload),
+            names: contest.comparison.counters.clone(),
+            window,
+        }
+    }
+
+    /// All pods of both arms at the same moment.
+    async fn read_pods(
+        &self,
+        contest: &Contest<'_>,
+        new: &Endpoint,
+        stable: Option<&Endpoint>,
+    ) -> Result<Samples, MetricsError> {
+        let down = |message: String| MetricsError::Down { message };
+        let cluster = self.cluster().map_err(|error| down(error.cause))?.as_ref();
+        let at = self.now();
+        let names = &contest.comparison.counters;
+        let ask = |side: Side, workload: &ObjectRef, endpoint: &Endpoint| {
+            let (namespace, endpoint) = (workload.namespace.clone(), endpoint.clone());
+            self.serving(workload).into_iter().take(MOST_PODS).map(move |pod| {
+                let (namespace, endpoint) = (namespace.clone(), endpoint.clone());
+                async move {
+                    let read = scrape::pod(cluster, &namespace, &pod.name, &endpoint, names, at).await;
+                    (side, pod.name, read)
+                }
+            })
+        };
+        let mut asked: Vec<_> = ask(Side::Canary, &contest.arm.new, new).collect();
+        if let (Some(workload), Some(endpoint)) = (&contest.arm.stable, stable) {
+            asked.extend(ask(Side::Control, workload, endpoint));
+        }
+        let mut samples = Samples { new: Vec::new(), stable: Vec::new(), failed: Vec::new() };
+        let mut why = None;
+        for (side, pod, read) in futures::future::join_all(asked).await {
+            match (side, read) {
+                (Side::Canary, Ok(sample)) => samples.new.push(sample),
+                (Side::Control, Ok(sample)) => samples.stable.push(sample),
+                (side, Err(error)) => {
+                    why = Some(format!("pod {pod}: {error}"));
+                    samples.failed.push((pod, side));
+                }
+            }
+        }
+        match why {
+            Some(why) if samples.new.is_empty() => Err(down(why)),
+            _ => Ok(samples),
+        }
+    }
+
+    /// The pods of a workload that serve, by name.
+    fn serving(&self, workload: &ObjectRef) -> Vec<Serving> {
+        let Ok(cluster) = self.cluster() else { return Vec::new() };
+        let snapshots = cluster.follow(&workload.namespace);
+        let snapshot = snapshots.borrow();
+        let pods = snapshot.current_pods(workload).into_iter();
+        pods.filter(|(_, pod)| pod.ready && !pod.terminating).map(|(name, pod)| serving(name, pod)).collect()
+    }
+
+    fn now(&self) -> f64 {
+        self.world.clock.now().as_millisecond() as f64 / 1000.0
+    }
+
+    /// Gives the analysis what is new, in the order of time; what was read at one moment is judged together.
+    pub(super) fn feed(
+        &self,
+        contest: &Contest<'_>,
+        comparer: &mut Comparer,
+        samples: Samples,
+    ) -> Vec<Decision> {
+        self.know_pods(contest, comparer);
+        self.tell_weight(contest, comparer);
+        let sides = [(Side::Canary, samples.new), (Side::Control, samples.stable)];
+        let mut fresh: Vec<(f64, String, Option<Counters>)> = Vec::new();
+        for (side, samples) in sides {
+            for sample in samples {
+                let newest = comparer.newest.entry(sample.pod.clone()).or_insert(f64::NEG_INFINITY);
+                if sample.at > *newest {
+                    *newest = sample.at;
+                    comparer.analysis.pod(&sample.pod, side, None);
+                    fresh.push((sample.at, sample.pod.clone(), counters(&sample, &comparer.bounds)));
+                }
+            }
+        }
+        fresh.extend(samples.failed.into_iter().map(|(pod, _)| (self.now(), pod, None)));
+        fresh.sort_by(|one, other| one.0.total_cmp(&other.0).then_with(|| one.1.cmp(&other.1)));
+        let mut decisions = Vec::new();
+        for moment in fresh.chunk_by(|one, other| one.0.total_cmp(&other.0).is_eq()) {
+            for (at, pod, counters) in moment {
+                comparer.analysis.take(pod, *at, counters.as_ref());
+            }
+            decisions.extend(comparer.analysis.decide());
+        }
+        if decisions.is_empty() {
+            let clock = match comparer.source {
+                Place::Pods(..) => self.now(),
+                Place::Store => comparer.analysis.streams().now(),
+            };
+            decisions.extend(comparer.analysis.at(clock));
+        }
+        decisions
+    }
+
+    /// Pods are made known before their samples: those of the new revision began to count during the rollout.
+    fn know_pods(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
+        let began = self.plan.created.as_millisecond() as f64 / 1000.0;
+        let arms = [(Side::Canary, Some(&contest.arm.new)), (Side::Control, contest.arm.stable.as_ref())];
+        for (side, workload) in arms {
+            for pod in workload.map_or_else(Vec::new, |workload| self.serving(workload)) {
+                comparer.analysis.pod(&pod.name, side, pod.created.filter(|created| *created >= began));
+            }
+        }
+    }
+
+    /// Tells the analysis which share of the requests the new revision should get, where that is known.
+    fn tell_weight(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
+        let count = |workload: &ObjectRef| self.serving(workload).len();
+        let new = count(&contest.arm.new);
+        let weight = match &contest.arm.stable {
+            None => Some(1.0),
+            Some(stable) => {
+                let stable = count(stable);
+                let whole = new <= MOST_PODS && stable <= MOST_PODS;
+                (whole && stable > 0).then(|| new as f64 / (new + stable) as f64)
+            }
+        };
+        if let Some(weight) = weight.filter(|weight| comparer.weight != Some(*weight)) {
+            comparer.weight = Some(weight);
+            let at = match comparer.source {
+                Place::Pods(..) => self.now(),
+                Place::Store => comparer.analysis.streams().now(),
+            };
+            comparer.analysis.set_weight(at, weight);
+        }
+    }
+}
+
+fn tolerance(given: Tolerated) -> Tolerance {
+    Tolerance { ratio: given.ratio, margin: given.margin }
+}
+
+fn serving(name: &str, pod: &Pod) -> Serving {
+    let created = pod.created.map(|created| created.as_millisecond() as f64 / 1000.0);
+    Serving { name: name.to_owned(), created }
+}
+
+fn finite_bounds(sample: &PodSample) -> Vec<f64> {
+    sample.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
+}
+
+/// A sample as the analysis takes it; nothing if its histogram has other bounds.
+fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
+    let count = |bound: f64| {
+        sample.buckets.iter().find(|(known, _)| known.total_cmp(&bound).is_eq()).map(|(_, count)| *count)
+    };
+    let within = bounds.iter().map(|bound| count(*bound)).collect::<Option<Vec<f64>>>()?;
+    Some(Counters {
+        requests: sample.requests,
+        errors: sample.errors,
+        timed: count(f64::INFINITY).filter(|_| !bounds.is_empty()),
+        within,
+    })
+}
+
+/// What was counted between neighbouring rows; a sum that falls (a pod went, or began anew) says nothing.
+fn blocks(rows: &[PodSample], bounds: &[f64]) -> Vec<Counts> {
+    let sums: Vec<Option<Counters>> = rows.iter().map(|row| counters(row, bounds)).collect();
+    let between = |before: &Counters, after: &Counters| {
+        let grown = |before: f64, after: f64| (after >= before).then_some(after - before);
+        let timed = grown(before.timed.unwrap_or(before.requests), after.timed.unwrap_or(after.requests))?;
+        let within = before.within.iter().zip(&after.within).map(|(before, after)| grown(*before, *after));
+        Some(Counts {
+            requests: grown(before.requests, after.requests)?,
+            errors: grown(before.errors, after.errors)?,
+            timed,
+            slow: within
+                .map(|within| within.map(|within| (timed - within).max(0.0)))
+                .collect::<Option<_>>()?,
+        })
+    };
+    sums.windows(2).filter_map(|pair| between(pair[0].as_ref()?, pair[1].as_ref()?)).collect()
+}
+
+fn newest<'s>(samples: impl Iterator<Item = &'s PodSample>) -> f64 {
+    samples.map(|sample| sample.at).fold(0.0, f64::max)
+}
+
+/// The usual time between two samples of one pod.
+fn scrape_interval<'s>(samples: impl Iterator<Item = &'s PodSample>) -> f64 {
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for sample in samples {
+        times.entry(&sample.pod).or_default().push(sample.at);
+    }
+    let mut gaps: Vec<f64> = Vec::new();
+    for times in times.values_mut() {
+        times.sort_by(f64::total_cmp);
+        gaps.extend(times.windows(2).map(|pair| pair[1] - pair[0]).filter(|gap| *gap > 0.0));
+    }
+    gaps.sort_by(f64::total_cmp);
+    gaps.get(gaps.len() / 2).copied().unwrap_or(USUAL_INTERVAL)
+}
+
+/// A component as it serves now.
+pub(in crate::run) struct Subject<'a> {
+    pub target: &'a TargetId,
+    pub component: &'a ComponentId,
+    pub workload: &'a ObjectRef,
+    /// Owners of its pods.
+    pub owners: &'a [String],
+    /// Its ready pods.
+    pub pods: &'a [String],
+}
+
+/// Whether a comparison finds the counters that it needs at what serves now, and where.
+///
+/// # Errors
+/// Why it does not, in words.
+pub(in crate::run) async fn probe(
+    world: &World,
+    cluster: &dyn Cluster,
+    subject: &Subject<'_>,
+    comparison: &Comparison,
+) -> Result<String, String> {
+    let workload = subject.workload;
+    let mut missing = Vec::new();
+    if comparison.source != Source::Prometheus {
+        let live = cluster.get(workload).await.map_err(|error| error.to_string())?;
+        let endpoint = Endpoint::of(live.as_ref().unwrap_or(&serde_json::Value::Null));
+        match subject.pods.first() {
+            None => missing.push(format!("{workload} has no pod that serves")),
+            Some(pod) => {
+                match scrape::pod(cluster, &workload.namespace, pod, &endpoint, &comparison.counters, 0.0)
+                    .await
+                {
+                    Ok(_) => return Ok(format!("read from the pods themselves ({endpoint})")),
+                    Err(error) => missing.push(format!("pod {pod}: {error}")),
+                }
+            }
+        }
+    }
+    if comparison.source != Source::Pods && world.metrics.knows(subject.target) {
+        let what = CountersOf {
+            target: subject.target.clone(),
+            namespace: workload.namespace.clone(),
+            component: subject.component.clone(),
+            owners: subject.owners.to_vec(),
+            names: comparison.counters.clone(),
+            window: SAMPLES_WINDOW,
+        };
+        match world.metrics.samples(&what).await {
+            Ok(samples) if !samples.is_empty() => {
+                let every = scrape_interval(samples.iter());
+                return Ok(format!("read from the metric store, scraped every {every:.0} s"));
+            }
+            Ok(_) => missing.push(format!("the metric store has no {}", comparison.counters.requests)),
+            Err(error) => missing.push(error.to_string()),
+        }
+    }
+    Err(missing.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(at: f64, requests: f64, errors: f64, fast: f64) -> PodSample {
+        let buckets = vec![(0.1, fast), (f64::INFINITY, requests)];
+        PodSample { pod: "p".into(), at, requests, errors, buckets }
+    }
+
+    #[test]
+    fn history_becomes_blocks_and_what_falls_says_nothing() {
+        let rows = [
+            row(0.0, 10.0, 1.0, 8.0),
+            row(15.0, 30.0, 2.0, 20.0),
+            row(30.0, 5.0, 0.0, 5.0),
+            row(45.0, 6.0, 0.0, 5.0),
+        ];
+        let blocks = blocks(&rows, &[0.1]);
+        let shown: Vec<(f64, f64, f64)> = blocks.iter().map(|b| (b.requests, b.errors, b.slow[0])).collect();
+        assert_eq!(shown, [(20.0, 1.0, 8.0), (1.0, 0.0, 1.0)]);
+    }
+
+    #[test]
+    fn a_histogram_of_other_bounds_is_no_sample() {
+        assert!(counters(&row(0.0, 1.0, 0.0, 1.0), &[0.2]).is_none());
+        let taken = counters(&row(0.0, 9.0, 0.0, 7.0), &[0.1]).unwrap();
+        assert_eq!((taken.timed, taken.within), (Some(9.0), vec![7.0]));
+        assert_eq!(counters(&row(0.0, 9.0, 0.0, 7.0), &[]).unwrap().timed, None);
+    }
+
+    #[test]
+    fn the_scrape_interval_is_the_usual_gap() {
+        let rows = [0.0, 15.0, 30.1, 75.0].map(|at| row(at, 1.0, 0.0, 0.0));
+        assert!((scrape_interval(rows.iter()) - 15.1).abs() < 1e-9);
+        assert!((scrape_interval(rows[..1].iter()) - USUAL_INTERVAL).abs() < 1e-9);
+    }
+}
