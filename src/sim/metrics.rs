@@ -15,6 +15,9 @@ use crate::domain::gate::Metric;
 use crate::domain::ids::TargetId;
 use crate::ports::metrics::{CountersOf, Measurement, Metrics, MetricsError, Reading};
 
+/// The counter of requests that the processes have.
+const REQUESTS: &str = "http_requests_total";
+
 /// How long a query takes.
 const QUERY: Duration = Duration::from_millis(20);
 
@@ -159,6 +162,9 @@ impl Metrics for SimMetrics {
 
     async fn samples(&self, what: &CountersOf) -> Result<Vec<PodSample>, MetricsError> {
         let Some(delay) = self.asked(what.target.as_str()).await? else { return Ok(Vec::new()) };
+        if what.names.requests.name != REQUESTS {
+            return Ok(Vec::new());
+        }
         let state = self.shared.state();
         let Some(cluster) = state.clusters.iter().find(|known| known.name == what.target.as_str()) else {
             return Ok(Vec::new());
