@@ -12,13 +12,15 @@ use crate::domain::release::Actor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One call of the program.
 pub(super) struct Session {
     pub root: PathBuf,
     pub output: Output,
     pub printer: Arc<Printer>,
+    /// The environment that the command speaks of, once it is known.
+    env: OnceLock<String>,
 }
 
 impl Session {
@@ -41,7 +43,7 @@ impl Session {
             When::Never => report::ColorChoice::Never,
         };
         let output = Output::new(format, color, &Surroundings::of_stdout());
-        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)) }
+        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)), env: OnceLock::new() }
     }
 
     pub fn json(&self) -> bool {
@@ -68,7 +70,8 @@ impl Session {
     pub fn explain_end(&self, error: &CliError) -> Exit {
         match error {
             CliError::Failure(failure) => {
-                let text = report::failure::render(failure, &self.output);
+                let named = self.env.get().map(|env| failure.clone().of_environment(env));
+                let text = report::failure::render(named.as_ref().unwrap_or(failure), &self.output);
                 if self.json() {
                     self.print(&text);
                 } else {
@@ -85,6 +88,7 @@ impl Session {
 
     /// The environment with the command line's layer, and its warnings told.
     pub fn load(&self, name: &str, release: &ReleaseArgs) -> Result<Environment, CliError> {
+        let _ = self.env.set(name.to_owned());
         let mut images = Vec::new();
         for text in &release.images {
             let Some((component, image)) = text.split_once('=') else {
@@ -111,6 +115,11 @@ impl Session {
         let version = version(&env)?;
         let rendered = crate::render::render_targets(&env, &version)?;
         Ok(Wanted { env, version, components, rendered, prune: Vec::new() })
+    }
+
+    /// An environment with all its targets.
+    pub fn whole(&self, name: &str) -> Result<Environment, CliError> {
+        self.load(name, &ReleaseArgs::default())
     }
 
     /// An environment for commands that render nothing.

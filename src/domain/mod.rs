@@ -12,6 +12,7 @@ pub mod event;
 pub mod field_path;
 pub mod gate;
 pub mod ids;
+pub mod intent;
 pub mod kube_schema;
 pub mod object;
 pub mod observed;

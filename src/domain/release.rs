@@ -47,6 +47,9 @@ pub struct Release {
     /// What was seen when it failed: pod states, events, logs, gate values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+    /// What operators asked of the run while it went on, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<String>,
     /// Backups made before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<String>,

@@ -1,6 +1,7 @@
 //! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
 
 use super::contact::Tries;
+use super::control::Control;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::Leases;
 use super::perform::{Stand, StepError};
@@ -71,6 +72,8 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
+    /// What operators ask of it meanwhile.
+    pub(super) control: Control,
     status: Mutex<BTreeMap<StepId, Status>>,
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
     /// Commands that show more of a failure.
@@ -94,6 +97,7 @@ impl<'a> Engine<'a> {
             plan,
             world,
             leases,
+            control: Control::new(journal.epoch(), replayed.asked),
             journal,
             report,
             interrupts,
@@ -123,8 +127,16 @@ impl<'a> Engine<'a> {
         statuses.insert(step.id.clone(), status);
     }
 
-    /// Goes forward from the first stage that is not done, to whatever end.
+    /// Goes forward from the first stage that is not done, to whatever end; does what operators ask meanwhile.
     pub async fn run(&self, resumed: bool) -> Ending {
+        tokio::select! {
+            biased;
+            () = self.listen() => unreachable!("whoever listens does so until the run is over"),
+            ending = self.go(resumed) => ending,
+        }
+    }
+
+    async fn go(&self, resumed: bool) -> Ending {
         self.teller().tell(Kind::RunStarted {
             run: self.plan.run.clone(),
             environment: self.plan.environment.clone(),
@@ -187,12 +199,16 @@ impl<'a> Engine<'a> {
         for stage in &self.plan.stages[first..] {
             tokio::select! {
                 biased;
+                intent = self.control.aborted() => return Err(Stop::Failed(intent.cause())),
                 _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
-                () = tokio::time::sleep_until(deadline) => {
+                () = self.control.past(deadline) => {
                     let limit = crate::domain::units::human(self.plan.limits.run);
                     return Err(Stop::Failed(format!("the run took longer than its limit of {limit}")));
                 }
-                result = self.stage(stage) => result?,
+                result = async {
+                    self.enter(stage).await;
+                    self.stage(stage).await
+                } => result?,
             }
         }
         Ok(())
@@ -313,7 +329,8 @@ impl<'a> Engine<'a> {
         let (plan, world, leases) = (self.plan, self.world, self.leases);
         // Bringing an older release back is a way back, too.
         let back = back || plan.rollback_of.is_some();
-        let stand = Stand { plan, world, leases, teller: &teller, target, step, component, back };
+        let control = &self.control;
+        let stand = Stand { plan, world, leases, control, teller: &teller, target, step, component, back };
         stand.perform(effect).await
     }
 

@@ -6,6 +6,7 @@
 use super::contact::Tries;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{RunId, StepId, TargetId};
+use crate::domain::intent::Intent;
 use crate::domain::release::FORMAT;
 use crate::domain::step::{Status, Transition, next};
 use crate::ports::Clock;
@@ -43,6 +44,8 @@ pub enum What {
     },
     /// The run as a whole entered a phase.
     Phase(Phase),
+    /// An operator asked something of the run from elsewhere.
+    Asked(Intent),
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -83,6 +86,11 @@ impl Journal {
     ) -> Self {
         let stores = stores.into_iter().map(|(target, store)| (target, (store, AtomicU64::new(0)))).collect();
         Self { run, epoch, stores, clock }
+    }
+
+    /// Number of this process of the run.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// Writes one record, durably, before it returns.
@@ -135,11 +143,20 @@ pub struct Replayed {
     pub last: Option<Timestamp>,
     /// Causes of failures by step.
     pub causes: BTreeMap<StepId, String>,
+    /// What operators asked of it, each wish once.
+    pub asked: Vec<Intent>,
 }
 
 impl Default for Replayed {
     fn default() -> Self {
-        Self { status: BTreeMap::new(), phase: Phase::Forward, epoch: 0, last: None, causes: BTreeMap::new() }
+        Self {
+            status: BTreeMap::new(),
+            phase: Phase::Forward,
+            epoch: 0,
+            last: None,
+            causes: BTreeMap::new(),
+            asked: Vec::new(),
+        }
     }
 }
 
@@ -160,6 +177,8 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             state.last = state.last.max(Some(entry.at));
             match entry.what {
                 What::Phase(next) => phase = next,
+                What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
+                What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
                     for step in steps {
                         let status = state.status.get(&step).copied().unwrap_or_default();
@@ -189,6 +208,12 @@ fn join(phases: Vec<Phase>) -> Phase {
         Phase::Aborting { .. } => 4,
     };
     phases.into_iter().max_by_key(rank).unwrap_or(Phase::Forward)
+}
+
+/// What a record says, if it can be read.
+#[must_use]
+pub fn entry(record: &Record) -> Option<Entry> {
+    read(record).ok()
 }
 
 #[derive(Debug)]

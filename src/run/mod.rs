@@ -3,10 +3,12 @@
 mod apply;
 mod blame;
 mod contact;
+mod control;
 mod dag;
 pub mod engine;
 mod evidence;
 mod hold;
+pub mod intents;
 pub mod journal;
 mod judge;
 pub mod lease;
@@ -19,8 +21,10 @@ pub mod releases;
 mod sealed;
 mod smoke;
 pub mod smoke_now;
+pub mod story;
 mod undo;
 pub mod unfinished;
+mod until;
 pub mod world;
 
 pub use engine::{Ending, Engine};

@@ -168,7 +168,7 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
     for verb in ["get", "create", "update", "delete"] {
         add(verb, "coordination.k8s.io", "leases", &plan.state_namespace);
     }
-    for verb in ["list", "create", "delete"] {
+    for verb in ["list", "watch", "create", "delete"] {
         add(verb, "", "secrets", &plan.state_namespace);
     }
     for (group, resource) in [

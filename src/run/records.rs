@@ -33,6 +33,7 @@ impl Engine<'_> {
                 .get(target)
                 .cloned()
                 .unwrap_or_default(),
+            asked: self.control.lines(),
             backups: self.backups.lock().expect("no panic while held").clone(),
             cause,
             ..self.blank(target, self.plan.revision, self.plan.version.clone(), outcome)
@@ -129,6 +130,7 @@ impl Engine<'_> {
             workloads: BTreeMap::new(),
             objects: Vec::new(),
             evidence: Vec::new(),
+            asked: Vec::new(),
             backups: Vec::new(),
         }
     }

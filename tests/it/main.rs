@@ -5,6 +5,7 @@ mod apply;
 mod architecture;
 mod cli;
 mod config;
+mod control;
 mod plan;
 mod ready;
 mod report;

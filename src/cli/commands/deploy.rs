@@ -2,9 +2,9 @@
 
 use crate::cli::CliError;
 use crate::cli::args::{DeployArgs, Part, ReleaseArgs};
-use crate::cli::flow;
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
+use crate::cli::{flow, supersede};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
 use crate::run::lease::{self, Patience};
@@ -21,6 +21,9 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         let world = wiring::real(&wanted.env).await?;
         prepare::reach(&world).await?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
+        if args.supersede {
+            supersede::make_way(session, &world, &wanted, &args.consent).await?;
+        }
         if !args.dry_run {
             wait_for_the_way(session, &world, &wanted, patience).await?;
         }

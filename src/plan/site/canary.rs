@@ -1,7 +1,7 @@
 //! Canary by pod ratio: a growing revision beside a full-size stable one.
 
 use super::{Site, at};
-use crate::domain::effect::{Arm, Effect, Size, SmokeVia};
+use crate::domain::effect::{Arm, Effect, Size, SmokeVia, Until};
 use crate::domain::environment::{Canary, Component, SmokeTest, Strategy};
 use crate::domain::gate::Gate;
 use crate::domain::ids::ComponentId;
@@ -214,7 +214,7 @@ impl Site<'_> {
             .collect();
         let probes = if judged { Vec::new() } else { self.tests(&components) };
         let patience = self.inputs.env.limits.shared_breach;
-        let effect = Effect::Hold { duration, gates, arms, probes, patience };
+        let effect = Effect::Hold { duration, gates, arms, probes, patience, until: Until::default() };
         self.step(
             None,
             format!("hold for {}", human(duration)),

@@ -1,0 +1,64 @@
+//! What a hold waits for beside its time: enough requests, and a person.
+
+use super::control::HoldClock;
+use super::hold::Post;
+use super::perform::{Stand, StepError};
+use crate::domain::effect::Until;
+use crate::domain::units::human;
+use std::time::Duration;
+use tokio::time::Instant;
+
+impl Stand<'_> {
+    /// Which component has not had the requests that the hold asks for since it began, if any.
+    pub(super) async fn too_few_requests(
+        &self,
+        posts: &[Post<'_>],
+        until: &Until,
+        began: Instant,
+    ) -> Option<String> {
+        if until.requests == 0 {
+            return None;
+        }
+        // Whole seconds, and no window so short that a scrape may be missing in it.
+        let window = Duration::from_secs(began.elapsed().as_secs().max(15));
+        let mut seen: Vec<&str> = Vec::new();
+        for post in posts {
+            let component = post.arm.component.as_str();
+            if seen.contains(&component) {
+                continue;
+            }
+            seen.push(component);
+            let had = match self.read_over(post, &post.arm.new, window).await {
+                Ok(reading) => reading.requests.unwrap_or(0.0),
+                Err(error) => return Some(format!("the metric store gives no answer: {error}")),
+            };
+            if had < until.requests as f64 {
+                let wanted = until.requests;
+                return Some(format!(
+                    "{component} has had {had:.0} of {wanted} requests since the hold began"
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether the hold waits for a person, and until when; an error when that time is over.
+    pub(super) fn approval(
+        &self,
+        until: &Until,
+        clock: &HoldClock<'_>,
+        asked: &mut Option<Duration>,
+    ) -> Result<Option<Instant>, StepError> {
+        let Some(approval) = until.approval.filter(|_| clock.approved().is_none()) else { return Ok(None) };
+        let (env, within) = (&self.plan.environment, human(approval.within));
+        let since = *asked.get_or_insert_with(|| {
+            self.progress(format!("waits for approval, at the most {within}: deployctl approve {env}"));
+            clock.elapsed()
+        });
+        let end = clock.at(since + approval.within);
+        if Instant::now() < end {
+            return Ok(Some(end));
+        }
+        Err(StepError::failed(format!("nobody approved within {within}")))
+    }
+}
