@@ -246,6 +246,9 @@ pub struct DeployArgs {
     /// Perform this saved plan, exactly, or refuse
     #[arg(long, value_name = "FILE", conflicts_with_all = ["version", "components", "images", "set", "take", "prune"])]
     pub plan: Option<PathBuf>,
+    /// Deploy though the environment is frozen or the hour is not allowed, and why; goes on record
+    #[arg(long, value_name = "REASON")]
+    pub override_freeze: Option<String>,
     /// When a run is going on, let it take everything back first, then deploy
     #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
     pub supersede: bool,
@@ -360,6 +363,10 @@ pub struct RehearseArgs {
     /// Interrupt (Ctrl-C) the run at this virtual time, e.g. 12m
     #[arg(long, value_name = "TIME")]
     pub interrupt_at: Option<String>,
+    /// Ask something of the run at this virtual time, as from another machine, e.g. pause@12m (repeat for more): promote,
+    /// promote-full, pause, resume, approve, abort. What nobody approves so is approved after a minute or two.
+    #[arg(long = "ask", value_name = "WISH@TIME")]
+    pub asks: Vec<String>,
     /// Record the session as an SVG picture
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

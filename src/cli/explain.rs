@@ -175,6 +175,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "An approval is given to the stage that waits for it, never in advance. `deployctl status ENV` says where the run stands.",
     ),
     (
+        634,
+        "the environment is frozen",
+        "`freeze:` or `allowed:` of the environment says that nothing goes out now; the message says why and when it opens again. `--override-freeze REASON` deploys all the same: the reason goes on record. Rollbacks, aborts and resumed runs are never frozen.",
+    ),
+    (
         640,
         "a secret cannot be read",
         "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
@@ -202,6 +207,11 @@ const CODES: &[(u16, &str, &str)] = &[
         712,
         "the manifests do not come up in the simulated world",
         "Before a rehearsal begins, the release before is brought into the simulated clusters by the same code. That failed: a workload asks for more than the simulated nodes have, say, or is not allowed by a quota.",
+    ),
+    (
+        714,
+        "wrong --ask",
+        "Write WISH@TIME, e.g. `--ask pause@12m --ask resume@30m`: what an operator asks of the rehearsed run, and when.",
     ),
     (
         713,

@@ -33,6 +33,9 @@ pub struct Release {
     /// Why it was done, from `--reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it went out though the environment was frozen, from `--override-freeze`, and what stood against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<String>,
     /// When the run began.
     pub started: Timestamp,
     /// When the run ended.

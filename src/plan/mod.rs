@@ -3,6 +3,7 @@
 //! Pure: no IO here, and no clock.
 
 pub mod build;
+mod calendar;
 pub mod compose;
 pub mod contest;
 pub mod diff;
@@ -60,6 +61,12 @@ pub struct Plan {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it goes out though the environment is frozen, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Overridden>,
+    /// The set of defaults that shaped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The components it was asked for; all if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<ComponentId>,
@@ -84,6 +91,21 @@ pub struct Plan {
     /// The project's own rules for when objects are ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<ReadinessRule>,
+}
+
+/// A freeze that a release passes over, on somebody's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// What stood against it.
+    pub freeze: String,
+    /// Why it goes out all the same, from `--override-freeze`.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Overridden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.reason, self.freeze)
+    }
 }
 
 /// Bounds that hold while a plan is performed.
@@ -244,6 +266,8 @@ impl Plan {
             created: now,
             by: Actor { user: String::new(), host: String::new(), ci: None },
             reason: None,
+            overridden: None,
+            profile: None,
             components: Vec::new(),
             take: Vec::new(),
             targets: targets.collect(),

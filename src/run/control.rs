@@ -159,6 +159,18 @@ impl Engine<'_> {
         }
     }
 
+    /// Tells and journals that the run goes out though the environment is frozen, if it does.
+    pub(super) async fn admit(&self) {
+        let Some(overridden) = &self.plan.overridden else { return };
+        let message = format!("a freeze is overridden by {}: {overridden}", self.plan.by);
+        self.teller().tell(Kind::Alert { severity: "warning", target: None, message });
+        let writes = self.plan.targets.keys().map(|target| {
+            self.journal.write(target, What::Overridden(overridden.to_string()), Tries::Patient)
+        });
+        // What the run rests on is its phase, which is written with patience and checked.
+        let _ = futures::future::join_all(writes).await;
+    }
+
     /// Tells and journals a wish. It holds already: no journal can hold up an abort.
     async fn heard(&self, intent: &Intent) {
         self.teller().tell(Kind::Asked {

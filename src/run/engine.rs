@@ -151,7 +151,10 @@ impl<'a> Engine<'a> {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
-        let deadline = Instant::now() + self.plan.limits.run;
+        if !resumed {
+            self.admit().await;
+        }
+        let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
         let stopped = tokio::select! {
             biased;
             (target, why) = self.leases.keep(self.world) => {

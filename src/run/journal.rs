@@ -46,6 +46,8 @@ pub enum What {
     Phase(Phase),
     /// An operator asked something of the run from elsewhere.
     Asked(Intent),
+    /// The run goes out though the environment is frozen: why, and what stands against it.
+    Overridden(String),
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -177,6 +179,7 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             state.last = state.last.max(Some(entry.at));
             match entry.what {
                 What::Phase(next) => phase = next,
+                What::Overridden(_) => {}
                 What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
                 What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {

@@ -124,6 +124,7 @@ impl Engine<'_> {
             run: self.plan.run.clone(),
             by: self.plan.by.clone(),
             reason: self.plan.reason.clone(),
+            overridden: self.plan.overridden.as_ref().map(ToString::to_string),
             started: self.began,
             ended: self.world.clock.now(),
             rollback_of: self.plan.rollback_of,

@@ -70,7 +70,7 @@ impl<'p> Story<'p> {
                 reason: intent.reason.clone(),
                 asked: intent.at,
             }],
-            What::Asked(_) => Vec::new(),
+            What::Asked(_) | What::Overridden(_) => Vec::new(),
         };
         let _ = target;
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()

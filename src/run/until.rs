@@ -3,10 +3,24 @@
 use super::control::HoldClock;
 use super::hold::Post;
 use super::perform::{Stand, StepError};
-use crate::domain::effect::Until;
+use crate::domain::effect::{Effect, Until};
+use crate::domain::step::Stage;
 use crate::domain::units::human;
+use crate::plan::Plan;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long a plan may wait for persons, all approvals together: that time is not the run's own.
+pub(super) fn for_persons(plan: &Plan) -> Duration {
+    let approval = |stage: &Stage| {
+        let approvals = stage.steps.iter().filter_map(|step| match &step.effect {
+            Effect::Hold { until, .. } => until.approval,
+            _ => None,
+        });
+        approvals.map(|approval| approval.within).max().unwrap_or_default()
+    };
+    plan.stages.iter().map(approval).sum()
+}
 
 impl Stand<'_> {
     /// Which component has not had the requests that the hold asks for since it began, if any.

@@ -223,3 +223,141 @@ fn wishes_go_with_the_journal_of_their_run() {
         assert_eq!(count().await, all(0));
     });
 }
+
+/// The shop with a person at 20 % and before the second wave.
+fn guarded() -> deployctl::domain::Environment {
+    use deployctl::domain::effect::Approval;
+    use deployctl::domain::environment::Strategy;
+    let mut env = environment("canary");
+    let within = Duration::from_mins(30);
+    env.approve_waves = Some(Approval { within });
+    for component in &mut env.components {
+        if let Strategy::Canary(canary) = &mut component.strategy {
+            canary.steps[0].approve = Some(Approval { within });
+        }
+    }
+    env
+}
+
+/// Waits until the run stands at this stage, and that long on.
+async fn until(doors: &World, stage: &str, more: u64) -> Live {
+    loop {
+        seconds(5).await;
+        if let Ok(live) = intents::live(doors, "canary").await
+            && live.stage().is_some_and(|present| present.id == stage)
+        {
+            seconds(more).await;
+            return live;
+        }
+    }
+}
+
+#[test]
+fn a_run_waits_for_each_approval_and_no_promote_stands_for_one() {
+    virtually(guarded(), 14, async |story| {
+        begin_guarded(story).await;
+        let told = Told::default();
+        let (life, ()) = deploy_while(story, &told, async |doors| {
+            until(&doors, "w1-bake", 600).await;
+            ask(&doors, Wish::PromoteFull).await.unwrap();
+            let live = until(&doors, "w1-bake", 600).await;
+            assert_eq!(story.sizes("east")["api-r1"], 4, "the second wave has not begun");
+            ask(&doors, Wish::Approve { stage: live.stage().unwrap().id.clone() }).await.unwrap();
+            until(&doors, "w2-hold-20", 600).await;
+            ask(&doors, Wish::Approve { stage: "w2-hold-20".into() }).await.unwrap();
+        })
+        .await;
+        assert_eq!(life, Life::Ended(Ending::Deployed));
+        let waits = |kind: &Kind| matches!(kind, Kind::StepProgress { detail, .. } if detail.contains("deployctl approve canary"));
+        assert!(told.first(waits).is_some(), "the run says what it waits for");
+        let approved = |kind: &Kind| matches!(kind, Kind::StepFinished { detail, .. } if detail.contains("approved by bo@phone"));
+        assert!(told.first(approved).is_some(), "and who gave it");
+    });
+}
+
+async fn begin_guarded(story: &Story) {
+    let first = async |doors: World| {
+        until(&doors, "w1-bake", 40).await;
+        ask(&doors, Wish::Approve { stage: "w1-bake".into() }).await.unwrap();
+    };
+    let told = Told::default();
+    let (life, ()) = tokio::join!(story.deploy("1.0.0", &told), first(story.elsewhere()));
+    assert_eq!(life, Life::Ended(Ending::Deployed));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    story.world.mark_stable();
+}
+
+#[test]
+fn what_nobody_approves_in_time_is_rolled_back() {
+    virtually(guarded(), 15, async |story| {
+        begin_guarded(story).await;
+        let before = story.objects();
+        let life = story.deploy("1.1.0", &Told::default()).await;
+        let Life::Ended(Ending::RolledBack { cause }) = life else { panic!("{life:?}") };
+        assert_eq!(cause, "west: nobody approved within 30m");
+        story.rest().await;
+        assert_eq!(story.objects(), before);
+    });
+}
+
+/// The standby has no gates; the live target bakes until its gated component was asked often enough.
+#[test]
+fn a_bake_waits_for_its_requests_and_gives_up_in_the_end() {
+    for (requests, good) in [(3000, true), (1_000_000, false)] {
+        let mut env = environment("canary");
+        env.waves.reverse();
+        env.bake.requests = requests;
+        virtually(env, 16, async |story| {
+            begin(story).await;
+            let told = Told::default();
+            let life = story.deploy("1.1.0", &told).await;
+            assert_eq!(life == Life::Ended(Ending::Deployed), good, "{life:?}");
+            let held = |kind: &Kind| matches!(kind, Kind::StepProgress { detail, .. } if detail.contains("requests since the hold began"));
+            assert!(told.first(held).is_some(), "{requests}");
+        });
+    }
+}
+
+/// What somebody sees who follows the run from its journals alone, of a run that ends well and one that does not.
+#[test]
+fn the_journals_tell_the_story_of_a_run_to_its_end() {
+    use deployctl::run::journal;
+    use deployctl::run::story::Story as Journals;
+    for (version, outcome) in [("1.1.0", "deployed"), ("1.1.0-err40", "rolled-back")] {
+        virtually(environment("canary"), 18, async |story| {
+            begin(story).await;
+            let told = Told::default();
+            story.deploy(version, &told).await;
+            let run = unfinished::latest(&story.doors).await.unwrap().unwrap();
+            let mut entries = Vec::new();
+            for (target, site) in &story.doors.sites {
+                let prefix = format!("{}.", run.plan.run);
+                for record in site.state.list(RecordKind::Journal, &prefix).await.unwrap() {
+                    let entry = journal::entry(&record).unwrap();
+                    entries.push((entry.at, record.name, target.clone(), entry));
+                }
+            }
+            entries.sort_by(|a, b| (a.0, &a.1, &a.2).cmp(&(b.0, &b.1, &b.2)));
+            let mut journals = Journals::new(&run.plan);
+            let events: Vec<Event> =
+                entries.iter().flat_map(|(.., target, entry)| journals.take(target, entry)).collect();
+            assert_eq!(journals.outcome(), Some(outcome));
+            let names = |events: &[Event]| {
+                let steps = |event: &Event| match &event.kind {
+                    Kind::StepStarted { step, .. } => Some(format!("began {step}")),
+                    Kind::StepFinished { step, .. } => Some(format!("did {step}")),
+                    Kind::StepUndone { step, .. } => Some(format!("undid {step}")),
+                    _ => None,
+                };
+                let mut names: Vec<String> = events.iter().filter_map(steps).collect();
+                names.sort();
+                names
+            };
+            if outcome == "deployed" {
+                assert_eq!(names(&events), names(&told.0.lock().unwrap()));
+            }
+            let ends = events.iter().filter(|event| matches!(event.kind, Kind::RunFinished { .. })).count();
+            assert_eq!(ends, 1);
+        });
+    }
+}

@@ -17,6 +17,10 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     let release = saved.as_ref().map_or_else(|| args.what.release.clone(), release_of);
     let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &release)?.say(&args.say);
     leave_out(&mut wanted, &args.skip);
+    wanted.env.calendar.overridden.clone_from(&args.override_freeze);
+    if !args.dry_run {
+        flow::not_frozen(&wanted.env, wiring::now())?;
+    }
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
         prepare::reach(&world).await?;

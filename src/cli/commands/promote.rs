@@ -23,7 +23,7 @@ pub fn run(session: &Session, args: &PromoteArgs) -> Result<Exit, CliError> {
 }
 
 /// What a promote means where the run stands now.
-fn wish(live: &Live, full: bool) -> Result<(Wish, String), Failure> {
+pub(super) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Failure> {
     let env = &live.plan.environment;
     if full {
         return Ok((Wish::PromoteFull, "goes on to the end without holding again".to_owned()));

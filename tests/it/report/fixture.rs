@@ -350,6 +350,8 @@ pub fn plan() -> Plan {
         components: vec![],
         take: vec![],
         reason: Some("new ranking".into()),
+        overridden: None,
+        profile: None,
         targets: BTreeMap::from([
             (TargetId::from(EAST), target_plan(TrafficClass::Live)),
             (TargetId::from(WEST), target_plan(TrafficClass::None)),

@@ -66,6 +66,7 @@ fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Rele
         workloads: BTreeMap::from([("kva-api".into(), api)]),
         objects: vec![object("ConfigMap", "a"), object("ConfigMap", "b"), object("Service", "kva-api")],
         evidence: vec![],
+        overridden: None,
         asked: vec![],
         backups: vec![],
     }
@@ -77,6 +78,7 @@ fn failed(target: &str) -> Release {
             "us-east-1: 3/3 pods of Deployment/kva-api-r8: container api crashes again and again".into(),
         ),
         evidence: script::evidence(target).into_iter().take(4).collect(),
+        overridden: None,
         asked: vec![],
         backups: vec!["prime-spark-production-db-r8".into()],
         by: Actor { ci: Some("https://ci/42".into()), ..actor() },
