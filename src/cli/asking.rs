@@ -42,9 +42,9 @@ pub(super) async fn heard(
     let in_time = tokio::time::timeout(HEARING, on_record(world, live, intent)).await.is_ok();
     let (run, env) = (&live.plan.run, &live.plan.environment);
     if session.json() {
-        let line = json!({"type": "intent", "wish": intent.wish.verb(), "run": run, "environment": env,
+        let told = json!({"type": "intent", "wish": intent.wish.verb(), "run": run, "environment": env,
             "by": intent.by.to_string(), "reason": intent.reason, "heard": in_time});
-        session.print(&format!("{line}\n"));
+        session.print(&format!("{told}\n"));
     } else if in_time {
         session.print(&format!("run {run} of {} ({}): {effect}\n", live.plan.version, live.plan.revision));
     }
@@ -96,8 +96,8 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
             End::Ended(outcome) => outcome.as_str(),
             End::Left => "unfinished",
         };
-        let line = json!({"type": "abort_finished", "run": run, "environment": env, "outcome": outcome});
-        session.print(&format!("{line}\n"));
+        let told = json!({"type": "abort_finished", "run": run, "environment": env, "outcome": outcome});
+        session.print(&format!("{told}\n"));
     }
     match end {
         End::Ended(outcome) if outcome == "rolled-back" => {
@@ -128,7 +128,7 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
 
 /// A run that is on its way back can be asked nothing more.
 pub(super) fn still_forward(live: &Live) -> Result<(), Failure> {
-    let Phase::Aborting { cause } = &live.replayed.phase else { return Ok(()) };
+    let Phase::Aborting { cause, .. } = &live.replayed.phase else { return Ok(()) };
     Err(Failure::new(Code(629), Exit::Usage, format!("run {} is on its way back", live.plan.run))
         .why(cause.clone())
         .next(format!("deployctl status {} --watch", live.plan.environment)))

@@ -57,8 +57,8 @@ async fn tell(world: &World, run: &unfinished::Run, report: &dyn Report) -> Resu
             journals.insert(target.clone(), records.clone());
         }
         fresh.sort_by(|a, b| (a.0, &a.1, &a.2).cmp(&(b.0, &b.1, &b.2)));
-        for (.., target, entry) in &fresh {
-            story.take(target, entry).iter().for_each(|event| report.event(event));
+        for (.., entry) in &fresh {
+            story.take(entry).iter().for_each(|event| report.event(event));
         }
         if let Some(outcome) = story.outcome() {
             return Ok(exit_of(outcome));

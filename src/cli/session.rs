@@ -88,6 +88,15 @@ impl Session {
 
     /// The environment with the command line's layer, and its warnings told.
     pub fn load(&self, name: &str, release: &ReleaseArgs) -> Result<Environment, CliError> {
+        self.load_for(name, release, false)
+    }
+
+    fn load_for(
+        &self,
+        name: &str,
+        release: &ReleaseArgs,
+        records_only: bool,
+    ) -> Result<Environment, CliError> {
         let _ = self.env.set(name.to_owned());
         let mut images = Vec::new();
         for text in &release.images {
@@ -102,7 +111,8 @@ impl Session {
             };
             images.push((component.to_owned(), image.to_owned()));
         }
-        let overrides = Overrides { version: release.version.clone(), images, set: release.set.clone() };
+        let overrides =
+            Overrides { version: release.version.clone(), images, set: release.set.clone(), records_only };
         let loaded = config::load(&self.root, name, &overrides)?;
         Ok(loaded.environment)
     }
@@ -117,14 +127,14 @@ impl Session {
         Ok(Wanted { env, version, components, rendered, prune: Vec::new() })
     }
 
-    /// An environment with all its targets.
+    /// An environment with all its targets, for commands that work from records: its manifests need not be here.
     pub fn whole(&self, name: &str) -> Result<Environment, CliError> {
-        self.load(name, &ReleaseArgs::default())
+        self.load_for(name, &ReleaseArgs::default(), true)
     }
 
     /// An environment for commands that render nothing.
     pub fn place(&self, place: &PlaceArgs) -> Result<Environment, CliError> {
-        let mut env = self.load(&place.env, &ReleaseArgs::default())?;
+        let mut env = self.whole(&place.env)?;
         choose_targets(&mut env, &place.targets)?;
         Ok(env)
     }

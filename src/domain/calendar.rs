@@ -133,9 +133,8 @@ impl Allowed {
 
     fn on(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
         let end = if self.to <= self.from { day.tomorrow().ok()? } else { day };
-        let moment = |day: Date, time: Time| {
-            Some(self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok()?)
-        };
+        let moment =
+            |day: Date, time: Time| self.zone.to_ambiguous_timestamp(day.to_datetime(time)).compatible().ok();
         Some((moment(day, self.from)?, moment(end, self.to)?)).filter(|(from, to)| from < to)
     }
 

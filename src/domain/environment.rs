@@ -76,6 +76,8 @@ pub struct Environment {
     pub take: Vec<String>,
     /// Releases kept for `rollback`.
     pub history_limit: u32,
+    /// What becomes of earlier waves when a later one fails.
+    pub on_failure: OnFailure,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
 }
@@ -365,4 +367,15 @@ pub enum OnInterrupt {
     Stop,
     /// All the way back at once.
     Rollback,
+}
+
+/// What becomes of earlier waves when a later one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Everything goes back, everywhere.
+    #[default]
+    Rollback,
+    /// The wave that failed goes back; waves that were done before keep the new release.
+    Hold,
 }

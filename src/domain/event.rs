@@ -211,5 +211,8 @@ pub enum Kind {
         next: Vec<String>,
         /// What is still wrong, when something is.
         remaining: Vec<String>,
+        /// Targets of earlier waves that keep the new release.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<TargetId>,
     },
 }

@@ -86,7 +86,7 @@ impl Intent {
     /// One line of a record: `2026-01-05T03:00:00Z pause by ana@desk: too many tickets`.
     #[must_use]
     pub fn line(&self) -> String {
-        format!("{} {} by {}", self.at, self.wish.verb(), self.who())
+        format!("{} {} by {}", self.at.strftime("%Y-%m-%dT%H:%M:%SZ"), self.wish.verb(), self.who())
     }
 
     /// Why a run that was told to abort turns back.

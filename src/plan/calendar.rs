@@ -26,13 +26,11 @@ pub(super) fn warnings(
         return Vec::new();
     }
     match calendar.at(inputs.created) {
-        Verdict::Closed { why, opens } => match overridden {
-            Some(overridden) => vec![format!("{why}; overridden: {}", overridden.reason)],
-            None => {
-                let opens = opens.map_or_else(String::new, |at| format!("; opens {}", calendar.read(at)));
-                vec![format!("{why}{opens}")]
-            }
-        },
+        Verdict::Closed { why, opens } => {
+            let opens = opens.map_or_else(String::new, |at| format!("; opens {}", calendar.read(at)));
+            let overridden = overridden.map(|overridden| format!("; overridden: {}", overridden.reason));
+            vec![format!("{why}{}", overridden.unwrap_or(opens))]
+        }
         Verdict::Open { until: Some((end, why)) } if inputs.created + expected > end => {
             let (end, about) = (calendar.read(end), human(Duration::from_secs(expected.as_secs())));
             vec![format!("the run takes about {about} and will still be on at {end}, when {why}")]

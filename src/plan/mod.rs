@@ -15,7 +15,7 @@ pub mod order;
 mod site;
 mod table;
 
-use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
+use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
@@ -123,6 +123,9 @@ pub struct RunLimits {
     pub lease: Duration,
     /// What an interrupt does.
     pub on_interrupt: OnInterrupt,
+    /// What becomes of earlier waves when a later one fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     /// Releases kept.
     pub history: u32,
 }
@@ -135,6 +138,7 @@ impl RunLimits {
             ready: env.limits.ready,
             lease: env.limits.lease,
             on_interrupt: env.on_interrupt,
+            on_failure: env.on_failure,
             history: env.history_limit,
         }
     }

@@ -236,12 +236,17 @@ impl<'a> HoldClock<'a> {
 
     /// When so much time will have passed on it, as it looks now.
     pub fn at(&self, elapsed: Duration) -> Instant {
-        self.began + elapsed + (self.control.still() - self.before)
+        self.began + elapsed + self.still()
+    }
+
+    /// How long it has stood still.
+    fn still(&self) -> Duration {
+        self.control.still().saturating_sub(self.before)
     }
 
     /// How much has passed on it.
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed().saturating_sub(self.control.still() - self.before)
+        self.began.elapsed().saturating_sub(self.still())
     }
 
     /// Who stopped it, if it stands still.

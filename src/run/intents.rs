@@ -8,16 +8,20 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::intent::{Intent, Orders, Wish};
 use crate::domain::release::{Actor, FORMAT};
-use crate::domain::step::{Stage, Status};
+use crate::domain::step::{Stage, Status, Step};
 use crate::domain::units::human;
 use crate::plan::{Plan, file};
 use crate::ports::state::{Holder, Record, RecordKind, StateError};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a target may take to answer before it counts as out of reach for a command that asks.
 const ANSWER: Duration = Duration::from_secs(8);
+/// How long the others are waited for once one target has answered.
+const GRACE: Duration = Duration::from_secs(2);
 /// Numbers that are tried when others ask at the same time.
 const TRIES: u64 = 20;
 
@@ -52,23 +56,37 @@ struct Local {
     holder: Option<Holder>,
 }
 
+/// What each target knows. Once one knows of a run, the others are waited for a moment only: an abort is in a hurry, and
+/// what is asked is left with the slow ones all the same.
+async fn looks(world: &World) -> (BTreeMap<TargetId, Local>, BTreeMap<TargetId, String>) {
+    let mut looks: FuturesUnordered<_> =
+        world.sites.iter().map(|(target, site)| async move { (target.clone(), look(site).await) }).collect();
+    let (mut known, mut silent) = (BTreeMap::new(), BTreeMap::new());
+    let mut until = Instant::now() + ANSWER;
+    let mut missing: Vec<TargetId> = world.sites.keys().cloned().collect();
+    while let Ok(Some((target, look))) = tokio::time::timeout_at(until, looks.next()).await {
+        missing.retain(|other| *other != target);
+        match look {
+            Ok(Some(local)) => {
+                known.insert(target, local);
+                until = until.min(Instant::now() + GRACE);
+            }
+            Ok(None) => {}
+            Err(why) => {
+                silent.insert(target, why);
+            }
+        }
+    }
+    silent.extend(missing.into_iter().map(|target| (target, "it gave no answer in time".to_owned())));
+    (known, silent)
+}
+
 /// The run of this environment that goes on now.
 ///
 /// # Errors
 /// There is none, its process is dead, or no target answers; each with the commands that help.
 pub async fn live(world: &World, env: &str) -> Result<Live, Failure> {
-    let looks = world.sites.iter().map(|(target, site)| async move {
-        let look = tokio::time::timeout(ANSWER, look(site)).await;
-        (target.clone(), look.unwrap_or_else(|_| Err(format!("no answer within {}", human(ANSWER)))))
-    });
-    let (mut known, mut silent) = (BTreeMap::new(), BTreeMap::new());
-    for (target, look) in futures::future::join_all(looks).await {
-        match look {
-            Ok(Some(local)) => drop(known.insert(target, local)),
-            Ok(None) => {}
-            Err(why) => drop(silent.insert(target, why)),
-        }
-    }
+    let (mut known, silent) = looks(world).await;
     let Some(newest) = known.values().map(|local| local.plan.name.clone()).max() else {
         return Err(none(env, &silent));
     };
@@ -133,15 +151,19 @@ impl Live {
     /// The first stage that is not done.
     #[must_use]
     pub fn stage(&self) -> Option<&Stage> {
-        present(&self.plan, &self.replayed)
+        present(&self.plan, &self.replayed, |target| !self.silent.contains_key(target))
     }
 }
 
-/// The first stage of a run that is not done.
+/// The first stage of a run that is not done, as far as the journals of these targets tell.
 #[must_use]
-pub fn present<'p>(plan: &'p Plan, replayed: &Replayed) -> Option<&'p Stage> {
-    let is_done = |id| replayed.status.get(id) == Some(&Status::Done);
-    plan.stages.iter().find(|stage| !stage.steps.iter().all(|step| is_done(&step.id)))
+pub fn present<'p>(
+    plan: &'p Plan,
+    replayed: &Replayed,
+    known: impl Fn(&TargetId) -> bool,
+) -> Option<&'p Stage> {
+    let is_done = |step: &Step| !known(&step.target) || replayed.status.get(&step.id) == Some(&Status::Done);
+    plan.stages.iter().find(|stage| !stage.steps.iter().all(is_done))
 }
 
 /// Leaves a wish in every target that can be reached; returns it, and the targets that could not be told.
@@ -249,7 +271,7 @@ pub async fn ended(world: &World, live: &Live) -> End {
 /// Whether a process shows signs of life that holds a lock for this run; true when no target answers.
 pub async fn is_worked_on(world: &World, plan: &Plan) -> bool {
     let looks = world.sites.iter().filter(|(target, _)| plan.targets.contains_key(*target));
-    let looks = looks.map(|(_, site)| tokio::time::timeout(ANSWER, site.lock.inspect()));
+    let looks = looks.map(|(_, site)| tokio::time::timeout(GRACE, site.lock.inspect()));
     let looks = futures::future::join_all(looks).await;
     let answered: Vec<Option<Holder>> = looks.into_iter().flatten().flatten().collect();
     let prefix = format!("{}/", plan.run);

@@ -62,6 +62,9 @@ pub enum Phase {
     Aborting {
         /// Why.
         cause: String,
+        /// Targets of earlier waves that keep the new release.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<TargetId>,
     },
     /// Over.
     Ended {
@@ -299,7 +302,7 @@ mod tests {
     #[test]
     fn abort_beats_advance_when_targets_disagree() {
         let run = RunId::new("r1");
-        let abort = Phase::Aborting { cause: "gate".into() };
+        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new() };
         let journals = BTreeMap::from([
             ("east".into(), vec![record("r1.0001.000000", What::Phase(abort.clone()))]),
             ("west".into(), vec![record("r1.0001.000000", What::Phase(Phase::Forward))]),

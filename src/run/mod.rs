@@ -11,6 +11,7 @@ mod hold;
 pub mod intents;
 pub mod journal;
 mod judge;
+mod kept;
 pub mod lease;
 mod perform;
 pub mod preflight;

@@ -21,6 +21,7 @@ pub struct Story<'p> {
     asked: BTreeSet<String>,
     lane: Option<Lane>,
     cause: Option<String>,
+    kept: Vec<TargetId>,
     /// How it ended, once it has.
     outcome: Option<&'static str>,
 }
@@ -38,6 +39,7 @@ impl<'p> Story<'p> {
             asked: BTreeSet::new(),
             lane: None,
             cause: None,
+            kept: Vec::new(),
             outcome: None,
         }
     }
@@ -48,8 +50,8 @@ impl<'p> Story<'p> {
         self.outcome
     }
 
-    /// What a record of a target tells that was not told before.
-    pub fn take(&mut self, target: &TargetId, entry: &Entry) -> Vec<Event> {
+    /// What a record tells that was not told before.
+    pub fn take(&mut self, entry: &Entry) -> Vec<Event> {
         let kinds = match &entry.what {
             What::Phase(phase) => self.phase(phase, entry.at),
             What::Steps { steps, event, detail } => {
@@ -72,7 +74,6 @@ impl<'p> Story<'p> {
             }],
             What::Asked(_) | What::Overridden(_) => Vec::new(),
         };
-        let _ = target;
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()
     }
 
@@ -100,9 +101,10 @@ impl<'p> Story<'p> {
                 let first = self.cause.replace("interrupted by an operator".to_owned()).is_none();
                 if first { vec![Kind::Interrupted] } else { Vec::new() }
             }
-            Phase::Aborting { cause } if self.cause.as_ref() == Some(cause) => Vec::new(),
-            Phase::Aborting { cause } => {
+            Phase::Aborting { cause, .. } if self.cause.as_ref() == Some(cause) => Vec::new(),
+            Phase::Aborting { cause, kept } => {
                 self.cause = Some(cause.clone());
+                self.kept.clone_from(kept);
                 vec![Kind::RollbackStarted { cause: cause.clone() }]
             }
             Phase::Ended { .. } if self.outcome.is_some() => Vec::new(),
@@ -132,6 +134,7 @@ impl<'p> Story<'p> {
             took: at.duration_since(self.began.unwrap_or(at)).unsigned_abs(),
             next,
             remaining: Vec::new(),
+            kept: self.kept.clone(),
         }
     }
 

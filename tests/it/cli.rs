@@ -271,3 +271,15 @@ fn a_rehearsed_operator_pauses_resumes_and_aborts() {
     let (code, _, stderr) = rehearse(&["--ask", "stop@2m"]);
     assert!(code == 2 && stderr.contains("promote-full"), "{stderr}");
 }
+
+#[test]
+fn what_works_from_records_needs_the_environment_alone() {
+    let place = Place::new("records");
+    std::fs::remove_dir_all(place.0.join("manifests")).unwrap();
+    for command in ["status", "history", "promote", "pause", "approve", "abort", "resume", "rollback"] {
+        let (code, _, stderr) = run(&place.0, &[command, "canary"]);
+        assert!(code == 3 && stderr.contains("DC0605"), "{command}: {stderr}");
+    }
+    let (code, _, stderr) = run(&place.0, &["plan", "canary"]);
+    assert!(code == 2 && stderr.contains("manifests"), "{stderr}");
+}

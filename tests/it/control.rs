@@ -187,11 +187,11 @@ fn whoever_resumes_a_run_finds_an_abort_and_forgets_a_pause() {
                 live
             };
             let told = Told::default();
-            let (life, live) = tokio::join!(story.deploy("1.1.0", &told), dies);
+            let (life, spoken_to) = tokio::join!(story.deploy("1.1.0", &told), dies);
             assert_eq!(life, Life::Died);
             *story.dies.lock().unwrap() = None;
             let by = Actor { user: "bo".into(), host: "phone".into(), ci: None };
-            intents::ask(&doors, &live, wish.clone(), by, None).await.unwrap();
+            intents::ask(&doors, &spoken_to, wish.clone(), by, None).await.unwrap();
             let life = story.go_on(None, &Told::default()).await;
             assert_eq!(life == Life::Ended(Ending::Deployed), deployed, "{wish:?}: {life:?}");
         });
@@ -339,8 +339,7 @@ fn the_journals_tell_the_story_of_a_run_to_its_end() {
             }
             entries.sort_by(|a, b| (a.0, &a.1, &a.2).cmp(&(b.0, &b.1, &b.2)));
             let mut journals = Journals::new(&run.plan);
-            let events: Vec<Event> =
-                entries.iter().flat_map(|(.., target, entry)| journals.take(target, entry)).collect();
+            let events: Vec<Event> = entries.iter().flat_map(|(.., entry)| journals.take(entry)).collect();
             assert_eq!(journals.outcome(), Some(outcome));
             let names = |events: &[Event]| {
                 let steps = |event: &Event| match &event.kind {
@@ -360,4 +359,77 @@ fn the_journals_tell_the_story_of_a_run_to_its_end() {
             assert_eq!(ends, 1);
         });
     }
+}
+
+/// The standby was fine, the live region is not: what was done stays, what failed goes back, and both say so.
+#[test]
+fn a_wave_that_fails_leaves_earlier_ones_where_they_are_if_so_wanted() {
+    let mut env = environment("canary");
+    env.on_failure = deployctl::domain::environment::OnFailure::Hold;
+    virtually(env, 19, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        let life = story.deploy("1.1.0-err40", &told).await;
+        assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+        story.rest().await;
+        let (east, west) = (story.sizes("east"), story.sizes("west"));
+        assert_eq!((east["api-r1"], east.get("api-r2")), (4, None), "the wave that failed is back");
+        assert_eq!((west["api-r1"], west["api-r2"]), (0, 4), "the wave before keeps the release");
+        let end = told.first(|kind| matches!(kind, Kind::RunFinished { .. })).unwrap();
+        let Kind::RunFinished { kept, next, .. } = end.kind else { unreachable!() };
+        assert_eq!(kept, ["west".into()]);
+        assert!(next.contains(&"deployctl rollback canary --target west".to_owned()), "{next:?}");
+        for (target, version) in [("east", "1.0.0"), ("west", "1.1.0-err40")] {
+            let site = &story.doors.sites[&target.into()];
+            let releases =
+                deployctl::run::releases::history(&target.into(), site.state.as_ref()).await.unwrap();
+            let deployed = |release: &&deployctl::domain::release::Release| {
+                release.outcome == deployctl::domain::release::Outcome::Deployed
+            };
+            assert_eq!(releases.iter().rev().find(deployed).unwrap().version, version, "{target}");
+        }
+        // The next release goes everywhere again.
+        story.world.mark_stable();
+        assert_eq!(story.deploy("1.2.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        let objects = story.objects();
+        for target in ["east", "west"] {
+            let served = objects.iter().any(|(name, facts)| {
+                name.starts_with(&format!("{target} Deployment/api-r"))
+                    && facts.starts_with("4 ")
+                    && facts.contains("example.com/api:1.2.0")
+            });
+            assert!(served, "{target}: {objects:?}");
+        }
+    });
+}
+
+/// Died on the way back: whoever goes on with it keeps what was kept.
+#[test]
+fn a_way_back_that_keeps_earlier_waves_is_finished_so_by_whoever_resumes_it() {
+    let mut env = environment("canary");
+    env.on_failure = deployctl::domain::environment::OnFailure::Hold;
+    virtually(env, 20, async |story| {
+        begin(story).await;
+        let doors = story.elsewhere();
+        let dies = async {
+            loop {
+                seconds(1).await;
+                let run = unfinished::latest(&doors).await.unwrap().unwrap();
+                if matches!(run.replayed.phase, deployctl::run::journal::Phase::Aborting { .. }) {
+                    let first = story.written.load(std::sync::atomic::Ordering::SeqCst);
+                    *story.dies.lock().unwrap() = Some((first, true));
+                    return;
+                }
+            }
+        };
+        let told = Told::default();
+        let (life, ()) = tokio::join!(story.deploy("1.1.0-err40", &told), dies);
+        assert_eq!(life, Life::Died);
+        *story.dies.lock().unwrap() = None;
+        let life = story.go_on(None, &Told::default()).await;
+        assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+        story.rest().await;
+        assert_eq!((story.sizes("east")["api-r1"], story.sizes("west")["api-r2"]), (4, 4));
+    });
 }

@@ -14,7 +14,7 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<Exit, CliError> {
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         let live = intents::live(&world, &env.name).await?;
-        if let Phase::Aborting { cause } = &live.replayed.phase {
+        if let Phase::Aborting { cause, .. } = &live.replayed.phase {
             session.note(&format!("run {} is on its way back already: {cause}\n", live.plan.run));
         } else {
             let wish = Wish::Abort { superseded_by: None };

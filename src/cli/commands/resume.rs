@@ -25,7 +25,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
                 .into());
         };
         let back = match &run.replayed.phase {
-            Phase::Aborting { cause } => Some(cause.clone()),
+            Phase::Aborting { cause, .. } => Some(cause.clone()),
             Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
         };
         let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };

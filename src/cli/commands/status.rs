@@ -191,14 +191,14 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
 /// Where an unfinished run stands, and what each next command would do.
 fn describe(run: &unfinished::Run, live: Option<&Live>) -> UnfinishedRun {
     let (plan, env) = (&run.plan, &run.plan.environment);
-    let at = intents::present(plan, &run.replayed)
+    let at = intents::present(plan, &run.replayed, |_| true)
         .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
     let (phase, cause, resume) = match &run.replayed.phase {
         Phase::Forward => (format!("going forward at {at}"), None, format!("goes on at {at}")),
         Phase::Interrupted => {
             ("interrupted with traffic on stable".to_owned(), None, format!("goes on at {at}"))
         }
-        Phase::Aborting { cause } => {
+        Phase::Aborting { cause, .. } => {
             ("rolling back".to_owned(), Some(cause.clone()), "finishes taking it back".to_owned())
         }
         Phase::Ended { outcome } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),

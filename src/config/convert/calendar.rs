@@ -102,7 +102,9 @@ impl Cx<'_> {
                 self.out.push(diagnostic);
                 continue;
             };
-            range.into_iter().for_each(|day| days[day] = true);
+            for day in range {
+                days[day] = true;
+            }
         }
         let hours = file.hours.as_deref().unwrap_or("00:00-00:00");
         let Some((from, to)) = hour_range(hours) else {

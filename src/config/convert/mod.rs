@@ -8,7 +8,7 @@ mod smoke;
 mod targets;
 
 use crate::config::defaults::Profile;
-use crate::config::model::{EnvironmentFile, InterruptFile, Level, LimitsFile, PoliciesFile};
+use crate::config::model::{EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile};
 use crate::config::scalar::Time;
 use crate::config::tree::Node;
 use crate::config::walk::suggestion;
@@ -16,7 +16,7 @@ use crate::config::{codes, defaults, secrets};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::domain::effect::Approval;
 use crate::domain::environment::{
-    Environment, Limits, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
+    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
 };
 use crate::domain::secret::SecretRef;
 use crate::domain::units::{human, parse_duration};
@@ -83,6 +83,10 @@ pub fn convert(
         limits,
         take: cx.take(file),
         history_limit: file.history.unwrap_or(defaults::HISTORY),
+        on_failure: match file.on_failure {
+            Some(FailureFile::Hold) => OnFailure::Hold,
+            Some(FailureFile::Rollback) | None => OnFailure::Rollback,
+        },
         on_interrupt: match file.on_interrupt {
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
             _ => OnInterrupt::Stop,

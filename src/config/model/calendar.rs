@@ -37,6 +37,16 @@ pub enum ProfileName {
     Careful,
 }
 
+/// What becomes of waves that are done when a later one fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureFile {
+    /// They are taken back, too.
+    Rollback,
+    /// They keep the new release.
+    Hold,
+}
+
 /// A time in which nothing goes out.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

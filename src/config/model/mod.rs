@@ -123,6 +123,9 @@ pub struct EnvironmentFile {
     /// How many releases are kept for `rollback`.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,
+    /// What becomes of waves that are done when a later one fails: `rollback` takes them back, too, `hold` keeps the new
+    /// release there. Abort, rollback and Ctrl-C are not concerned. Default: `rollback`.
+    pub on_failure: Option<FailureFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.

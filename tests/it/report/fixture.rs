@@ -372,6 +372,7 @@ pub fn plan() -> Plan {
             ready: minutes(10),
             lease: minutes(1),
             on_interrupt: OnInterrupt::Stop,
+            on_failure: deployctl::domain::environment::OnFailure::Rollback,
             history: 10,
         },
     }

@@ -236,7 +236,7 @@ impl Story {
         };
         let epoch = run.replayed.epoch + 1;
         let cause = match (&run.replayed.phase, back) {
-            (Phase::Aborting { cause }, _) => Some(cause.clone()),
+            (Phase::Aborting { cause, .. }, _) => Some(cause.clone()),
             (_, back) => back.map(str::to_owned),
         };
         let work = async { Ok((self.lock(&run.plan, epoch).await?, run.replayed.clone())) };

@@ -53,14 +53,19 @@ pub(super) async fn play(doors: &World, plan: &Plan, mut asks: Vec<Ask>) {
     };
     let own = asks.iter().any(|ask| ask.wish == "approve");
     let waits = plan.stages.iter().any(promote::waits_for_approval) && !own;
-    tokio::join!(asking, approve(doors, plan, waits));
-    std::future::pending().await
+    let approving = async {
+        if waits {
+            approve(doors, plan).await;
+        }
+    };
+    tokio::join!(asking, approving);
+    std::future::pending::<()>().await;
 }
 
 /// Approves what has waited since the last look.
-async fn approve(doors: &World, plan: &Plan, waits: bool) {
+async fn approve(doors: &World, plan: &Plan) {
     let mut seen = None;
-    while waits {
+    loop {
         tokio::time::sleep(LOOK).await;
         let Ok(live) = intents::live(doors, &plan.environment).await else { continue };
         let stage =

@@ -27,8 +27,8 @@ pub(super) async fn look(cluster: &dyn Cluster, release: &Release) -> Vec<Drift>
     for (object, live) in release.objects.iter().zip(live) {
         let reference = object.reference();
         let Some(live) = live else {
-            let line = format!("{reference} is gone");
-            drifts.push(Drift { object: reference, ours: true, line });
+            let text = format!("{reference} is gone");
+            drifts.push(Drift { object: reference, ours: true, line: text });
             continue;
         };
         if object.kind() == "Secret" {
@@ -42,8 +42,8 @@ pub(super) async fn look(cluster: &dyn Cluster, release: &Release) -> Vec<Drift>
         drifts.extend(changes.map(|change| {
             let (ours, theirs) = (text(&change.to), text(&change.from));
             let writer = writer(&live, &change.path);
-            let line = format!("{reference} {}: {ours} → {theirs}{writer}", change.path);
-            Drift { object: reference.clone(), ours: is_ours(&live, &change.path), line }
+            let told = format!("{reference} {}: {ours} → {theirs}{writer}", change.path);
+            Drift { object: reference.clone(), ours: is_ours(&live, &change.path), line: told }
         }));
     }
     drifts
