@@ -1,5 +1,9 @@
 //! The command line.
 
+mod asking;
+
+pub use asking::{AbortArgs, AskArgs, PromoteArgs};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -104,6 +108,9 @@ pub enum Command {
         /// Where
         #[command(flatten)]
         place: PlaceArgs,
+        /// Follow the run that goes on until it ends; its exit code is the run's
+        #[arg(short, long)]
+        watch: bool,
     },
     /// The releases on record
     History {
@@ -119,9 +126,17 @@ pub enum Command {
         /// Its number, e.g. 12 or r12; the newest if absent
         revision: Option<String>,
     },
+    /// Let a run that goes on elsewhere hold no longer
+    Promote(PromoteArgs),
+    /// Let a run that goes on elsewhere stay where it is
+    Pause(AskArgs),
+    /// Approve what a run waits for
+    Approve(AskArgs),
+    /// Let a run that goes on elsewhere take everything back, now
+    Abort(AbortArgs),
     /// Take an unfinished run back, or bring an older release back
     Rollback(RollbackArgs),
-    /// Go on with a run that stopped in the middle
+    /// Go on with a run that stopped in the middle, or that is paused
     Resume(ResumeArgs),
     /// The lock of an environment
     Lock {
@@ -233,6 +248,12 @@ pub struct DeployArgs {
     /// Perform this saved plan, exactly, or refuse
     #[arg(long, value_name = "FILE", conflicts_with_all = ["version", "components", "images", "set", "take", "prune"])]
     pub plan: Option<PathBuf>,
+    /// Deploy though the environment is frozen or the hour is not allowed, and why; goes on record
+    #[arg(long, value_name = "REASON")]
+    pub override_freeze: Option<String>,
+    /// When a run is going on, let it take everything back first, then deploy
+    #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
+    pub supersede: bool,
     /// Leave a part out: backup, smoke, tests
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     pub skip: Vec<Part>,
@@ -344,6 +365,10 @@ pub struct RehearseArgs {
     /// Interrupt (Ctrl-C) the run at this virtual time, e.g. 12m
     #[arg(long, value_name = "TIME")]
     pub interrupt_at: Option<String>,
+    /// Ask something of the run at this virtual time, as from another machine, e.g. pause@12m (repeat for more): promote,
+    /// promote-full, pause, resume, approve, abort. What nobody approves so is approved after a minute or two.
+    #[arg(long = "ask", value_name = "WISH@TIME")]
+    pub asks: Vec<String>,
     /// Record the session as an SVG picture
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
@@ -361,7 +386,7 @@ pub struct MetricsArgs {
 }
 
 /// Names of all commands, for the short form.
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 22] = [
     "deploy",
     "validate",
     "plan",
@@ -371,6 +396,10 @@ const COMMANDS: [&str; 18] = [
     "status",
     "history",
     "show",
+    "promote",
+    "pause",
+    "approve",
+    "abort",
     "rollback",
     "resume",
     "lock",

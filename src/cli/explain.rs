@@ -124,9 +124,60 @@ const CODES: &[(u16, &str, &str)] = &[
         "Leases, journals and releases live in the state namespace of each target; it could not be read.",
     ),
     (
+        623,
+        "no run is going on",
+        "`promote`, `pause`, `approve` and `abort` speak to a run that goes on at this moment, from any machine. There is none.",
+    ),
+    (
+        624,
+        "the run's process is gone",
+        "The run is not over, but nobody works on it: its lock has lapsed. Nobody would read what is asked. `deployctl resume ENV` goes on with it, `deployctl rollback ENV` takes it back.",
+    ),
+    (
+        625,
+        "nobody could be asked",
+        "What is asked of a run is left as a record in the state namespace of every target that can be reached. None could.",
+    ),
+    (
+        626,
+        "the run has not answered",
+        "The wish is on record but the run has not said that it read it: it may have lost contact with the targets that could be told. It reads it when it is back; a run whose process is gone is found by `resume` and `rollback`.",
+    ),
+    (
+        627,
+        "too late to abort",
+        "The run had ended before it could turn back. `deployctl rollback ENV` brings the release before it back.",
+    ),
+    (
+        628,
+        "the abort is incomplete",
+        "The run's process ended before everything was as it was. `deployctl rollback ENV` goes on with taking it back.",
+    ),
+    (
+        629,
+        "the run is on its way back",
+        "Abort beats everything: a run that turns back can be asked nothing more. `deployctl status ENV --watch` follows it.",
+    ),
+    (
         630,
         "the plan cannot be stored",
         "A run stores its plan before it writes anything else, so that any machine can resume it. That write failed.",
+    ),
+    (
+        631,
+        "an approval is needed",
+        "The stage waits for a person's yes (`approve:` or `approve_waves:`). A promote shortens holds and does not stand for it.",
+    ),
+    (632, "no hold is left", "All holds of the run are over: there is nothing to promote past."),
+    (
+        633,
+        "nothing to approve",
+        "An approval is given to the stage that waits for it, never in advance. `deployctl status ENV` says where the run stands.",
+    ),
+    (
+        634,
+        "the environment is frozen",
+        "`freeze:` or `allowed:` of the environment says that nothing goes out now; the message says why and when it opens again. `--override-freeze REASON` deploys all the same: the reason goes on record. Rollbacks, aborts and resumed runs are never frozen.",
     ),
     (
         640,
@@ -156,6 +207,11 @@ const CODES: &[(u16, &str, &str)] = &[
         712,
         "the manifests do not come up in the simulated world",
         "Before a rehearsal begins, the release before is brought into the simulated clusters by the same code. That failed: a workload asks for more than the simulated nodes have, say, or is not allowed by a quota.",
+    ),
+    (
+        714,
+        "wrong --ask",
+        "Write WISH@TIME, e.g. `--ask pause@12m --ask resume@30m`: what an operator asks of the rehearsed run, and when.",
     ),
     (
         713,

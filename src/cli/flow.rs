@@ -5,6 +5,8 @@ use super::args::ConsentArgs;
 use super::consent;
 use super::report::{self, Facts, Reporter};
 use super::session::{Session, Wanted, actor};
+use crate::domain::calendar::Verdict;
+use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::release::Actor;
@@ -16,6 +18,7 @@ use crate::run::lease::{Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
 use crate::run::{Ending, Engine, Report, World, unfinished};
+use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,6 +42,24 @@ pub(super) fn request<'a>(
         by: actor(),
         reason: reason.map(str::to_owned),
     }
+}
+
+/// Refuses what may not go out now; a reason to do it all the same is on record later.
+pub(super) fn not_frozen(env: &Environment, now: Timestamp) -> Result<(), Failure> {
+    let calendar = &env.calendar;
+    let Verdict::Closed { why, opens } = calendar.at(now) else { return Ok(()) };
+    if calendar.overridden.is_some() {
+        return Ok(());
+    }
+    let failure =
+        Failure::new(Code(634), Exit::Preflight, format!("nothing may go out to {} now", env.name)).why(why);
+    let failure = match opens {
+        Some(at) => failure.why(format!("it opens again {}", calendar.read(at))),
+        None => failure.why("no time is in sight when it opens again"),
+    };
+    Err(failure
+        .next(format!("deployctl {} --override-freeze REASON", env.name))
+        .next(format!("deployctl rollback {}, which is never frozen", env.name)))
 }
 
 /// Checks everything; a failed check refuses the run.

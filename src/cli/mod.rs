@@ -1,14 +1,17 @@
 //! The command line: one command, one file in `commands/`, whose `run` reads top to bottom as the command's story.
 
 pub mod args;
+mod asking;
 mod commands;
 mod consent;
 pub mod explain;
 mod flow;
+mod following;
 mod replay;
 pub mod report;
 mod session;
 mod signals;
+mod supersede;
 mod wiring;
 
 use crate::domain::diagnostic::Diagnostics;
@@ -66,9 +69,13 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Render { what } => commands::render::run(session, &what),
         Command::Preflight { what } => commands::preflight::run(session, &what),
         Command::Smoke { place } => commands::smoke::run(session, &place),
-        Command::Status { place } => commands::status::run(session, &place),
+        Command::Status { place, watch } => commands::status::run(session, &place, watch),
         Command::History { place } => commands::history::run(session, &place),
         Command::Show { place, revision } => commands::show::run(session, &place, revision.as_deref()),
+        Command::Promote(args) => commands::promote::run(session, &args),
+        Command::Pause(args) => commands::pause::run(session, &args),
+        Command::Approve(args) => commands::approve::run(session, &args),
+        Command::Abort(args) => commands::abort::run(session, &args),
         Command::Rollback(args) => commands::rollback::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
         Command::Lock { action } => commands::lock::run(session, &action),

@@ -12,13 +12,15 @@ use crate::domain::release::Actor;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One call of the program.
 pub(super) struct Session {
     pub root: PathBuf,
     pub output: Output,
     pub printer: Arc<Printer>,
+    /// The environment that the command speaks of, once it is known.
+    env: OnceLock<String>,
 }
 
 impl Session {
@@ -41,7 +43,7 @@ impl Session {
             When::Never => report::ColorChoice::Never,
         };
         let output = Output::new(format, color, &Surroundings::of_stdout());
-        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)) }
+        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)), env: OnceLock::new() }
     }
 
     pub fn json(&self) -> bool {
@@ -68,7 +70,8 @@ impl Session {
     pub fn explain_end(&self, error: &CliError) -> Exit {
         match error {
             CliError::Failure(failure) => {
-                let text = report::failure::render(failure, &self.output);
+                let named = self.env.get().map(|env| failure.clone().of_environment(env));
+                let text = report::failure::render(named.as_ref().unwrap_or(failure), &self.output);
                 if self.json() {
                     self.print(&text);
                 } else {
@@ -85,6 +88,16 @@ impl Session {
 
     /// The environment with the command line's layer, and its warnings told.
     pub fn load(&self, name: &str, release: &ReleaseArgs) -> Result<Environment, CliError> {
+        self.load_for(name, release, false)
+    }
+
+    fn load_for(
+        &self,
+        name: &str,
+        release: &ReleaseArgs,
+        records_only: bool,
+    ) -> Result<Environment, CliError> {
+        let _ = self.env.set(name.to_owned());
         let mut images = Vec::new();
         for text in &release.images {
             let Some((component, image)) = text.split_once('=') else {
@@ -98,7 +111,8 @@ impl Session {
             };
             images.push((component.to_owned(), image.to_owned()));
         }
-        let overrides = Overrides { version: release.version.clone(), images, set: release.set.clone() };
+        let overrides =
+            Overrides { version: release.version.clone(), images, set: release.set.clone(), records_only };
         let loaded = config::load(&self.root, name, &overrides)?;
         Ok(loaded.environment)
     }
@@ -113,9 +127,14 @@ impl Session {
         Ok(Wanted { env, version, components, rendered, prune: Vec::new() })
     }
 
+    /// An environment with all its targets, for commands that work from records: its manifests need not be here.
+    pub fn whole(&self, name: &str) -> Result<Environment, CliError> {
+        self.load_for(name, &ReleaseArgs::default(), true)
+    }
+
     /// An environment for commands that render nothing.
     pub fn place(&self, place: &PlaceArgs) -> Result<Environment, CliError> {
-        let mut env = self.load(&place.env, &ReleaseArgs::default())?;
+        let mut env = self.whole(&place.env)?;
         choose_targets(&mut env, &place.targets)?;
         Ok(env)
     }

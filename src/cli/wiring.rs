@@ -15,8 +15,14 @@ use crate::sim;
 use crate::sim::faults::{Fault, ScheduledFault, When};
 use crate::sim::memory::MemoryState;
 use async_trait::async_trait;
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What time it really is.
+pub(super) fn now() -> Timestamp {
+    SystemClock.now()
+}
 
 /// The real world: a cluster per target, reached as the environment says. No network is used yet.
 pub(super) async fn real(env: &Environment) -> Result<World, Failure> {

@@ -8,6 +8,46 @@ pub const BAKE: &str = "10m";
 pub const BLUE_GREEN_HOLD: &str = "5m";
 /// Steps of a canary that names none.
 pub const CANARY_STEPS: [(u8, &str); 3] = [(10, "5m"), (25, "15m"), (50, "30m")];
+/// What a profile says: canary steps, bake after the first wave, bake after later ones, length of a run.
+pub struct Profile {
+    /// As in `profile:`.
+    pub name: &'static str,
+    /// Weight in percent, and hold.
+    pub steps: &'static [(u8, &'static str)],
+    /// After the first wave, where a bad release should be found.
+    pub first_bake: &'static str,
+    /// After each later wave but the last.
+    pub later_bake: &'static str,
+    /// `limits.run`.
+    pub run: &'static str,
+}
+
+/// Requests that a bake asks for under a profile.
+pub const PROFILE_REQUESTS: u64 = 100;
+/// `profile: fast`.
+pub const FAST: Profile = Profile {
+    name: "fast",
+    steps: &[(10, "10m"), (50, "10m")],
+    first_bake: "30m",
+    later_bake: "10m",
+    run: "6h",
+};
+/// `profile: standard`.
+pub const STANDARD: Profile = Profile {
+    name: "standard",
+    steps: &[(10, "1h"), (33, "30m")],
+    first_bake: "4h",
+    later_bake: "1h",
+    run: "24h",
+};
+/// `profile: careful`: an hour in one small share, twelve after the first wave, two after later ones.
+pub const CAREFUL: Profile = Profile {
+    name: "careful",
+    steps: &[(5, "1h"), (10, "1h"), (33, "1h")],
+    first_bake: "12h",
+    later_bake: "2h",
+    run: "72h",
+};
 /// How far back a gate looks.
 pub const WINDOW: &str = "1m";
 /// Time between two measurements.

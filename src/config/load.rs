@@ -23,6 +23,8 @@ pub struct Overrides {
     pub images: Vec<(String, String)>,
     /// `--set path.to.value=VALUE`: template values above all layers.
     pub set: Vec<String>,
+    /// For commands that work from records and render nothing: files that the environment names need not be here.
+    pub records_only: bool,
 }
 
 /// An environment and where it came from.
@@ -54,7 +56,9 @@ pub struct Attempt {
 /// Every mistake at once, sorted by place.
 pub fn load(root: &Path, name: &str, overrides: &Overrides) -> Result<Loaded, Diagnostics> {
     let attempt = attempt(&mut Reader::new(root), root, name, overrides);
-    let diagnostics = attempt.diagnostics.sorted();
+    let absent = |code| overrides.records_only && matches!(code, codes::NO_MANIFESTS | codes::NOT_FOUND);
+    let mut diagnostics = Diagnostics::new();
+    diagnostics.extend(attempt.diagnostics.sorted().into_iter().filter(|mistake| !absent(mistake.code.0)));
     match attempt.environment {
         Some(environment) if diagnostics.errors() == 0 => {
             Ok(Loaded { environment, warnings: diagnostics, sources: attempt.sources })

@@ -31,6 +31,16 @@ pub struct PodSample {
     pub buckets: Vec<(f64, f64)>,
 }
 
+/// A bound of a histogram; negative ones are of no latency.
+#[must_use]
+pub fn bound(le: &str) -> Option<f64> {
+    let bound = match le {
+        "+Inf" | "Inf" | "inf" | "+inf" => f64::INFINITY,
+        le => le.parse().ok()?,
+    };
+    (bound >= 0.0).then_some(bound)
+}
+
 /// A `PromQL` vector selector without a range: `http_requests_total{status=~"5.."}`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

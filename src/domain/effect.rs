@@ -80,6 +80,9 @@ pub enum Effect {
         /// How long a gate without a verdict, or one that stable breaches too, may prolong the hold.
         #[serde(with = "units::duration")]
         patience: Duration,
+        /// What it waits for beside its time.
+        #[serde(default, skip_serializing_if = "Until::is_time_alone")]
+        until: Until,
     },
     /// HTTP checks.
     Smoke {
@@ -118,6 +121,38 @@ pub enum Effect {
         /// 1-based number of the wave.
         wave: usize,
     },
+}
+
+/// What ends a hold beside its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Until {
+    /// Somebody has to approve: asked for when the time is over and nothing else stands against going on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+    /// Requests that each component with a gate must have had since the hold began; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub requests: u64,
+}
+
+/// A decision that a person makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Approval {
+    /// How long it is waited for; then the run is rolled back.
+    #[serde(with = "units::duration")]
+    pub within: Duration,
+}
+
+impl Until {
+    /// Nothing but time.
+    #[must_use]
+    pub fn is_time_alone(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// How large a workload shall be.

@@ -1,5 +1,7 @@
 //! An environment as the rest of the program sees it: checked, layered and complete.
 
+use crate::domain::calendar::Calendar;
+use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::readiness::ReadinessRule;
@@ -34,8 +36,14 @@ pub struct Environment {
     pub targets: Vec<Target>,
     /// Waves of targets; every target is in exactly one.
     pub waves: Vec<Vec<TargetId>>,
-    /// Time between the end of one wave and the start of the next.
-    pub bake: Duration,
+    /// What lies between one wave and the next.
+    pub bake: Bake,
+    /// How long a person may take to approve each wave after the first; nobody is asked if absent.
+    pub approve_waves: Option<Approval>,
+    /// When releases may go out.
+    pub calendar: Calendar,
+    /// Name of the set of defaults that was chosen, if any.
+    pub profile: Option<String>,
     /// The parts of the application, dependencies before dependents.
     pub components: Vec<Component>,
     /// Metric gates that run during every hold and bake.
@@ -68,6 +76,8 @@ pub struct Environment {
     pub take: Vec<String>,
     /// Releases kept for `rollback`.
     pub history_limit: u32,
+    /// What becomes of earlier waves when a later one fails.
+    pub on_failure: OnFailure,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
 }
@@ -100,6 +110,17 @@ pub enum Platform {
         /// Whether a Hailo accelerator is required: it is exclusive, so only `recreate` works.
         hailo: bool,
     },
+}
+
+/// What lies between one wave and the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bake {
+    /// How long gates watch the first wave.
+    pub first: Duration,
+    /// How long they watch each later wave but the last.
+    pub later: Duration,
+    /// Requests that each component with a gate must have had meanwhile on a live target; 0 for none.
+    pub requests: u64,
 }
 
 /// One place a release goes to.
@@ -239,6 +260,9 @@ pub struct CanaryStep {
     /// How long gates watch at this weight.
     #[serde(with = "units::duration")]
     pub hold: Duration,
+    /// Whether a person has to approve before the next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<Approval>,
 }
 
 /// An HTTP check after a cut-over.
@@ -343,4 +367,15 @@ pub enum OnInterrupt {
     Stop,
     /// All the way back at once.
     Rollback,
+}
+
+/// What becomes of earlier waves when a later one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Everything goes back, everywhere.
+    #[default]
+    Rollback,
+    /// The wave that failed goes back; waves that were done before keep the new release.
+    Hold,
 }

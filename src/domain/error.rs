@@ -76,6 +76,21 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// Commands that were named for any environment are named for this one.
+    #[must_use]
+    pub fn of_environment(mut self, name: &str) -> Self {
+        for next in &mut self.next {
+            let word = |word: &str| {
+                let bare = word.trim_end_matches([',', ';']);
+                if bare == "ENV" { word.replacen("ENV", name, 1) } else { word.to_owned() }
+            };
+            *next = next.split(' ').map(word).collect::<Vec<_>>().join(" ");
+        }
+        self
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)

@@ -144,6 +144,24 @@ pub enum Kind {
         /// What.
         message: String,
     },
+    /// An operator asked something of the run from elsewhere.
+    Asked {
+        /// `promote`, `promote --full`, `pause`, `resume`, `approve`, `abort`.
+        wish: &'static str,
+        /// Who: `ana@desk`.
+        by: String,
+        /// Why.
+        reason: Option<String>,
+        /// When, by the asker's clock.
+        asked: Timestamp,
+    },
+    /// The run stands still before a stage, since somebody paused it.
+    Paused {
+        /// The stage's title.
+        before: String,
+        /// Who, and why.
+        by: String,
+    },
     /// The run turns back.
     RollbackStarted {
         /// Why, one line.
@@ -196,5 +214,8 @@ pub enum Kind {
         next: Vec<String>,
         /// What is still wrong, when something is.
         remaining: Vec<String>,
+        /// Targets of earlier waves that keep the new release.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<TargetId>,
     },
 }

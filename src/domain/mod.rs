@@ -3,6 +3,7 @@
 //! No IO and no knowledge of the configuration's YAML. What is stored (steps, releases, events) derives
 //! serde here, since that format is ours and versioned.
 
+pub mod calendar;
 pub mod counters;
 pub mod crd_schema;
 pub mod definitions;
@@ -14,6 +15,7 @@ pub mod event;
 pub mod field_path;
 pub mod gate;
 pub mod ids;
+pub mod intent;
 pub mod kube_schema;
 pub mod object;
 pub mod observed;

@@ -33,6 +33,9 @@ pub struct Release {
     /// Why it was done, from `--reason`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it went out though the environment was frozen, from `--override-freeze`, and what stood against it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<String>,
     /// When the run began.
     pub started: Timestamp,
     /// When the run ended.
@@ -47,6 +50,9 @@ pub struct Release {
     /// What was seen when it failed: pod states, events, logs, gate values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
+    /// What operators asked of the run while it went on, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<String>,
     /// Backups made before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<String>,

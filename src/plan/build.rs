@@ -4,7 +4,7 @@ use super::inventory::Fate;
 use super::naming::{Named, digest};
 use super::site::Site;
 use super::table::Table;
-use super::{Contest, FieldChange, Plan, RunLimits, TargetPlan, diff, inventory, naming, secrets};
+use super::{Contest, FieldChange, Plan, RunLimits, TargetPlan, calendar, diff, inventory, naming, secrets};
 use crate::domain::definitions::Definitions;
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -169,6 +169,8 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         stages.push(stage(Draft { name: "finish".into(), title, weight: 100, steps: finish }, waves.len()));
     }
     mint_ids(&mut stages);
+    let overridden = calendar::overridden(inputs);
+    warnings.extend(calendar::warnings(inputs, expected(&stages), overridden.as_ref()));
     warnings.dedup();
     Plan {
         format: FORMAT,
@@ -183,6 +185,8 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         created: inputs.created,
         by: inputs.by.clone(),
         reason: inputs.reason.clone(),
+        overridden,
+        profile: env.profile.clone().filter(|_| inputs.rollback_of.is_none()),
         components: inputs.components.clone(),
         take: env.take.clone(),
         targets,

@@ -3,6 +3,7 @@
 //! Pure: no IO here, and no clock.
 
 pub mod build;
+mod calendar;
 pub mod compose;
 pub mod contest;
 pub mod diff;
@@ -15,7 +16,7 @@ mod secrets;
 mod site;
 mod table;
 
-use crate::domain::environment::{Environment, OnInterrupt, TrafficClass};
+use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficClass};
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
@@ -61,6 +62,12 @@ pub struct Plan {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Why it goes out though the environment is frozen, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overridden: Option<Overridden>,
+    /// The set of defaults that shaped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// The components it was asked for; all if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<ComponentId>,
@@ -87,6 +94,21 @@ pub struct Plan {
     pub readiness: Vec<ReadinessRule>,
 }
 
+/// A freeze that a release passes over, on somebody's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// What stood against it.
+    pub freeze: String,
+    /// Why it goes out all the same, from `--override-freeze`.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Overridden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.reason, self.freeze)
+    }
+}
+
 /// Bounds that hold while a plan is performed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,6 +124,9 @@ pub struct RunLimits {
     pub lease: Duration,
     /// What an interrupt does.
     pub on_interrupt: OnInterrupt,
+    /// What becomes of earlier waves when a later one fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
     /// Releases kept.
     pub history: u32,
 }
@@ -114,6 +139,7 @@ impl RunLimits {
             ready: env.limits.ready,
             lease: env.limits.lease,
             on_interrupt: env.on_interrupt,
+            on_failure: env.on_failure,
             history: env.history_limit,
         }
     }
@@ -250,6 +276,8 @@ impl Plan {
             created: now,
             by: Actor { user: String::new(), host: String::new(), ci: None },
             reason: None,
+            overridden: None,
+            profile: None,
             components: Vec::new(),
             take: Vec::new(),
             targets: targets.collect(),

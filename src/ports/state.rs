@@ -6,6 +6,7 @@ use crate::domain::release::Actor;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Kinds of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,16 +17,19 @@ pub enum RecordKind {
     Journal,
     /// The record of a release.
     Release,
+    /// What an operator asks of a run that goes on.
+    Intent,
 }
 
 impl RecordKind {
-    /// `plan`, `journal`, `release`.
+    /// `plan`, `journal`, `release`, `intent`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
             Self::Journal => "journal",
             Self::Release => "release",
+            Self::Intent => "intent",
         }
     }
 }
@@ -77,6 +81,9 @@ pub trait StateStore: Send + Sync {
     async fn create(&self, kind: RecordKind, name: &str, content: &[u8]) -> Result<(), StateError>;
     /// All records of a kind whose names begin with `prefix`, sorted by name.
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError>;
+    /// The same, kept current for as long as somebody listens: `None` until it was seen for the first time. What was
+    /// seen stays while contact is lost; a record that is damaged is left out.
+    fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>>;
     /// Removes a record; absent is fine.
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError>;
 }

@@ -2,7 +2,7 @@
 //!
 //! Format: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
-use crate::domain::counters::{CounterNames, PodSample, Selector};
+use crate::domain::counters::{CounterNames, PodSample, Selector, bound};
 use std::collections::BTreeMap;
 
 /// The longest line that is read; longer ones are skipped.
@@ -90,16 +90,6 @@ impl<'a> Exposition<'a> {
         let buckets = self.buckets.into_iter().map(|(bits, count)| (f64::from_bits(bits), count)).collect();
         Some(PodSample { pod: pod.to_owned(), at, requests: self.requests?, errors: self.errors, buckets })
     }
-}
-
-/// A bound of a histogram; negative ones are of no latency.
-#[must_use]
-pub fn bound(le: &str) -> Option<f64> {
-    let bound = match le {
-        "+Inf" | "Inf" | "inf" | "+inf" => f64::INFINITY,
-        le => le.parse().ok()?,
-    };
-    (bound >= 0.0).then_some(bound)
 }
 
 /// Name, labels (without braces) and value of a sample's line; comments and what is no number are nothing.

@@ -87,6 +87,8 @@ pub(super) struct Contest<'a> {
     silent: Option<String>,
     alerted: bool,
     verdict: Verdict,
+    /// Requests of the new revision that earlier holds had seen.
+    before: f64,
 }
 
 /// What goes on from hold to hold.
@@ -117,15 +119,19 @@ impl Stand<'_> {
         let mut kept = self.comparisons.kept.lock().expect("no panic while held");
         let began = Instant::now();
         compared(gates, arms)
-            .map(|(gate, arm, comparison)| Contest {
-                gate,
-                arm,
-                comparison,
-                due: began,
-                comparer: kept.remove(&self.key(gate, arm)),
-                silent: None,
-                alerted: false,
-                verdict: Verdict::Continue,
+            .map(|(gate, arm, comparison)| {
+                let comparer = kept.remove(&self.key(gate, arm));
+                Contest {
+                    gate,
+                    arm,
+                    comparison,
+                    due: began,
+                    before: comparer.as_ref().map_or(0.0, Comparer::requests),
+                    comparer,
+                    silent: None,
+                    alerted: false,
+                    verdict: Verdict::Continue,
+                }
             })
             .collect()
     }
@@ -229,7 +235,24 @@ impl Stand<'_> {
     }
 }
 
+impl Comparer {
+    /// Requests of the new revision since the comparison began.
+    fn requests(&self) -> f64 {
+        self.analysis.judge().seen().0.requests
+    }
+}
+
 impl Contest<'_> {
+    /// Whom it watches.
+    pub(super) fn component(&self) -> &ComponentId {
+        &self.arm.component
+    }
+
+    /// Requests of the new revision since the hold began.
+    pub(super) fn requests(&self) -> f64 {
+        self.comparer.as_ref().map_or(0.0, |comparer| comparer.requests() - self.before)
+    }
+
     /// What stands against going on, if anything.
     pub(super) fn standing(&self) -> Option<String> {
         let why = match (&self.silent, self.verdict) {

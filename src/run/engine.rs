@@ -2,10 +2,10 @@
 
 use super::compare::Comparisons;
 use super::contact::Tries;
+use super::control::Control;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::Leases;
 use super::perform::{Stand, StepError};
-use super::releases;
 use super::undo::Remaining;
 use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
@@ -52,6 +52,7 @@ pub enum Ending {
 /// Why going forward stopped.
 enum Stop {
     Failed(String),
+    Aborted(String),
     Interrupted,
     Lost(String),
 }
@@ -73,11 +74,15 @@ pub struct Engine<'a> {
     /// Where the run stood when this process took it up.
     phase: Phase,
     comparisons: Comparisons,
+    /// What operators ask of it meanwhile.
+    pub(super) control: Control,
     status: Mutex<BTreeMap<StepId, Status>>,
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
     /// Commands that show more of a failure.
     pub(super) hints: Mutex<Vec<String>>,
     pub(super) backups: Mutex<Vec<String>>,
+    /// Targets of earlier waves that keep the new release though the run turned back.
+    pub(super) kept: Mutex<Vec<TargetId>>,
     pub(super) began: Timestamp,
 }
 
@@ -97,6 +102,7 @@ impl<'a> Engine<'a> {
             world,
             leases,
             comparisons: Comparisons::new(plan, journal.epoch()),
+            control: Control::new(journal.epoch(), replayed.asked),
             journal,
             report,
             interrupts,
@@ -105,6 +111,7 @@ impl<'a> Engine<'a> {
             evidence: Mutex::new(BTreeMap::new()),
             hints: Mutex::new(Vec::new()),
             backups: Mutex::new(Vec::new()),
+            kept: Mutex::new(Vec::new()),
             began: world.clock.now(),
         }
     }
@@ -126,8 +133,16 @@ impl<'a> Engine<'a> {
         statuses.insert(step.id.clone(), status);
     }
 
-    /// Goes forward from the first stage that is not done, to whatever end.
+    /// Goes forward from the first stage that is not done, to whatever end; does what operators ask meanwhile.
     pub async fn run(&self, resumed: bool) -> Ending {
+        tokio::select! {
+            biased;
+            () = self.listen() => unreachable!("whoever listens does so until the run is over"),
+            ending = self.go(resumed) => ending,
+        }
+    }
+
+    async fn go(&self, resumed: bool) -> Ending {
         self.teller().tell(Kind::RunStarted {
             run: self.plan.run.clone(),
             environment: self.plan.environment.clone(),
@@ -142,7 +157,10 @@ impl<'a> Engine<'a> {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
-        let deadline = Instant::now() + self.plan.limits.run;
+        if !resumed {
+            self.admit().await;
+        }
+        let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
         let stopped = tokio::select! {
             biased;
             (target, why) = self.leases.keep(self.world) => {
@@ -152,10 +170,11 @@ impl<'a> Engine<'a> {
         };
         let ending = match stopped {
             Ok(()) => self.conclude().await,
-            Err(Stop::Failed(cause)) => self.guarded_abort(cause).await,
+            Err(Stop::Failed(cause)) => self.guarded_abort(cause, self.keeps()).await,
+            Err(Stop::Aborted(cause)) => self.guarded_abort(cause, Vec::new()).await,
             Err(Stop::Interrupted) if self.plan.limits.on_interrupt == OnInterrupt::Rollback => {
                 self.teller().tell(Kind::Interrupted);
-                self.guarded_abort("interrupted by an operator".to_owned()).await
+                self.guarded_abort("interrupted by an operator".to_owned(), Vec::new()).await
             }
             Err(Stop::Interrupted) => self.guarded_retreat().await,
             Err(Stop::Lost(cause)) => Ending::Unknown { cause },
@@ -176,7 +195,11 @@ impl<'a> Engine<'a> {
             let ending = self.conclude().await;
             return self.finish(ending).await;
         }
-        let ending = self.guarded_abort(cause).await;
+        let kept = match &self.phase {
+            Phase::Aborting { kept, .. } => kept.clone(),
+            _ => Vec::new(),
+        };
+        let ending = self.guarded_abort(cause, kept).await;
         self.finish(ending).await
     }
 
@@ -190,12 +213,16 @@ impl<'a> Engine<'a> {
         for stage in &self.plan.stages[first..] {
             tokio::select! {
                 biased;
+                intent = self.control.aborted() => return Err(Stop::Aborted(intent.cause())),
                 _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
-                () = tokio::time::sleep_until(deadline) => {
+                () = self.control.past(deadline) => {
                     let limit = crate::domain::units::human(self.plan.limits.run);
                     return Err(Stop::Failed(format!("the run took longer than its limit of {limit}")));
                 }
-                result = self.stage(stage) => result?,
+                result = async {
+                    self.enter(stage).await;
+                    self.stage(stage).await
+                } => result?,
             }
         }
         Ok(())
@@ -316,9 +343,19 @@ impl<'a> Engine<'a> {
         let (plan, world, leases) = (self.plan, self.world, self.leases);
         // Bringing an older release back is a way back, too.
         let back = back || plan.rollback_of.is_some();
-        let comparisons = &self.comparisons;
-        let stand =
-            Stand { plan, world, leases, teller: &teller, comparisons, target, step, component, back };
+        let (comparisons, control) = (&self.comparisons, &self.control);
+        let stand = Stand {
+            plan,
+            world,
+            leases,
+            control,
+            teller: &teller,
+            comparisons,
+            target,
+            step,
+            component,
+            back,
+        };
         stand.perform(effect).await
     }
 
@@ -347,20 +384,21 @@ impl<'a> Engine<'a> {
         }
     }
 
-    async fn guarded_abort(&self, cause: String) -> Ending {
+    async fn guarded_abort(&self, cause: String, kept: Vec<TargetId>) -> Ending {
         let lost_cause = cause.clone();
         tokio::select! {
             biased;
             (target, why) = self.leases.keep(self.world) => {
                 Ending::Unknown { cause: format!("{lost_cause}; on the way back the lock of {target} was lost: {why}") }
             }
-            ending = self.turn_back(cause) => ending,
+            ending = self.turn_back(cause, kept) => ending,
         }
     }
 
-    async fn turn_back(&self, cause: String) -> Ending {
+    async fn turn_back(&self, cause: String, kept: Vec<TargetId>) -> Ending {
         self.teller().tell(Kind::RollbackStarted { cause: cause.clone() });
-        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone() }, Tries::One).await;
+        self.kept.lock().expect("no panic while held").clone_from(&kept);
+        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone(), kept }, Tries::One).await;
         let mut remaining = Remaining::default();
         // Pods that are going away can still be read: logs do not hold up the traffic.
         tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
@@ -371,6 +409,7 @@ impl<'a> Engine<'a> {
             // The record tells history; the truth about the run is its journal.
             let _ = self.record(&target, outcome, Some(cause.clone())).await;
         }
+        self.record_kept().await;
         if remaining.unknown {
             return Ending::Unknown {
                 cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")),
@@ -409,7 +448,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Targets in which at least one step was begun.
+    /// Targets in which at least one step was begun, but for those that keep the new release.
     pub(super) fn touched(&self) -> Vec<TargetId> {
         let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
         let mut targets: Vec<TargetId> = steps
@@ -418,30 +457,8 @@ impl<'a> Engine<'a> {
             .collect();
         targets.sort();
         targets.dedup();
+        targets.retain(|target| !self.is_kept(target));
         targets
-    }
-
-    /// After a rollback the release before must stand there healthy: exit code 5 says so.
-    async fn verify_as_it_was(&self) -> Remaining {
-        let mut remaining = Remaining::default();
-        for target in self.touched() {
-            let Ok(site) = self.world.site(&target) else { continue };
-            let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
-            let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
-            else {
-                continue;
-            };
-            let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
-            let step = StepId::new(format!("verify/{target}"));
-            let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
-            if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
-                remaining.unknown |= error.unknown;
-                remaining
-                    .lines
-                    .push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
-            }
-        }
-        remaining
     }
 
     /// Gives the locks back (a lost one is not ours to give) and says how it ended.
@@ -454,6 +471,7 @@ impl<'a> Engine<'a> {
             Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
             Ending::RolledBack { cause } => {
                 let mut next = self.hints.lock().expect("no panic while held").clone();
+                next.extend(self.kept_next());
                 next.push(format!("deployctl show {env} {}", self.plan.revision.0));
                 ("rolled-back", Some(cause.clone()), next, vec![])
             }
@@ -471,7 +489,8 @@ impl<'a> Engine<'a> {
         };
         let took = self.world.clock.now().duration_since(self.began).unsigned_abs();
         let revision = self.plan.revision;
-        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining });
+        let kept = self.kept.lock().expect("no panic while held").clone();
+        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining, kept });
         ending
     }
 }

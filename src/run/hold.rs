@@ -1,8 +1,9 @@
 //! A hold: gates are measured, pods are watched, and the clock runs only while nothing stands against going on.
 
 use super::compare::Contest;
+use super::control::HoldClock;
 use super::perform::{Stand, StepError};
-use crate::domain::effect::{Arm, SmokeVia};
+use crate::domain::effect::{Arm, SmokeVia, Until};
 use crate::domain::environment::SmokeTest;
 use crate::domain::event::Kind;
 use crate::domain::gate::{Gate, Metric};
@@ -20,9 +21,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// One gate over one component, and when it is measured next.
-struct Post<'a> {
-    gate: &'a Gate,
-    arm: &'a Arm,
+pub(super) struct Post<'a> {
+    pub gate: &'a Gate,
+    pub arm: &'a Arm,
     watch: Watch,
     due: Instant,
     alerted: bool,
@@ -30,6 +31,7 @@ struct Post<'a> {
 
 impl Stand<'_> {
     /// Watches for `duration`; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
+    /// Its clock stands still while the run is paused, and whoever promotes ends it.
     pub async fn hold(
         &self,
         duration: Duration,
@@ -37,12 +39,14 @@ impl Stand<'_> {
         arms: &[Arm],
         probes: &[SmokeTest],
         patience: Duration,
+        until: &Until,
     ) -> Result<String, StepError> {
         let began = Instant::now();
-        let end = began + duration;
+        let mut clock = HoldClock::start(self.control);
         let mut posts = posts(gates, arms, began);
         let mut contests = self.contests(gates, arms);
         let mut probe_due = began + PROBE_INTERVAL;
+        let mut asked: Option<Duration> = None;
         loop {
             self.crash_check(arms)?;
             let now = Instant::now();
@@ -57,32 +61,54 @@ impl Stand<'_> {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
             }
-            if now >= end {
-                if let Some(why) = blind(&posts, &contests) {
+            let mut next = clock.at(duration);
+            let promoted = clock.skipped().is_some();
+            let stands = standing(&posts).or_else(|| contests.iter().find_map(Contest::standing));
+            let convinced =
+                stands.is_none() && !contests.is_empty() && contests.iter().all(Contest::is_convinced);
+            if let Some(who) = clock.paused() {
+                self.progress(format!("held up: paused by {who}"));
+                next = now;
+            } else if promoted || convinced || now >= next {
+                if let Some(why) = blind(&posts, &contests).filter(|_| !promoted) {
                     return Err(StepError::failed(why));
                 }
-                match standing(&posts).or_else(|| contests.iter().find_map(Contest::standing)) {
-                    None => break,
-                    Some(why) if now >= end + patience => {
-                        return Err(StepError::failed(format!(
-                            "{why}, still so {} after the hold",
-                            human(patience)
-                        )));
+                let late = clock.elapsed() >= duration + patience;
+                let against = match stands.filter(|_| !promoted) {
+                    None if !promoted => self.too_few_requests(&posts, &contests, until, began).await,
+                    stands => stands,
+                };
+                match against {
+                    None => match self.approval(until, &clock, &mut asked)? {
+                        None => break,
+                        Some(end) => next = end,
+                    },
+                    Some(why) if late => {
+                        let still = human(patience);
+                        return Err(StepError::failed(format!("{why}, still so {still} after the hold")));
                     }
                     Some(why) => self.progress(format!("held up: {why}")),
                 }
             }
-            let convinced = !contests.is_empty() && contests.iter().all(Contest::is_convinced);
-            if convinced && standing(&posts).is_none() {
-                let took = human(Duration::from_secs(began.elapsed().as_secs()));
-                self.keep(contests);
-                return Ok(format!("as good as stable, shown in {took}"));
-            }
             let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
-            self.sleep_until_next(looks.min(), (!probes.is_empty()).then_some(probe_due), end, arms).await?;
+            let look = looks.min();
+            let probe = (!probes.is_empty()).then_some(probe_due);
+            tokio::select! {
+                biased;
+                () = clock.changed() => {}
+                slept = self.sleep_until_next(look, probe, next, arms) => slept?,
+            }
         }
+        let early =
+            clock.elapsed() < duration && !contests.is_empty() && contests.iter().all(Contest::is_convinced);
         self.keep(contests);
-        Ok(format!("{} without a breach", human(Duration::from_secs(began.elapsed().as_secs()))))
+        let approved = clock.approved().filter(|_| until.approval.is_some());
+        let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));
+        let took = seconds(began.elapsed());
+        let promoted = clock.skipped().filter(|_| clock.elapsed() < duration + patience);
+        let early = if early && promoted.is_none() { ", as good as stable" } else { "" };
+        let promoted = promoted.map_or_else(String::new, |who| format!(", promoted by {who}"));
+        Ok(format!("{took} without a breach{early}{promoted}{approved}"))
     }
 
     /// New pods that crash end the hold at once, whatever the gates say.
@@ -194,6 +220,16 @@ impl Stand<'_> {
     }
 
     async fn measured(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
+        self.measured_over(post, workload, post.gate.window).await
+    }
+
+    /// Measures a gate's metric of a workload as far back as this.
+    pub(super) async fn measured_over(
+        &self,
+        post: &Post<'_>,
+        workload: &ObjectRef,
+        window: Duration,
+    ) -> Measured {
         let owners = self.owners(workload);
         if owners.is_empty() {
             return Ok(Reading { value: None, requests: None });
@@ -206,7 +242,7 @@ impl Stand<'_> {
             namespace: workload.namespace.clone(),
             component: post.arm.component.clone(),
             owners,
-            window: post.gate.window,
+            window,
         };
         match tokio::time::timeout(MEASURE_TIMEOUT, self.world.metrics.measure(&what)).await {
             Ok(measured) => measured,
@@ -220,6 +256,10 @@ impl Stand<'_> {
         let workloads = arms.iter().map(|arm| (arm.component.clone(), arm.new.clone())).collect();
         self.smoke(probes, &SmokeVia::Pods { workloads }).await.map(|_| ())
     }
+}
+
+fn seconds(duration: Duration) -> String {
+    human(Duration::from_secs(duration.as_secs()))
 }
 
 fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>> {

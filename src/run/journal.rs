@@ -6,6 +6,7 @@
 use super::contact::Tries;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{RunId, StepId, TargetId};
+use crate::domain::intent::Intent;
 use crate::domain::release::FORMAT;
 use crate::domain::step::{Status, Transition, next};
 use crate::ports::Clock;
@@ -43,6 +44,10 @@ pub enum What {
     },
     /// The run as a whole entered a phase.
     Phase(Phase),
+    /// An operator asked something of the run from elsewhere.
+    Asked(Intent),
+    /// The run goes out though the environment is frozen: why, and what stands against it.
+    Overridden(String),
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -57,6 +62,9 @@ pub enum Phase {
     Aborting {
         /// Why.
         cause: String,
+        /// Targets of earlier waves that keep the new release.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        kept: Vec<TargetId>,
     },
     /// Over.
     Ended {
@@ -85,9 +93,8 @@ impl Journal {
         Self { run, epoch, stores, clock }
     }
 
-    /// The number of the process that writes, among those that worked on the run.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
+    /// Number of this process of the run.
+    pub(super) fn epoch(&self) -> u64 {
         self.epoch
     }
 
@@ -141,11 +148,20 @@ pub struct Replayed {
     pub last: Option<Timestamp>,
     /// Causes of failures by step.
     pub causes: BTreeMap<StepId, String>,
+    /// What operators asked of it, each wish once.
+    pub asked: Vec<Intent>,
 }
 
 impl Default for Replayed {
     fn default() -> Self {
-        Self { status: BTreeMap::new(), phase: Phase::Forward, epoch: 0, last: None, causes: BTreeMap::new() }
+        Self {
+            status: BTreeMap::new(),
+            phase: Phase::Forward,
+            epoch: 0,
+            last: None,
+            causes: BTreeMap::new(),
+            asked: Vec::new(),
+        }
     }
 }
 
@@ -166,6 +182,9 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             state.last = state.last.max(Some(entry.at));
             match entry.what {
                 What::Phase(next) => phase = next,
+                What::Overridden(_) => {}
+                What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
+                What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
                     for step in steps {
                         let status = state.status.get(&step).copied().unwrap_or_default();
@@ -195,6 +214,12 @@ fn join(phases: Vec<Phase>) -> Phase {
         Phase::Aborting { .. } => 4,
     };
     phases.into_iter().max_by_key(rank).unwrap_or(Phase::Forward)
+}
+
+/// What a record says, if it can be read.
+#[must_use]
+pub fn entry(record: &Record) -> Option<Entry> {
+    read(record).ok()
 }
 
 #[derive(Debug)]
@@ -277,7 +302,7 @@ mod tests {
     #[test]
     fn abort_beats_advance_when_targets_disagree() {
         let run = RunId::new("r1");
-        let abort = Phase::Aborting { cause: "gate".into() };
+        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new() };
         let journals = BTreeMap::from([
             ("east".into(), vec![record("r1.0001.000000", What::Phase(abort.clone()))]),
             ("west".into(), vec![record("r1.0001.000000", What::Phase(Phase::Forward))]),

@@ -12,6 +12,7 @@ use crate::ports::cluster::ClusterError;
 use crate::rollout::share;
 use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
+use crate::run::control::Control;
 use crate::run::lease::Leases;
 use crate::run::world::{Site, Teller, World};
 use futures::stream::{self, StreamExt as _};
@@ -47,6 +48,7 @@ pub(super) struct Stand<'a> {
     pub plan: &'a Plan,
     pub world: &'a World,
     pub leases: &'a Leases,
+    pub control: &'a Control,
     pub teller: &'a Teller<'a>,
     pub comparisons: &'a Comparisons,
     pub target: &'a TargetId,
@@ -97,8 +99,8 @@ impl Stand<'_> {
             Effect::WaitTraffic { service, workload, timeout } => {
                 self.wait_traffic(service, workload, *timeout).await
             }
-            Effect::Hold { duration, gates, arms, probes, patience } => {
-                self.hold(*duration, gates, arms, probes, *patience).await
+            Effect::Hold { duration, gates, arms, probes, patience, until } => {
+                self.hold(*duration, gates, arms, probes, *patience, until).await
             }
             Effect::Smoke { tests, via } => self.smoke(tests, via).await,
             Effect::Snapshot { instance, snapshot, timeout } => {

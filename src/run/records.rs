@@ -33,6 +33,7 @@ impl Engine<'_> {
                 .get(target)
                 .cloned()
                 .unwrap_or_default(),
+            asked: self.control.lines(),
             backups: self.backups.lock().expect("no panic while held").clone(),
             cause,
             ..self.blank(target, self.plan.revision, self.plan.version.clone(), outcome)
@@ -123,12 +124,14 @@ impl Engine<'_> {
             run: self.plan.run.clone(),
             by: self.plan.by.clone(),
             reason: self.plan.reason.clone(),
+            overridden: self.plan.overridden.as_ref().map(ToString::to_string),
             started: self.began,
             ended: self.world.clock.now(),
             rollback_of: self.plan.rollback_of,
             workloads: BTreeMap::new(),
             objects: Vec::new(),
             evidence: Vec::new(),
+            asked: Vec::new(),
             backups: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! Smoke tests outside a run.
 
 use super::compare::Comparisons;
+use super::control::Control;
 use super::lease::Leases;
 use super::perform::Stand;
 use super::world::{Report, Teller, World};
@@ -52,6 +53,7 @@ pub async fn run(
     let teller = Teller { report: &collect, clock: world.clock.as_ref() };
     let plan = Plan::for_asking(env, RunId::new("smoke"), world.clock.now());
     let leases = Leases::none();
+    let control = Control::new(0, Vec::new());
     let step = StepId::new("smoke");
     for target in &env.targets {
         let services = rendered.get(&target.id).map(|objects| services(objects)).unwrap_or_default();
@@ -59,6 +61,7 @@ pub async fn run(
             plan: &plan,
             world,
             leases: &leases,
+            control: &control,
             teller: &teller,
             comparisons: &Comparisons::new(&plan, 1),
             target: &target.id,

@@ -6,8 +6,11 @@
 use super::contact::Tries;
 use super::engine::Engine;
 use super::perform::StepError;
+use super::releases;
+use crate::domain::effect::Effect;
 use crate::domain::event::Kind;
-use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::ids::{ComponentId, StepId, TargetId};
+use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -56,7 +59,7 @@ impl Engine<'_> {
             let begun = !matches!(self.status(step), Status::Pending | Status::Undone);
             let in_lane = matches!(&step.undo, Undo::Effects { lane: own, .. } if *own == lane);
             let id = (step.target.clone(), step.component.clone());
-            if begun && in_lane && !stuck.contains(&id) {
+            if begun && in_lane && !self.is_kept(&step.target) && !stuck.contains(&id) {
                 chains.entry(id).or_default().push(step);
             }
         }
@@ -90,6 +93,29 @@ impl Engine<'_> {
         let ids = steps.iter().map(|step| step.id.clone()).collect();
         let _ = self.journal.steps(&first.target, ids, Transition::FinishUndo, None, Tries::One).await;
         Ok(())
+    }
+
+    /// After a rollback the release before must stand there healthy: exit code 5 says so.
+    pub(super) async fn verify_as_it_was(&self) -> Remaining {
+        let mut remaining = Remaining::default();
+        for target in self.touched() {
+            let Ok(site) = self.world.site(&target) else { continue };
+            let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
+            let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
+            else {
+                continue;
+            };
+            let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
+            let step = StepId::new(format!("verify/{target}"));
+            let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
+            if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
+                remaining.unknown |= error.unknown;
+                remaining
+                    .lines
+                    .push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
+            }
+        }
+        remaining
     }
 
     async fn undo_step(&self, step: &Step) -> Result<(), StepError> {

@@ -79,8 +79,10 @@ pub async fn forget_old(world: &World, keep: usize) -> Result<(), (TargetId, Sta
         let surplus = plans.len().saturating_sub(keep);
         for plan in &plans[..surplus] {
             let prefix = format!("{}.", plan.name);
-            for entry in site.state.list(RecordKind::Journal, &prefix).await.map_err(at)? {
-                site.state.delete(RecordKind::Journal, &entry.name).await.map_err(at)?;
+            for kind in [RecordKind::Journal, RecordKind::Intent] {
+                for entry in site.state.list(kind, &prefix).await.map_err(at)? {
+                    site.state.delete(kind, &entry.name).await.map_err(at)?;
+                }
             }
             site.state.delete(RecordKind::Plan, &plan.name).await.map_err(at)?;
         }

@@ -5,11 +5,20 @@ use crate::ports::state::{Holder, Lock, LockError, Record, RecordKind, StateErro
 use async_trait::async_trait;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// Somebody who wants to know what a kind's records with a prefix are.
+struct Follower {
+    kind: RecordKind,
+    prefix: String,
+    sender: watch::Sender<Option<Vec<Record>>>,
+}
 
 /// A machine's records and lock.
 pub struct MemoryState {
     clock: Arc<dyn Clock>,
     records: Mutex<BTreeMap<(RecordKind, String), Vec<u8>>>,
+    followers: Mutex<Vec<Follower>>,
     holder: Mutex<Option<Holder>>,
 }
 
@@ -17,32 +26,54 @@ impl MemoryState {
     /// An empty one.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, records: Mutex::default(), holder: Mutex::default() }
+        Self { clock, records: Mutex::default(), followers: Mutex::default(), holder: Mutex::default() }
+    }
+
+    fn matching(&self, kind: RecordKind, prefix: &str) -> Vec<Record> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let matching = records.iter().filter(|((of, name), _)| *of == kind && name.starts_with(prefix));
+        matching.map(|((_, name), content)| Record { name: name.clone(), content: content.clone() }).collect()
+    }
+
+    /// Those who still listen are told; the others are forgotten.
+    fn tell(&self, kind: RecordKind) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.retain(|follower| follower.sender.receiver_count() > 0);
+        for follower in followers.iter().filter(|follower| follower.kind == kind) {
+            follower.sender.send_replace(Some(self.matching(kind, &follower.prefix)));
+        }
     }
 }
 
 #[async_trait]
 impl StateStore for MemoryState {
     async fn create(&self, kind: RecordKind, name: &str, content: &[u8]) -> Result<(), StateError> {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (kind, name.to_owned());
-        if records.contains_key(&key) {
-            return Err(StateError::Exists { name: name.to_owned() });
+        {
+            let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+            let key = (kind, name.to_owned());
+            if records.contains_key(&key) {
+                return Err(StateError::Exists { name: name.to_owned() });
+            }
+            records.insert(key, content.to_vec());
         }
-        records.insert(key, content.to_vec());
+        self.tell(kind);
         Ok(())
     }
 
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        let matching = records.iter().filter(|((of, name), _)| *of == kind && name.starts_with(prefix));
-        Ok(matching
-            .map(|((_, name), content)| Record { name: name.clone(), content: content.clone() })
-            .collect())
+        Ok(self.matching(kind, prefix))
+    }
+
+    fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>> {
+        let (sender, receiver) = watch::channel(Some(self.matching(kind, prefix)));
+        let follower = Follower { kind, prefix: prefix.to_owned(), sender };
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
+        receiver
     }
 
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).remove(&(kind, name.to_owned()));
+        self.tell(kind);
         Ok(())
     }
 }

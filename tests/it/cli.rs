@@ -218,3 +218,68 @@ fn completions_name_the_commands() {
     assert_eq!(code, 0);
     assert!(stdout.contains("rehearse"));
 }
+
+#[test]
+fn a_frozen_environment_refuses_before_anything_else_and_says_when_it_opens() {
+    let place = Place::new("frozen");
+    let text = std::fs::read_to_string(place.0.join("environments/canary.yaml")).unwrap();
+    let freeze =
+        "freeze: [{from: 2020-01-01, to: 2999-01-01T00:00, reason: museum, time_zone: Europe/Berlin}]\n";
+    place.write("environments/canary.yaml", &format!("{text}{freeze}"));
+    let (code, stdout, stderr) = run(&place.0, &["canary", "--auto-approve"]);
+    assert_eq!((code, stdout.as_str()), (3, ""));
+    for part in ["DC0634", "museum", "Tue 2999-01-01 00:00 CET", "deployctl canary --override-freeze REASON"]
+    {
+        assert!(stderr.contains(part), "{part} is missing in {stderr}");
+    }
+    // With a reason it goes on, as far as there is a cluster; a rehearsal only warns.
+    let (_, _, stderr) = run(&place.0, &["canary", "--auto-approve", "--override-freeze", "fire"]);
+    assert!(stderr.contains("DC0605"), "{stderr}");
+    let (code, stdout, _) = run(&place.0, &["rehearse", "canary", "--auto-approve"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("frozen until Tue 2999-01-01 00:00 CET: museum"), "{stdout}");
+}
+
+#[test]
+fn a_calendar_with_mistakes_is_told_so_with_its_places() {
+    let place = Place::new("calendar");
+    let text = std::fs::read_to_string(place.0.join("environments/canary.yaml")).unwrap();
+    let calendar = "freeze: [{from: 2026-12-20, to: 2026-12-01, reason: x}, {to: soon, reason: y}]\n\
+        allowed: {time_zone: Europe/Berlim, days: [mon-thr], hours: 9-5}\nprofile: brave\n";
+    place.write("environments/canary.yaml", &format!("{text}{calendar}"));
+    let (code, _, stderr) = run(&place.0, &["validate", "canary"]);
+    assert_eq!(code, 2);
+    for part in ["ends before it begins", "has no `from`", "Europe/Berlin", "mon-thr", "`9-5`", "careful"] {
+        assert!(stderr.contains(part), "{part} is missing in {stderr}");
+    }
+}
+
+#[test]
+fn a_rehearsed_operator_pauses_resumes_and_aborts() {
+    let place = Place::new("operator");
+    let rehearse = |asks: &[&str]| {
+        let args = ["rehearse", "canary", "--auto-approve"];
+        run(&place.0, &args.iter().chain(asks).copied().collect::<Vec<_>>())
+    };
+    let (code, stdout, _) = rehearse(&["--ask", "pause@2m", "--ask", "resume@30m"]);
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains("! pause, asked by operator@elsewhere"), "{stdout}");
+    assert!(stdout.contains("paused by operator@elsewhere"), "{stdout}");
+    let (code, stdout, _) = rehearse(&["--ask", "abort@2m"]);
+    assert_eq!(code, 5, "{stdout}");
+    assert!(stdout.contains("aborted by operator@elsewhere"), "{stdout}");
+    let (code, _, stderr) = rehearse(&["--ask", "stop@2m"]);
+    assert!(code == 2 && stderr.contains("promote-full"), "{stderr}");
+}
+
+#[test]
+fn what_works_from_records_needs_the_environment_alone() {
+    let place = Place::new("records");
+    std::fs::remove_dir_all(place.0.join("manifests")).unwrap();
+    for command in ["status", "history", "promote", "pause", "approve", "abort", "resume", "rollback"] {
+        let (code, _, stderr) = run(&place.0, &[command, "canary"]);
+        assert!(code == 3 && stderr.contains("DC0605"), "{command}: {stderr}");
+    }
+    let (code, _, stderr) = run(&place.0, &["plan", "canary"]);
+    assert!(code == 2 && stderr.contains("manifests"), "{stderr}");
+}

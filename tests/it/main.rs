@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod compared;
 mod config;
+mod control;
 mod gates;
 mod plan;
 mod preflight;

@@ -53,6 +53,8 @@ fn released(env: &Environment, target: &TargetId, version: &str, revision: u32) 
         workloads: named.workloads,
         objects: named.objects,
         evidence: vec![],
+        overridden: None,
+        asked: vec![],
         backups: vec![],
     }
 }

@@ -24,6 +24,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
+
+mod follow;
+use follow::Follower;
 
 /// Type of the Secrets.
 const TYPE: &str = "deployctl.dev/record";
@@ -60,6 +64,8 @@ struct SecretList {
 #[serde(default)]
 struct ListMeta {
     r#continue: String,
+    #[serde(rename = "resourceVersion")]
+    resource_version: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -73,6 +79,8 @@ struct Secret {
 #[serde(default)]
 struct Meta {
     name: String,
+    #[serde(rename = "resourceVersion")]
+    resource_version: String,
     annotations: BTreeMap<String, String>,
 }
 
@@ -148,34 +156,63 @@ impl SecretStore {
             .is_some_and(|secret| secret.metadata.annotations.get(CHECKSUM).is_some_and(|c| c == checksum)))
     }
 
-    async fn read_all(&self, kind: RecordKind) -> Result<Vec<Secret>, ClusterError> {
-        let labels = format!(
+    fn labels(&self, kind: RecordKind) -> String {
+        format!(
             "{LABEL_APPLICATION}={},{LABEL_ENVIRONMENT}={},{LABEL_KIND}={}",
             self.application,
             self.environment,
             kind.as_str()
-        );
-        let selection = Selection { fields: "", labels: &labels };
-        let mut secrets = Vec::new();
-        let mut next = String::new();
-        loop {
-            let call = request::list(&self.path(""), selection, &next);
-            let piece: SecretList = match self.api.read(&call, Patience::read()).await {
-                Ok(piece) => piece,
-                Err(ClusterError::Server { code: 410, .. }) if !next.is_empty() => {
-                    secrets.clear();
-                    next.clear();
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            secrets.extend(piece.items.unwrap_or_default());
-            next = piece.metadata.r#continue;
-            if next.is_empty() {
-                return Ok(secrets);
+        )
+    }
+}
+
+/// All Secrets with these labels, and the version at which that was so.
+async fn read_all(
+    api: &Api,
+    path: &str,
+    labels: &str,
+    patience: fn() -> Patience,
+) -> Result<(Vec<Secret>, String), ClusterError> {
+    let selection = Selection { fields: "", labels };
+    let mut secrets = Vec::new();
+    let mut next = String::new();
+    loop {
+        let call = request::list(path, selection, &next);
+        let piece: SecretList = match api.read(&call, patience()).await {
+            Ok(piece) => piece,
+            Err(ClusterError::Server { code: 410, .. }) if !next.is_empty() => {
+                secrets.clear();
+                next.clear();
+                continue;
             }
+            Err(error) => return Err(error),
+        };
+        secrets.extend(piece.items.unwrap_or_default());
+        next = piece.metadata.r#continue;
+        if next.is_empty() {
+            return Ok((secrets, piece.metadata.resource_version));
         }
     }
+}
+
+/// The records that these Secrets are, sorted by name; what is wrong with one that cannot be read.
+fn records<'s>(
+    secrets: impl Iterator<Item = &'s Secret> + Clone,
+    prefix: &str,
+) -> Vec<Result<Record, StateError>> {
+    let by_name: BTreeMap<&str, &Secret> =
+        secrets.clone().map(|secret| (secret.metadata.name.as_str(), secret)).collect();
+    let mut found = BTreeMap::new();
+    for head in secrets {
+        let name = head.metadata.annotations.get(NAME).filter(|name| name.starts_with(prefix));
+        let Some(name) = name.cloned() else { continue };
+        let record = match read_record(head, &by_name) {
+            Ok(content) => Ok(Record { name: name.clone(), content }),
+            Err(message) => Err(StateError::Damaged { name: name.clone(), message }),
+        };
+        found.insert(name, record);
+    }
+    found.into_values().collect()
 }
 
 impl std::fmt::Debug for SecretStore {
@@ -224,21 +261,23 @@ impl StateStore for SecretStore {
     }
 
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
-        let secrets = self.read_all(kind).await.map_err(state_error)?;
-        let by_name: BTreeMap<&str, &Secret> =
-            secrets.iter().map(|s| (s.metadata.name.as_str(), s)).collect();
-        let mut records = Vec::new();
-        for head in &secrets {
-            let Some(name) = head.metadata.annotations.get(NAME).filter(|name| name.starts_with(prefix))
-            else {
-                continue;
-            };
-            let content = read_record(head, &by_name)
-                .map_err(|message| StateError::Damaged { name: name.clone(), message })?;
-            records.push(Record { name: name.clone(), content });
-        }
-        records.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(records)
+        let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
+        let (secrets, _) = found.map_err(state_error)?;
+        records(secrets.iter(), prefix).into_iter().collect()
+    }
+
+    fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>> {
+        let (sender, receiver) = watch::channel(None);
+        let follower = Follower {
+            api: Arc::clone(&self.api),
+            path: self.path(""),
+            labels: self.labels(kind),
+            prefix: prefix.to_owned(),
+            secrets: BTreeMap::new(),
+            sender,
+        };
+        tokio::spawn(follower.run());
+        receiver
     }
 
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError> {
@@ -347,6 +386,7 @@ mod tests {
         let secret = |name: &str, annotations: &[(&str, String)], data: &[u8]| Secret {
             metadata: Meta {
                 name: name.to_owned(),
+                resource_version: String::new(),
                 annotations: annotations.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect(),
             },
             data: BTreeMap::from([(KEY.to_owned(), BASE64.encode(data))]),

@@ -2,9 +2,8 @@
 
 use super::answer;
 use super::query::pods;
-use crate::domain::counters::PodSample;
+use crate::domain::counters::{PodSample, bound};
 use crate::ports::metrics::{CountersOf, MetricsError};
-use crate::rollout::exposition::bound;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::time::Duration;

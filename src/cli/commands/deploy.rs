@@ -2,9 +2,9 @@
 
 use crate::cli::CliError;
 use crate::cli::args::{DeployArgs, Part, ReleaseArgs};
-use crate::cli::flow;
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
+use crate::cli::{flow, supersede};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
 use crate::run::lease::{self, Patience};
@@ -17,10 +17,17 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     let release = saved.as_ref().map_or_else(|| args.what.release.clone(), release_of);
     let mut wanted = session.wanted(&args.what.place.env, &args.what.place.targets, &release)?.say(&args.say);
     leave_out(&mut wanted, &args.skip);
+    wanted.env.calendar.overridden.clone_from(&args.override_freeze);
+    if !args.dry_run {
+        flow::not_frozen(&wanted.env, wiring::now())?;
+    }
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
         prepare::reach(&world).await?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
+        if args.supersede {
+            supersede::make_way(session, &world, &wanted, &args.consent).await?;
+        }
         if !args.dry_run {
             wait_for_the_way(session, &world, &wanted, patience).await?;
         }

@@ -1,5 +1,7 @@
 //! `deployctl rehearse ENV`: the whole deployment by the same code, against a simulated world, in virtual time.
 
+mod operator;
+
 use crate::cli::CliError;
 use crate::cli::args::RehearseArgs;
 use crate::cli::flow;
@@ -7,7 +9,7 @@ use crate::cli::report::svg::Recorder;
 use crate::cli::report::{Facts, Reporter};
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring::{self, Simulated};
-use crate::domain::environment::Platform;
+use crate::domain::environment::{Bake, Platform};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::{Event, Kind};
 use crate::domain::units;
@@ -25,6 +27,7 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     let env = args.env.as_deref().unwrap_or_default();
     let wanted = session.wanted(env, &args.targets, &args.release)?;
     let faults = wiring::faults(&args.faults)?;
+    let asks = args.asks.iter().map(|text| operator::read(text)).collect::<Result<Vec<_>, _>>()?;
     let interrupt_at = args.interrupt_at.as_deref().map(parse_time).transpose()?;
     virtual_time(async {
         let simulated = wiring::simulated(&wanted.env, args.seed, &routed(&wanted));
@@ -33,7 +36,7 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
                 baseline(session, &wanted, &simulated).await?;
             }
             simulated.arm(&faults);
-            release(session, &wanted, &simulated, args, interrupt_at).await
+            release(session, &wanted, &simulated, args, interrupt_at, asks).await
         };
         let result = tokio::select! {
             biased;
@@ -100,7 +103,8 @@ async fn baseline(session: &Session, wanted: &Wanted, simulated: &Simulated) -> 
     // What comes before the story needs neither backups nor waiting.
     before.env.backup.rds.clear();
     before.env.terraform = None;
-    before.env.bake = Duration::ZERO;
+    before.env.bake = Bake::default();
+    before.env.approve_waves = None;
     let request = flow::request(&before, None, None);
     let plan = prepare::plan(&simulated.doors, &request).await?;
     let (_count, interrupts) = watch::channel(0);
@@ -143,6 +147,7 @@ async fn release(
     simulated: &Simulated,
     args: &RehearseArgs,
     interrupt_at: Option<Duration>,
+    asks: Vec<operator::Ask>,
 ) -> Result<Exit, CliError> {
     let doors = &simulated.doors;
     let request = flow::request(wanted, None, args.consent.reason.as_deref());
@@ -171,6 +176,7 @@ async fn release(
     let ending = tokio::select! {
         biased;
         ending = run => ending?,
+        () = operator::play(doors, &plan, asks) => unreachable!("an operator never ends"),
         () = operator => unreachable!("an operator never ends"),
     };
     told(session, simulated, before);

@@ -3,16 +3,21 @@
 use crate::cli::CliError;
 use crate::cli::args::ResumeArgs;
 use crate::cli::session::Session;
-use crate::cli::{consent, flow, wiring};
+use crate::cli::{asking, consent, flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::intent::Wish;
+use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
-use crate::run::{prepare, unfinished};
+use crate::run::{World, prepare, unfinished};
 
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
+        if let Ok(live) = intents::live(&world, &env.name).await {
+            return go_on_there(session, &world, &live, args).await;
+        }
         prepare::reach(&world).await?;
         let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) else {
             return Err(Failure::new(Code(614), Exit::Usage, format!("{} has no unfinished run", env.name))
@@ -20,7 +25,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
                 .into());
         };
         let back = match &run.replayed.phase {
-            Phase::Aborting { cause } => Some(cause.clone()),
+            Phase::Aborting { cause, .. } => Some(cause.clone()),
             Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
         };
         let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };
@@ -33,4 +38,22 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
         .await?;
         Ok(flow::exit_of(&ending))
     })
+}
+
+/// A run that somebody works on: paused, it goes on; else there is nothing to resume.
+async fn go_on_there(
+    session: &Session,
+    world: &World,
+    live: &Live,
+    args: &ResumeArgs,
+) -> Result<Exit, CliError> {
+    asking::still_forward(live)?;
+    let Some(pause) = live.orders().pause else {
+        return Err(Failure::new(Code(612), Exit::Locked, format!("run {} is going on", live.plan.run))
+            .why(format!("{} runs it, and nobody paused it", live.holder.by))
+            .next(format!("deployctl status {} --watch", live.plan.environment))
+            .into());
+    };
+    let intent = asking::ask(session, world, live, Wish::Resume, args.consent.reason.as_deref()).await?;
+    asking::heard(session, world, live, &intent, &format!("goes on, it was paused by {}", pause.who())).await
 }

@@ -1,7 +1,7 @@
 //! `deployctl rollback ENV`: takes an unfinished run back, or brings an older release back.
 
 use crate::cli::CliError;
-use crate::cli::args::{ReleaseArgs, RollbackArgs};
+use crate::cli::args::RollbackArgs;
 use crate::cli::session::{Session, Wanted, actor};
 use crate::cli::{consent, flow, report, wiring};
 use crate::domain::environment::Environment;
@@ -13,7 +13,7 @@ use crate::run::{Ending, World, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
-    let mut env = session.load(&args.place.env, &ReleaseArgs::default())?;
+    let mut env = session.whole(&args.place.env)?;
     crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
     let to = args.to.as_deref().map(parse_revision).transpose()?;
     flow::block_on(async {

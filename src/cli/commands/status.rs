@@ -1,36 +1,39 @@
 //! `deployctl status ENV`: what serves, who holds the lock, what drifted, what is unfinished. Reads only.
 
+mod drift;
+
+use super::promote::waits_for_approval;
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
 use crate::cli::report::status::{
     LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, WorkloadRow, render,
 };
 use crate::cli::session::Session;
-use crate::cli::{flow, wiring};
+use crate::cli::{flow, following, wiring};
 use crate::domain::environment::{Environment, Target};
 use crate::domain::error::Exit;
-use crate::domain::field_path;
-use crate::domain::object::{Object, ObjectRef};
+use crate::domain::intent::Intent;
+use crate::domain::object::ObjectRef;
 use crate::domain::observed::Snapshot;
 use crate::domain::release::{Outcome, Release};
-use crate::domain::step::Status;
-use crate::plan::diff;
 use crate::ports::Cluster;
-use crate::run::definitions::definitions;
+use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
 use crate::run::{Site, World, releases, unfinished};
-use serde_json::Value;
+use drift::Drift;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the first look of the watches may take.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
-/// Drifted fields that are shown per target.
-const DRIFT_LINES: usize = 12;
 
-pub fn run(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
+pub fn run(session: &Session, place: &PlaceArgs, watch: bool) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
+        if watch && let Some(exit) = following::follow(session, &world).await? {
+            return Ok(exit);
+        }
         let view = look(&env, &world).await?;
         session.print(&render(&view, &session.output));
         Ok(Exit::Done)
@@ -39,36 +42,48 @@ pub fn run(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
 
 async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> {
     let looks = env.targets.iter().map(|target| async move {
-        let status = match world.site(&target.id) {
+        let (status, drifts) = match world.site(&target.id) {
             Ok(site) => on_target(world, target, site).await,
             Err(failure) => silent(target, failure.what),
         };
-        (target.id.clone(), status)
+        (target.id.clone(), status, drifts)
     });
-    let targets = futures::future::join_all(looks).await.into_iter().collect();
+    let (looks, run, live) = tokio::join!(
+        futures::future::join_all(looks),
+        unfinished::latest(world),
+        intents::live(world, &env.name)
+    );
     // A target that gives no answer says so in its own row; what the others know of a run is not for sure then.
-    let run = unfinished::latest(world).await.ok().flatten().filter(unfinished::Run::is_unfinished);
+    let run = run.ok().flatten().filter(unfinished::Run::is_unfinished);
+    let mut targets = BTreeMap::new();
+    for (target, mut status, drifts) in looks {
+        let plan = run.as_ref().and_then(|run| run.plan.targets.get(&target));
+        (status.drift, status.changed_by_run) = drift::told(drifts, plan);
+        targets.insert(target, status);
+    }
     Ok(StatusView {
         application: env.application.clone(),
         environment: env.name.clone(),
         at: world.clock.now(),
         targets,
-        unfinished: run.map(|run| describe(&run)),
+        unfinished: run.map(|run| describe(&run, live.ok().as_ref())),
     })
 }
 
-fn silent(target: &Target, why: String) -> TargetStatus {
-    TargetStatus {
+fn silent(target: &Target, why: String) -> (TargetStatus, Vec<Drift>) {
+    let status = TargetStatus {
         traffic: target.traffic,
         unreachable: Some(why),
         serving: None,
         workloads: Vec::new(),
         lock: None,
         drift: Vec::new(),
-    }
+        changed_by_run: 0,
+    };
+    (status, Vec::new())
 }
 
-async fn on_target(world: &World, target: &Target, site: &Site) -> TargetStatus {
+async fn on_target(world: &World, target: &Target, site: &Site) -> (TargetStatus, Vec<Drift>) {
     let cluster = match site.cluster() {
         Ok(cluster) => cluster,
         Err(error) => return silent(target, error.to_string()),
@@ -83,11 +98,13 @@ async fn on_target(world: &World, target: &Target, site: &Site) -> TargetStatus 
     let serving = history.iter().rev().find(|release| release.outcome == Outcome::Deployed);
     let now = world.clock.now();
     let lock = site.lock.inspect().await.ok().flatten();
-    let (workloads, drift) = match serving {
-        Some(release) => tokio::join!(rows(cluster.as_ref(), release), drift(cluster.as_ref(), release)),
+    let (workloads, drifts) = match serving {
+        Some(release) => {
+            tokio::join!(rows(cluster.as_ref(), release), drift::look(cluster.as_ref(), release))
+        }
         None => (Vec::new(), Vec::new()),
     };
-    TargetStatus {
+    let status = TargetStatus {
         traffic: target.traffic,
         unreachable: None,
         serving: serving.map(|release| ServingRelease {
@@ -102,8 +119,10 @@ async fn on_target(world: &World, target: &Target, site: &Site) -> TargetStatus 
             reason: holder.reason,
             since: holder.since,
         }),
-        drift,
-    }
+        drift: Vec::new(),
+        changed_by_run: 0,
+    };
+    (status, drifts)
 }
 
 /// The serving workloads, and others of the same components that still have pods.
@@ -169,84 +188,60 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
     (!ready.is_empty()).then(|| (ours * 100 / ready.len()) as u8)
 }
 
-/// Fields that are live with another value than the release gave them, and who wrote last.
-async fn drift(cluster: &dyn Cluster, release: &Release) -> Vec<String> {
-    let references: Vec<ObjectRef> = release.objects.iter().map(Object::reference).collect();
-    let Ok(live) = cluster.get_all(&references).await else { return Vec::new() };
-    let objects: Vec<&Object> = release.objects.iter().collect();
-    let definitions = definitions(cluster, &objects).await;
-    let mut lines = Vec::new();
-    for (object, live) in release.objects.iter().zip(live) {
-        let reference = object.reference();
-        let Some(live) = live else {
-            lines.push(format!("{reference} is gone"));
-            continue;
-        };
-        if object.kind() == "Secret" {
-            continue;
-        }
-        let changes = diff::fields(&definitions, &object.value, &live, None)
-            .into_iter()
-            .filter(|change| change.path != "spec.replicas");
-        let text =
-            |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
-        lines.extend(changes.map(|change| {
-            let (ours, theirs) = (text(&change.to), text(&change.from));
-            format!("{reference} {}: {ours} → {theirs}{}", change.path, writer(&live, &change.path))
-        }));
-    }
-    let more = lines.len().saturating_sub(DRIFT_LINES);
-    if more > 0 {
-        lines.truncate(DRIFT_LINES);
-        lines.push(format!("and {more} more"));
-    }
-    lines
-}
-
-/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: who owns the field now; of a field that is gone, who wrote last.
-fn writer(live: &Value, path: &str) -> String {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let others: Vec<&Value> = entries
-        .into_iter()
-        .flatten()
-        .filter(|entry| entry["manager"] != crate::domain::object::FIELD_MANAGER)
-        .collect();
-    let when = |entry: &&Value| entry["time"].as_str().unwrap_or_default().to_owned();
-    let owner =
-        others.iter().filter(|entry| field_path::is_in(&entry["fieldsV1"], path)).copied().max_by_key(when);
-    // A status is written all the time, and says nothing about who took a field away.
-    let last = || others.iter().filter(|entry| entry.get("subresource").is_none()).copied().max_by_key(when);
-    owner.or_else(last).map_or_else(String::new, |entry| {
-        let text = |key: &str| entry[key].as_str().unwrap_or("unknown").to_owned();
-        format!(" ({}, {})", text("manager"), text("time"))
-    })
-}
-
 /// Where an unfinished run stands, and what each next command would do.
-fn describe(run: &unfinished::Run) -> UnfinishedRun {
+fn describe(run: &unfinished::Run, live: Option<&Live>) -> UnfinishedRun {
     let (plan, env) = (&run.plan, &run.plan.environment);
-    let is_done = |id| run.replayed.status.get(id) == Some(&Status::Done);
-    let next_stage = plan.stages.iter().find(|stage| !stage.steps.iter().all(|step| is_done(&step.id)));
-    let at = next_stage
+    let at = intents::present(plan, &run.replayed, |_| true)
         .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
     let (phase, cause, resume) = match &run.replayed.phase {
         Phase::Forward => (format!("going forward at {at}"), None, format!("goes on at {at}")),
         Phase::Interrupted => {
             ("interrupted with traffic on stable".to_owned(), None, format!("goes on at {at}"))
         }
-        Phase::Aborting { cause } => {
+        Phase::Aborting { cause, .. } => {
             ("rolling back".to_owned(), Some(cause.clone()), "finishes taking it back".to_owned())
         }
         Phase::Ended { outcome } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),
     };
-    let command =
-        |verb: &str, effect: String| NextCommand { command: format!("deployctl {verb} {env}"), effect };
+    let orders = live.map(Live::orders).unwrap_or_default();
+    let phase = match (&orders.pause, &run.replayed.phase) {
+        (Some(pause), Phase::Forward) => format!("{phase}, paused by {}", pause.who()),
+        _ => phase,
+    };
+    let command = |verb: &str, effect: &str| NextCommand {
+        command: format!("deployctl {verb}"),
+        effect: effect.to_owned(),
+    };
+    let next = match (live, &run.replayed.phase) {
+        (None, _) => vec![
+            command(&format!("resume {env}"), &resume),
+            command(&format!("rollback {env}"), "takes everything of it back"),
+        ],
+        (Some(_), Phase::Aborting { .. }) => {
+            vec![command(&format!("status {env} --watch"), "follows it to its end")]
+        }
+        (Some(live), _) => {
+            let mut next = Vec::new();
+            if live.stage().is_some_and(waits_for_approval) {
+                next.push(command(&format!("approve {env}"), "approves what it waits for"));
+            }
+            if orders.pause.is_some() {
+                next.push(command(&format!("resume {env}"), "lets it go on where it stands"));
+            } else {
+                next.push(command(&format!("pause {env}"), "lets it stay where it is"));
+            }
+            next.push(command(&format!("promote {env}"), "ends the present hold"));
+            next.push(command(&format!("abort {env}"), "takes everything of it back, now"));
+            next
+        }
+    };
     UnfinishedRun {
         run: plan.run.clone(),
         revision: plan.revision,
         version: plan.version.clone(),
         phase,
         cause,
-        next: vec![command("resume", resume), command("rollback", "takes everything of it back".to_owned())],
+        asked: run.replayed.asked.iter().map(Intent::line).collect(),
+        next,
     }
 }

@@ -17,6 +17,8 @@ struct Ended<'a> {
     took: Duration,
     next: &'a [String],
     remaining: &'a [String],
+    /// Targets of earlier waves that keep the new release.
+    kept: &'a [TargetId],
 }
 
 /// The block that ends a run's report; nothing for any other event.
@@ -26,9 +28,11 @@ pub(super) fn render(
     evidence: &BTreeMap<TargetId, Vec<String>>,
     paint: Paint,
 ) -> Vec<String> {
-    let Kind::RunFinished { outcome, cause, took, next, remaining, .. } = kind else { return Vec::new() };
+    let Kind::RunFinished { outcome, cause, took, next, remaining, kept, .. } = kind else {
+        return Vec::new();
+    };
     let cause = cause.as_deref();
-    let ended = Ended { outcome, cause, took: whole_seconds(*took), next, remaining };
+    let ended = Ended { outcome, cause, took: whole_seconds(*took), next, remaining, kept };
     if ended.outcome == "deployed" {
         return success(&ended, facts, paint);
     }
@@ -87,6 +91,13 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
     );
     let release = format!("{} ({})", facts.version, facts.revision);
     match ended.outcome {
+        "rolled-back" if !ended.kept.is_empty() => {
+            let back = list(targets_but(facts, ended.kept));
+            let kept = list(ended.kept);
+            format!(
+                "{release} was rolled back on {back} after {took}, what served before serves there again, all healthy; it stays on {kept}, whose wave was done."
+            )
+        }
         "rolled-back" => format!("{release} was rolled back after {took}: {serves}."),
         "broken" => {
             format!(
@@ -103,4 +114,9 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
             "The outcome of {release} is unknown after {took}: nothing more was written to {targets}, and what was begun stands as it is."
         ),
     }
+}
+
+/// The targets in the order of their waves, but for these.
+fn targets_but<'f>(facts: &'f Facts, kept: &[TargetId]) -> Vec<&'f TargetId> {
+    facts.in_order().into_iter().filter(|target| !kept.contains(target)).collect()
 }

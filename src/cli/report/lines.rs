@@ -153,6 +153,14 @@ impl Lines {
                     None => self.run_line(at, &text),
                 }]
             }
+            Kind::Asked { wish, by, reason, .. } => {
+                let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", clean(reason)));
+                vec![self.run_line(at, &self.paint.yellow(&format!("! {wish}, asked by {}{why}", clean(by))))]
+            }
+            Kind::Paused { before, by } => {
+                let text = format!("paused before `{}` by {}", clean(before), clean(by));
+                vec![self.run_line(at, &self.paint.yellow(&text))]
+            }
             _ => self.way_back(event),
         }
     }
@@ -390,7 +398,9 @@ impl Active {
 
 /// Progress that changes what an operator expects, as against one that says how far it is.
 fn is_notable(detail: &str) -> bool {
-    detail.starts_with("held up") || detail.ends_with("trying again")
+    detail.starts_with("held up")
+        || detail.starts_with("waits for approval")
+        || detail.ends_with("trying again")
 }
 
 /// A lane of the rollback in words.

@@ -68,6 +68,8 @@ fn facts(release: &Release) -> Vec<Vec<String>> {
         ("by", Some(by)),
         ("began", Some(format!("{}, took {took}", date_time(release.started)))),
         ("run", Some(release.run.to_string())),
+        ("freeze overridden", release.overridden.clone()),
+        ("asked", (!release.asked.is_empty()).then(|| list(&release.asked))),
         ("backups", (!release.backups.is_empty()).then(|| list(&release.backups))),
     ];
     let known = rows.into_iter().filter_map(|(name, value)| Some((name, value?)));
@@ -91,6 +93,8 @@ fn json_of(release: &Release) -> String {
     line["workloads"] = json!(release.workloads);
     line["objects"] = json!(objects);
     line["evidence"] = json!(release.evidence);
+    line["asked"] = json!(release.asked);
+    line["overridden"] = json!(release.overridden);
     line["backups"] = json!(release.backups);
     json_line("release", line)
 }

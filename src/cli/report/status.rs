@@ -42,6 +42,8 @@ pub struct TargetStatus {
     pub lock: Option<LockRow>,
     /// What is not as the release left it, one line each.
     pub drift: Vec<String>,
+    /// Objects that a run which is not over has changed: they have not drifted.
+    pub changed_by_run: usize,
 }
 
 /// The release that serves.
@@ -98,6 +100,8 @@ pub struct UnfinishedRun {
     pub phase: String,
     /// Why it turns back, if it does.
     pub cause: Option<String>,
+    /// What operators asked of it, one line each.
+    pub asked: Vec<String>,
     /// What may be typed next, and what each would do.
     pub next: Vec<NextCommand>,
 }
@@ -200,6 +204,10 @@ fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: P
         let ci = lock.by.ci.as_ref().map_or_else(String::new, |ci| format!(", {ci}"));
         lines.push(clean(&format!("  lock {held} {} for {age} ({}{ci})", lock.by, lock.reason)));
     }
+    if state.changed_by_run > 0 {
+        let objects = count(state.changed_by_run, "object", "objects");
+        lines.push(format!("  {objects} changed by the run"));
+    }
     lines.extend(state.drift.iter().map(|line| format!("  {} drift: {}", paint.yellow("!"), clean(line))));
     lines
 }
@@ -220,6 +228,7 @@ fn run_lines(run: &UnfinishedRun, paint: Paint) -> Vec<String> {
     let head = format!("Run {} of {release}: {}", run.run, paint.yellow(&clean(&run.phase)));
     let mut lines = vec![head];
     lines.extend(run.cause.iter().map(|cause| format!("  because: {}", clean(cause))));
+    lines.extend(run.asked.iter().map(|asked| format!("  asked: {}", clean(asked))));
     let rows: Vec<Vec<String>> =
         run.next.iter().map(|next| vec![paint.cyan(&clean(&next.command)), clean(&next.effect)]).collect();
     lines.extend(table(&rows, 2));

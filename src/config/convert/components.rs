@@ -1,17 +1,17 @@
 //! Components, their order, sizes and strategies.
 
-use super::{Cx, time, values};
+use super::{Cx, calendar, time, values};
 use crate::config::model::{
     BlueGreenFile, CanaryFile, ComponentFile, EnvironmentFile, ReplicasFile, StrategyFile, StrategyName,
     SwitchFile,
 };
 use crate::config::scalar::Percent;
 use crate::config::{codes, defaults};
+use crate::domain::effect::Approval;
 use crate::domain::environment::{
     BlueGreen, Canary, CanaryStep, Component, Platform, Replicas, Strategy, Switch,
 };
 use crate::domain::ids::ComponentId;
-use crate::domain::units::parse_duration;
 use std::path::PathBuf;
 
 impl Cx<'_> {
@@ -148,7 +148,9 @@ impl Cx<'_> {
             StrategyFile::Named(StrategyName::Rolling) => return Strategy::Rolling,
             StrategyFile::Named(StrategyName::Recreate) => return Strategy::Recreate,
             StrategyFile::Named(StrategyName::BlueGreen) => return blue_green(&BlueGreenFile::default()),
-            StrategyFile::Named(StrategyName::Canary) => return Strategy::Canary(default_canary()),
+            StrategyFile::Named(StrategyName::Canary) => {
+                return Strategy::Canary(calendar::canary(self.profile));
+            }
             StrategyFile::Detailed(detail) => detail,
         };
         match (&detail.canary, &detail.blue_green) {
@@ -169,7 +171,7 @@ impl Cx<'_> {
     }
 
     fn canary(&mut self, file: &CanaryFile, path: &[&str]) -> Strategy {
-        let Some(steps) = &file.steps else { return Strategy::Canary(default_canary()) };
+        let Some(steps) = &file.steps else { return Strategy::Canary(calendar::canary(self.profile)) };
         if steps.is_empty() {
             let path = [path, &["canary", "steps"]].concat();
             let diagnostic = self
@@ -200,7 +202,11 @@ impl Cx<'_> {
         }
         let steps = steps
             .iter()
-            .map(|step| CanaryStep { weight: step.weight.0.clamp(1.0, 99.0) as u8, hold: step.hold.0 })
+            .map(|step| CanaryStep {
+                weight: step.weight.0.clamp(1.0, 99.0) as u8,
+                hold: step.hold.0,
+                approve: step.approve.map(|time| Approval { within: time.0 }),
+            })
             .collect();
         Strategy::Canary(Canary { steps })
     }
@@ -300,10 +306,4 @@ fn blue_green(file: &BlueGreenFile) -> Strategy {
         _ => Switch::Service,
     };
     Strategy::BlueGreen(BlueGreen { switch, hold: time(file.hold, defaults::BLUE_GREEN_HOLD) })
-}
-
-fn default_canary() -> Canary {
-    let step =
-        |(weight, hold): (u8, &str)| CanaryStep { weight, hold: parse_duration(hold).unwrap_or_default() };
-    Canary { steps: defaults::CANARY_STEPS.into_iter().map(step).collect() }
 }

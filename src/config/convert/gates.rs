@@ -63,7 +63,7 @@ impl Cx<'_> {
     fn platform_of(&mut self, file: &EnvironmentFile) -> Platform {
         // The mistakes of the platform were reported when it was converted.
         let mut silent = crate::domain::diagnostic::Diagnostics::new();
-        Cx { tree: self.tree, root: self.root, out: &mut silent }.platform(file, "")
+        Cx { tree: self.tree, root: self.root, out: &mut silent, profile: None }.platform(file, "")
     }
 
     fn gate(

@@ -1,5 +1,6 @@
 //! The layered file becomes the domain's environment, once. Every contradiction between keys is found here.
 
+mod calendar;
 mod comparison;
 mod components;
 mod gates;
@@ -7,14 +8,16 @@ mod readiness;
 mod smoke;
 mod targets;
 
-use crate::config::model::{EnvironmentFile, InterruptFile, Level, LimitsFile, PoliciesFile};
+use crate::config::defaults::Profile;
+use crate::config::model::{EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile};
 use crate::config::scalar::Time;
 use crate::config::tree::Node;
 use crate::config::walk::suggestion;
 use crate::config::{codes, defaults, secrets};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place};
+use crate::domain::effect::Approval;
 use crate::domain::environment::{
-    Environment, Limits, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
+    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
 };
 use crate::domain::secret::SecretRef;
 use crate::domain::units::{human, parse_duration};
@@ -32,7 +35,7 @@ pub fn convert(
     out: &mut Diagnostics,
 ) -> Option<Environment> {
     let before = out.errors();
-    let mut cx = Cx { tree, root, out };
+    let mut cx = Cx { tree, root, out, profile: calendar::profile(file) };
     let application = cx.application(file);
     let namespace = file.namespace.clone().or_else(|| application.clone()).unwrap_or_default();
     if file.namespace.is_some() {
@@ -49,7 +52,7 @@ pub fn convert(
     let smoke = cx.smoke(file, &components, &targets);
     let readiness = cx.readiness(file);
     let backup = cx.backup(file, &targets);
-    let limits = limits(file.limits.as_ref());
+    let limits = limits(file.limits.as_ref(), calendar::profile(file));
     let environment = Environment {
         name: name.to_owned(),
         application: application?,
@@ -61,7 +64,10 @@ pub fn convert(
         cluster_version: cx.cluster_version(file),
         targets,
         waves,
-        bake: time(file.bake, defaults::BAKE),
+        bake: calendar::bake(file),
+        approve_waves: file.approve_waves.map(|time| Approval { within: time.0 }),
+        calendar: cx.calendar(file),
+        profile: calendar::profile(file).map(|profile| profile.name.to_owned()),
         components,
         gates,
         queries: gates::queries(file.metrics.as_ref()),
@@ -78,6 +84,10 @@ pub fn convert(
         limits,
         take: cx.take(file),
         history_limit: file.history.unwrap_or(defaults::HISTORY),
+        on_failure: match file.on_failure {
+            Some(FailureFile::Hold) => OnFailure::Hold,
+            Some(FailureFile::Rollback) | None => OnFailure::Rollback,
+        },
         on_interrupt: match file.on_interrupt {
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
             _ => OnInterrupt::Stop,
@@ -93,6 +103,7 @@ struct Cx<'a> {
     tree: &'a Node,
     root: &'a Path,
     out: &'a mut Diagnostics,
+    profile: Option<&'static Profile>,
 }
 
 impl Cx<'_> {
@@ -301,8 +312,8 @@ impl Cx<'_> {
         };
         let live = environment.waves.iter().filter(is_live).count();
         let waves = environment.waves.len();
-        let needed = longest * u32::try_from(live).unwrap_or(u32::MAX)
-            + environment.bake * u32::try_from(waves.saturating_sub(1)).unwrap_or(u32::MAX);
+        let needed =
+            longest * u32::try_from(live).unwrap_or(u32::MAX) + calendar::bakes(&environment.bake, waves);
         if needed > environment.limits.run {
             let (needed, limit) = (human(needed), human(environment.limits.run));
             let message = format!("holds and bakes alone take {needed}, `limits.run` is {limit}");
@@ -320,12 +331,12 @@ fn time(given: Option<Time>, default: &str) -> Duration {
     given.map_or_else(|| parse_duration(default).unwrap_or_default(), |time| time.0)
 }
 
-fn limits(file: Option<&LimitsFile>) -> Limits {
+fn limits(file: Option<&LimitsFile>, profile: Option<&Profile>) -> Limits {
     let none = LimitsFile::default();
     let file = file.unwrap_or(&none);
     Limits {
         ready: time(file.ready, defaults::READY),
-        run: time(file.run, defaults::RUN),
+        run: time(file.run, profile.map_or(defaults::RUN, |profile| profile.run)),
         backup: time(file.backup, defaults::BACKUP),
         shared_breach: time(file.shared_breach, defaults::SHARED_BREACH),
         lease: time(file.lease, defaults::LEASE),

@@ -2,8 +2,10 @@
 //! domain's. Every field is optional here because a file may extend another one; what must be there in the
 //! end is checked on the layered result.
 
+mod calendar;
 mod checks;
 
+pub use calendar::*;
 pub use checks::*;
 
 use crate::config::defaults;
@@ -58,9 +60,24 @@ pub struct EnvironmentFile {
     /// wave per target in the order of the file.
     #[schemars(extend("examples" = [[["us-west-2"], ["us-east-1"]]]))]
     pub waves: Option<Vec<Vec<String>>>,
-    /// How long gates watch a finished wave before the next one begins.
+    /// How long gates watch a finished wave before the next one begins; `{time, min_requests}` asks for traffic, too.
     #[schemars(extend("default" = defaults::BAKE))]
-    pub bake: Option<Time>,
+    pub bake: Option<BakeFile>,
+    /// A person has to approve (`deployctl approve ENV`) before each wave after the first: how long that is waited for
+    /// after the bake. Then the run is rolled back. Default: nobody is asked.
+    #[schemars(extend("examples" = ["1h"]))]
+    pub approve_waves: Option<Time>,
+    /// A set of defaults for canary steps, bakes and the length of a run; what is written in the file wins.
+    /// `fast`: 10 % 10m, 50 % 10m, bakes 30m then 10m. `standard`: 10 % 1h, 33 % 30m, bakes 4h then 1h. `careful`: 5 % 1h,
+    /// 10 % 1h, 33 % 1h, bakes 12h then 2h. All ask for 100 requests in a bake where gates watch.
+    pub profile: Option<ProfileName>,
+    /// Times in which nothing goes out, in the zone of `allowed` unless one is named. Rollbacks, aborts and resumed
+    /// runs are never frozen; `--override-freeze REASON` deploys all the same, on record.
+    #[schemars(extend("examples" = [[{"from": "2026-12-20T00:00", "to": "2027-01-02T00:00", "reason": "Christmas"}]]))]
+    pub freeze: Vec<FreezeFile>,
+    /// The only hours in which a release may begin. Default: always.
+    #[schemars(extend("examples" = [{"time_zone": "Europe/Berlin", "days": ["mon-thu"], "hours": "09:00-16:00"}]))]
+    pub allowed: Option<AllowedFile>,
     /// The parts of the application, by name. Required.
     pub components: BTreeMap<String, ComponentFile>,
     /// How a new revision takes over, for all components that do not say otherwise. Default: `rolling`.
@@ -106,6 +123,9 @@ pub struct EnvironmentFile {
     /// How many releases are kept for `rollback`.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,
+    /// What becomes of waves that are done when a later one fails: `rollback` takes them back, too, `hold` keeps the new
+    /// release there. Abort, rollback and Ctrl-C are not concerned. Default: `rollback`.
+    pub on_failure: Option<FailureFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.
@@ -299,6 +319,10 @@ pub struct StepFile {
     /// How long gates watch at this weight.
     #[schemars(extend("examples" = ["5m"]))]
     pub hold: Time,
+    /// A person has to approve (`deployctl approve ENV`) after the hold: how long that is waited for, gates watching on.
+    /// Then the run is rolled back. Default: nobody is asked.
+    #[schemars(extend("examples" = ["30m"]))]
+    pub approve: Option<Time>,
 }
 
 /// Settings of a blue-green rollout.

@@ -1,7 +1,7 @@
 //! Canary by pod ratio: a growing revision beside a full-size stable one.
 
-use super::{Site, at};
-use crate::domain::effect::{Arm, Effect, Size, SmokeVia};
+use super::{Site, at, until};
+use crate::domain::effect::{Arm, Effect, Size, SmokeVia, Until};
 use crate::domain::environment::{Canary, Component, SmokeTest, Strategy};
 use crate::domain::gate::Gate;
 use crate::domain::ids::ComponentId;
@@ -44,6 +44,7 @@ impl Site<'_> {
             }
             let hold = self.holds.entry(step.weight).or_default();
             *hold = (*hold).max(step.hold);
+            self.approve(step);
         }
         self.promote(component, serving, stable, steps.is_empty());
         if steps.is_empty() {
@@ -195,9 +196,10 @@ impl Site<'_> {
     pub(super) fn weighted_holds(&mut self) {
         for (weight, duration) in std::mem::take(&mut self.holds) {
             let arms = self.arms.clone();
-            let hold = self.hold_step(duration, arms, is_live(self));
+            let until = Until { approval: self.approvals.get(&weight).copied(), requests: 0 };
+            let title = format!("hold {weight} % for {}{}", human(duration), until::words(&until));
+            let hold = until::held(self.hold_step(duration, arms, is_live(self)), until);
             let place = at::WEIGHT + 10 * u32::from(weight) + 2;
-            let title = format!("hold {weight} % for {}", human(duration));
             self.stage(place, &format!("hold-{weight}"), &title, weight).steps.push(hold);
         }
     }
@@ -214,7 +216,7 @@ impl Site<'_> {
             .collect();
         let probes = if judged { Vec::new() } else { self.tests(&components) };
         let patience = self.inputs.env.limits.shared_breach;
-        let effect = Effect::Hold { duration, gates, arms, probes, patience };
+        let effect = Effect::Hold { duration, gates, arms, probes, patience, until: Until::default() };
         self.step(
             None,
             format!("hold for {}", human(duration)),

@@ -1,6 +1,6 @@
 //! After the cut-over: public smoke tests, bake, and what is cleaned up at the end.
 
-use super::{Site, at};
+use super::{Site, at, until};
 use crate::domain::effect::{Arm, Effect, SmokeVia};
 use crate::domain::ids::ComponentId;
 use crate::domain::step::{Lane, Undo};
@@ -31,14 +31,18 @@ impl Site<'_> {
         // Nobody uses a first release yet: it bakes by time and probes, and gates would wait for requests in vain.
         let first = self.input.previous().is_none() && self.arms.is_empty();
         let settling = if first { Duration::ZERO } else { self.settling() };
-        let duration = if last_wave { settling } else { self.inputs.env.bake };
-        if duration.is_zero() {
+        let bake = &self.inputs.env.bake;
+        let baking = if self.wave == 1 { bake.first } else { bake.later };
+        let duration = if last_wave { settling } else { baking };
+        let judged = is_live(self) && !first;
+        let until = self.until_baked(last_wave, judged);
+        if duration.is_zero() && until.is_time_alone() {
             return;
         }
         let arms =
             self.moved.iter().map(|(id, new)| Arm { component: id.clone(), new: new.clone(), stable: None });
-        let step = self.hold_step(duration, arms.collect(), is_live(self) && !first);
-        let title = format!("bake wave {} for {}", self.wave, human(duration));
+        let title = format!("bake wave {} for {}{}", self.wave, human(duration), until::words(&until));
+        let step = until::held(self.hold_step(duration, arms.collect(), judged), until);
         self.stage(at::BAKE, "bake", &title, 100).steps.push(step);
     }
 

@@ -10,8 +10,9 @@ mod components;
 mod cutover;
 mod ready;
 mod steps;
+mod until;
 
-use crate::domain::effect::Arm;
+use crate::domain::effect::{Approval, Arm};
 use crate::domain::environment::Target;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
@@ -63,6 +64,8 @@ pub(in crate::plan) struct Site<'a> {
     warnings: Vec<String>,
     /// Holds by weight: how long, and whom they watch.
     holds: BTreeMap<u8, Duration>,
+    /// Weights that a person has to approve.
+    approvals: BTreeMap<u8, Approval>,
     arms: Vec<Arm>,
     /// The hold after blue-green switches.
     green: (Duration, Vec<Arm>),
@@ -122,6 +125,7 @@ impl<'a> Site<'a> {
             drafts: BTreeMap::new(),
             warnings,
             holds: BTreeMap::new(),
+            approvals: BTreeMap::new(),
             arms: Vec::new(),
             green: (Duration::ZERO, Vec::new()),
             adopted: BTreeMap::new(),

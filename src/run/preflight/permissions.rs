@@ -104,7 +104,7 @@ impl Demands {
     /// Lock, journal and releases.
     fn state(&mut self, namespace: &str) {
         self.add(&["get", "create", "update", "delete"], "coordination.k8s.io/v1", "Lease", namespace);
-        self.add(&["list", "create", "delete"], "v1", "Secret", namespace);
+        self.add(&["list", "watch", "create", "delete"], "v1", "Secret", namespace);
     }
 
     fn writes(&mut self, plan: &Plan, target: &TargetId) {

@@ -94,6 +94,7 @@ values: {level: environment, other: kept}
         version: Some("2.0".to_owned()),
         images: vec![("api".to_owned(), "other/api@sha256:1".to_owned())],
         set: vec!["level=cli".to_owned()],
+        records_only: false,
     };
     assert_eq!(data(&overrides), serde_json::json!({"l": "cli", "o": "kept", "i": "other/api@sha256:1"}));
 }

@@ -1,6 +1,6 @@
 //! A deployment of two components to a standby and a live region, made by hand, and what its runs tell.
 
-use deployctl::domain::effect::{Arm, Effect, Size, SmokeVia};
+use deployctl::domain::effect::{Arm, Effect, Size, SmokeVia, Until};
 use deployctl::domain::environment::{OnInterrupt, SmokeTest, Through, TrafficClass};
 use deployctl::domain::gate::{Gate, Metric, NoData, Shared};
 use deployctl::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
@@ -133,7 +133,8 @@ impl Wave {
         let stable = stable.then(|| deployment("kva-api-r7"));
         let arms = vec![Arm { component: "kva-api".into(), new: deployment("kva-api-r8"), stable }];
         let (gates, probes) = if self.live { (gates(), vec![]) } else { (vec![], vec![smoke()]) };
-        let effect = Effect::Hold { duration, gates, arms, probes, patience: minutes(10) };
+        let effect =
+            Effect::Hold { duration, gates, arms, probes, patience: minutes(10), until: Until::default() };
         let title = format!("hold for {}", deployctl::domain::units::human(duration));
         vec![step(
             &self.id(name),
@@ -350,6 +351,8 @@ pub fn plan() -> Plan {
         components: vec![],
         take: vec![],
         reason: Some("new ranking".into()),
+        overridden: None,
+        profile: None,
         targets: BTreeMap::from([
             (TargetId::from(EAST), target_plan(TrafficClass::Live)),
             (TargetId::from(WEST), target_plan(TrafficClass::None)),
@@ -370,6 +373,7 @@ pub fn plan() -> Plan {
             ready: minutes(10),
             lease: minutes(1),
             on_interrupt: OnInterrupt::Stop,
+            on_failure: deployctl::domain::environment::OnFailure::Rollback,
             history: 10,
         },
     }

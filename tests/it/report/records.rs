@@ -66,6 +66,8 @@ fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Rele
         workloads: BTreeMap::from([("kva-api".into(), api)]),
         objects: vec![object("ConfigMap", "a"), object("ConfigMap", "b"), object("Service", "kva-api")],
         evidence: vec![],
+        overridden: None,
+        asked: vec![],
         backups: vec![],
     }
 }
@@ -76,6 +78,8 @@ fn failed(target: &str) -> Release {
             "us-east-1: 3/3 pods of Deployment/kva-api-r8: container api crashes again and again".into(),
         ),
         evidence: script::evidence(target).into_iter().take(4).collect(),
+        overridden: None,
+        asked: vec![],
         backups: vec!["prime-spark-production-db-r8".into()],
         by: Actor { ci: Some("https://ci/42".into()), ..actor() },
         ..release(target, 8, "2.0.7", Outcome::RolledBack)
@@ -135,6 +139,7 @@ fn target_status(ready: u32) -> status::TargetStatus {
         workloads: vec![row("kva-api", "kva-api-r7", ready, Some(100)), row("worker", "worker-r7", 6, None)],
         lock: None,
         drift: vec![],
+        changed_by_run: 0,
     }
 }
 
@@ -176,6 +181,7 @@ fn status_begins_with_its_verdict() {
         version: "2.0.7".into(),
         phase: "interrupted with traffic on stable".into(),
         cause: None,
+        asked: vec![],
         next: vec![
             next("deployctl resume production", "goes on at canary 25 %"),
             next("deployctl rollback production", "takes back what was begun"),

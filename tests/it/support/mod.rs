@@ -92,8 +92,44 @@ impl StateStore for Mortal {
         self.inner.list(kind, prefix).await
     }
 
+    fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>> {
+        self.inner.follow(kind, prefix)
+    }
+
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError> {
         self.inner.delete(kind, name).await
+    }
+}
+
+/// Doors of one machine to the simulated world.
+fn doors(
+    env: &Environment,
+    world: &sim::World,
+    seed: u64,
+    state: impl Fn(Arc<dyn StateStore>) -> Arc<dyn StateStore>,
+) -> World {
+    let clock: Arc<dyn Clock> = Arc::new(world.clock());
+    let mut sites = BTreeMap::new();
+    for target in &env.targets {
+        let client = kube::Client::new(world.api(target.id.as_str()), "default");
+        let cluster = KubeCluster::new(client, target.id.to_string()).with_seed(seed);
+        let records = cluster.state_store(&env.state_namespace, &env.application, &env.name);
+        let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
+        let site = Site {
+            cluster: Some(Arc::new(cluster)),
+            state: state(Arc::new(records)),
+            lock: Arc::new(lock),
+            cloud: None,
+            compose: None,
+        };
+        sites.insert(target.id.clone(), site);
+    }
+    World {
+        sites,
+        metrics: Arc::new(world.metrics()),
+        probe: Arc::new(world.probe(None)),
+        secrets: Arc::new(NoSecret),
+        clock,
     }
 }
 
@@ -116,38 +152,21 @@ impl Story {
             if live { spec.with_load(vec![sim::LoadSpec::new("api", 40.0)]) } else { spec }
         });
         let world = sim::World::new(&sim::WorldSpec::new(seed, clusters.collect()));
-        let clock: Arc<dyn Clock> = Arc::new(world.clock());
         let (written, dies) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let (dead, _) = watch::channel(false);
-        let mut sites = BTreeMap::new();
-        for target in &env.targets {
-            let client = kube::Client::new(world.api(target.id.as_str()), "default");
-            let cluster = KubeCluster::new(client, target.id.to_string()).with_seed(seed);
-            let state = cluster.state_store(&env.state_namespace, &env.application, &env.name);
-            let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
-            let state = Mortal {
-                inner: Arc::new(state),
-                written: Arc::clone(&written),
-                dies: Arc::clone(&dies),
-                dead: dead.clone(),
-            };
-            let site = Site {
-                cluster: Some(Arc::new(cluster)),
-                state: Arc::new(state),
-                lock: Arc::new(lock),
-                cloud: None,
-                compose: None,
-            };
-            sites.insert(target.id.clone(), site);
-        }
-        let doors = World {
-            sites,
-            metrics: Arc::new(world.metrics()),
-            probe: Arc::new(world.probe(None)),
-            secrets: Arc::new(NoSecret),
-            clock,
+        let mortal = |inner| Mortal {
+            inner,
+            written: Arc::clone(&written),
+            dies: Arc::clone(&dies),
+            dead: dead.clone(),
         };
+        let doors = doors(&env, &world, seed, |inner| Arc::new(mortal(inner)));
         Self { env, world, doors, written, dies, dead }
+    }
+
+    /// The doors as they are on another machine.
+    pub fn elsewhere(&self) -> World {
+        doors(&self.env, &self.world, 99, |inner| inner)
     }
 
     fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {
@@ -217,7 +236,7 @@ impl Story {
         };
         let epoch = run.replayed.epoch + 1;
         let cause = match (&run.replayed.phase, back) {
-            (Phase::Aborting { cause }, _) => Some(cause.clone()),
+            (Phase::Aborting { cause, .. }, _) => Some(cause.clone()),
             (_, back) => back.map(str::to_owned),
         };
         let work = async { Ok((self.lock(&run.plan, epoch).await?, run.replayed.clone())) };

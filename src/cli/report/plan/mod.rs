@@ -78,6 +78,9 @@ fn header(plan: &Plan, paint: Paint) -> Vec<String> {
     if let Some(reason) = &plan.reason {
         lines.push(format!("  because: {}", clean(reason)));
     }
+    if let Some(profile) = &plan.profile {
+        lines.push(format!("  profile: {}", clean(profile)));
+    }
     lines.push(String::new());
     let rows: Vec<Vec<String>> =
         plan.targets.iter().map(|(id, target)| target_row(plan, id, target)).collect();

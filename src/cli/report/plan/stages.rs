@@ -2,7 +2,7 @@
 
 use super::super::output::Paint;
 use super::super::text::{clean, fold, list, pad, width, wrap};
-use crate::domain::effect::{Effect, Size};
+use crate::domain::effect::{Effect, Size, Until};
 use crate::domain::gate::{Gate, Metric};
 use crate::domain::ids::TargetId;
 use crate::domain::step::{Stage, Step, Undo};
@@ -102,14 +102,15 @@ fn by_target(stage: &Stage) -> Vec<(TargetId, Vec<String>)> {
 fn words(step: &Step) -> Option<String> {
     match &step.effect {
         Effect::WaitReady { .. } | Effect::WaitTraffic { .. } | Effect::Advance { .. } => None,
-        Effect::Hold { gates, probes, arms, .. } => {
+        Effect::Hold { gates, probes, arms, until, .. } => {
             let gates: Vec<String> = gates.iter().map(gate).collect();
             let probes: Vec<&str> = probes.iter().map(|probe| probe.name.as_str()).collect();
-            Some(match (gates.is_empty(), probes.is_empty()) {
+            let watched = match (gates.is_empty(), probes.is_empty()) {
                 (false, _) => format!("watch {}", list(gates)),
                 (true, false) => format!("no live traffic: probe {}", list(probes)),
                 (true, true) => format!("watch the pods of {}", list(arms.iter().map(|arm| &arm.component))),
-            })
+            };
+            Some(format!("{watched}{}", until_words(until)))
         }
         Effect::Smoke { tests, .. } => Some(list(tests.iter().map(|test| &test.name))),
         Effect::Scale { workload, to: Size::Exactly(size) } if *size > 0 => {
@@ -125,6 +126,18 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Terraform { .. }
         | Effect::Compose { .. } => Some(clean(&step.title)),
     }
+}
+
+/// What a hold waits for beside its time.
+fn until_words(until: &Until) -> String {
+    let requests = match until.requests {
+        0 => String::new(),
+        requests => format!("; until each watched component has had {requests} requests"),
+    };
+    let approval = until.approval.map_or_else(String::new, |approval| {
+        format!("; a person approves within {}, else all is rolled back", human(approval.within))
+    });
+    format!("{requests}{approval}")
 }
 
 /// `p95 ≤ 200 ms`.

@@ -1,0 +1,66 @@
+//! `deployctl promote ENV`: a run that goes on elsewhere holds no longer.
+
+use crate::cli::CliError;
+use crate::cli::args::PromoteArgs;
+use crate::cli::session::Session;
+use crate::cli::{asking, flow, wiring};
+use crate::domain::effect::Effect;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::intent::Wish;
+use crate::domain::step::Stage;
+use crate::run::intents::{self, Live};
+
+pub fn run(session: &Session, args: &PromoteArgs) -> Result<Exit, CliError> {
+    let env = session.whole(&args.ask.env)?;
+    flow::block_on(async {
+        let world = wiring::real(&env).await?;
+        let live = intents::live(&world, &env.name).await?;
+        asking::still_forward(&live)?;
+        let (wish, effect) = wish(&live, args.full)?;
+        let intent = asking::ask(session, &world, &live, wish, args.ask.reason.as_deref()).await?;
+        asking::heard(session, &world, &live, &intent, &effect).await
+    })
+}
+
+/// What a promote means where the run stands now.
+pub(super) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Failure> {
+    let env = &live.plan.environment;
+    if full {
+        return Ok((Wish::PromoteFull, "goes on to the end without holding again".to_owned()));
+    }
+    let Some(present) = live.stage() else {
+        return Ok((Wish::Resume, "goes on".to_owned()));
+    };
+    let approved = live.orders().approved;
+    if waits_for_approval(present) && !approved.contains_key(&present.id) {
+        return Err(Failure::new(Code(631), Exit::Usage, format!("`{}` waits for approval", present.title))
+            .why("a promote shortens holds; it does not stand for an approval")
+            .next(format!("deployctl approve {env}")));
+    }
+    // A pause is what stands against going on, wherever the run is.
+    if live.orders().pause.is_some() && !holds(present) {
+        return Ok((Wish::Resume, format!("goes on with `{}`", present.title)));
+    }
+    let from = live.plan.stages.iter().skip_while(|stage| stage.id != present.id);
+    match from.into_iter().find(|stage| holds(stage)) {
+        Some(stage) => {
+            let effect = format!("`{}` is over for it, the run goes on", stage.title);
+            Ok((Wish::Promote { stage: stage.id.clone() }, effect))
+        }
+        None => Err(Failure::new(Code(632), Exit::Usage, format!("run {} holds no more", live.plan.run))
+            .why(format!("it stands at `{}`, and no hold comes after it", present.title))
+            .next(format!("deployctl status {env} --watch"))),
+    }
+}
+
+fn holds(stage: &Stage) -> bool {
+    stage.steps.iter().any(|step| matches!(step.effect, Effect::Hold { .. }))
+}
+
+/// Whether a stage needs a person's yes.
+pub(super) fn waits_for_approval(stage: &Stage) -> bool {
+    stage
+        .steps
+        .iter()
+        .any(|step| matches!(&step.effect, Effect::Hold { until, .. } if until.approval.is_some()))
+}
