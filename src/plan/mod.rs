@@ -11,6 +11,7 @@ pub mod immutable;
 pub mod inventory;
 pub mod naming;
 pub mod order;
+pub mod router;
 mod site;
 mod table;
 

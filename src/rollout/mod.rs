@@ -2,8 +2,10 @@
 
 pub mod gate;
 pub mod readiness;
+pub mod router;
 pub mod share;
 pub mod smoke;
+pub mod versions;
 
 /// What a look at something says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ mod smoke;
 pub mod smoke_now;
 mod undo;
 pub mod unfinished;
+mod weigh;
 pub mod world;
 
 pub use engine::{Ending, Engine};

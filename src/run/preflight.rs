@@ -1,6 +1,7 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
 mod objects;
+mod routers;
 
 use super::world::{Site, World};
 use super::{lease, unfinished};
@@ -123,14 +124,15 @@ async fn on_target(
     site: &Site,
     cluster: &dyn Cluster,
 ) -> Vec<Check> {
-    let (version, permissions, objects, lock, gates) = tokio::join!(
+    let (version, permissions, objects, routers, lock, gates) = tokio::join!(
         version(env, target, cluster),
         permissions(plan, target, cluster),
         objects::check(plan, target, cluster),
+        routers::check(env, plan, target, cluster),
         lock(world, target, site),
         gates(env, world, plan, target, cluster),
     );
-    [version, permissions, objects, lock, gates].concat()
+    [version, permissions, objects, routers, lock, gates].concat()
 }
 
 async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
@@ -195,6 +197,7 @@ async fn permissions(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> V
             }
         }
     }
+    wanted.extend(routers::permissions(plan, target, cluster).await);
     let wanted: Vec<Permission> = wanted.into_iter().collect();
     match cluster.lacking(&wanted).await {
         Ok(lacking) if lacking.is_empty() => {

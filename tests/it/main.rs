@@ -8,6 +8,7 @@ mod config;
 mod plan;
 mod ready;
 mod report;
+mod routers;
 mod runs;
 mod sim_kube_api;
 mod sim_world;

@@ -1,6 +1,7 @@
 //! Whole runs against the simulated world: what the API server holds afterwards, and what users noticed, counts.
 
 use crate::support::{Life, Story, Told, environment, virtually};
+use deployctl::domain::environment::Strategy;
 use deployctl::domain::event::Kind;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
@@ -152,10 +153,10 @@ fn traffic_is_never_sent_beyond_what_stands_ready() {
 }
 
 /// The process dies before or after every record that it writes; `resume` or `rollback` comes to a right end.
-fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bool) {
+fn dies_everywhere(shop: &'static str, back: Option<&'static str>, version: &'static str, stored: bool) {
     let mut at = 0;
     loop {
-        let died = virtually(environment("canary"), 17, async |story| {
+        let died = virtually(environment(shop), 17, async |story| {
             begin(story).await;
             let before = story.objects();
             let first = story.written.load(Ordering::SeqCst);
@@ -198,17 +199,59 @@ fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bo
 
 #[test]
 fn a_run_that_dies_at_any_record_is_resumed() {
-    dies_everywhere(None, "1.1.0", true);
+    dies_everywhere("canary", None, "1.1.0", true);
 }
 
 #[test]
 fn a_run_that_dies_at_any_record_is_rolled_back() {
-    dies_everywhere(Some("taken back"), "1.1.0", false);
+    dies_everywhere("canary", Some("taken back"), "1.1.0", false);
 }
 
 #[test]
 fn a_rollback_that_dies_at_any_record_is_finished() {
-    dies_everywhere(None, "2.0.0-err30", true);
+    dies_everywhere("canary", None, "2.0.0-err30", true);
+}
+
+#[test]
+fn a_run_with_a_router_that_dies_at_any_record_is_resumed() {
+    dies_everywhere("gateway", None, "1.1.0", false);
+}
+
+#[test]
+fn a_run_with_a_router_that_dies_at_any_record_is_rolled_back() {
+    dies_everywhere("nginx", Some("taken back"), "1.1.0", true);
+}
+
+#[test]
+fn a_rollback_with_a_router_that_dies_at_any_record_is_finished() {
+    dies_everywhere("nginx", None, "2.0.0-err30", false);
+}
+
+#[test]
+fn blue_keeps_its_size_for_as_long_as_is_asked() {
+    let mut env = environment("canary");
+    let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+    let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+    how.scale_down_after = Duration::from_mins(10);
+    virtually(env, 1, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        assert_eq!(story.deploy("1.1.0", &told).await, Life::Ended(Ending::Deployed));
+        let events = told.0.lock().unwrap();
+        let at = |wanted: &str, finished: bool| {
+            let found = events.iter().find(|event| match &event.kind {
+                Kind::StepStarted { title, target, .. } => {
+                    !finished && title.starts_with(wanted) && target.as_str() == "east"
+                }
+                Kind::RunFinished { .. } => finished,
+                _ => false,
+            });
+            found.unwrap_or_else(|| panic!("{wanted} did not happen")).at
+        };
+        let kept = at("scale web-r1 to 0", false).duration_since(at("keep web-r1 for 10m", false));
+        assert_eq!(kept.as_secs(), 600);
+        assert!(at("", true) >= at("scale web-r1 to 0", false));
+    });
 }
 
 /// A Deployment and a Service that somebody made by hand.

@@ -5,6 +5,7 @@ mod gates;
 mod readiness;
 mod smoke;
 mod targets;
+mod traffic;
 
 use crate::config::model::{EnvironmentFile, InterruptFile, Level, LimitsFile, PoliciesFile};
 use crate::config::scalar::Time;
