@@ -1,7 +1,7 @@
 //! Whole runs against the simulated world: what the API server holds afterwards, and what users noticed, counts.
 
 use crate::support::{Life, Story, Told, environment, virtually};
-use deployctl::domain::environment::Strategy;
+use deployctl::domain::environment::{Strategy, Switch};
 use deployctl::domain::event::Kind;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
@@ -255,15 +255,17 @@ fn blue_keeps_its_size_for_as_long_as_is_asked() {
 }
 
 /// A Deployment and a Service that somebody made by hand.
-async fn made_by_hand(story: &Story) {
+pub async fn made_by_hand(story: &Story, component: &str, replicas: u32) {
+    let (name, labels, image) =
+        (component, json!({"app": component}), format!("example.com/{component}:0.9"));
     let objects = [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "shop"},
-               "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "api"}}, "template": {
-                   "metadata": {"labels": {"app": "api"}},
-                   "spec": {"containers": [{"name": "api", "image": "example.com/api:0.9", "ports": [{"containerPort": 8080}]}]}}}}),
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
-               "spec": {"selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+               "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {
+                   "metadata": {"labels": labels},
+                   "spec": {"containers": [{"name": name, "image": image, "ports": [{"containerPort": 8080}]}]}}}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+               "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}}),
     ];
     for site in story.doors.sites.values() {
         for object in &objects {
@@ -277,7 +279,7 @@ async fn made_by_hand(story: &Story) {
 #[test]
 fn what_existed_before_is_adopted_and_can_be_brought_back() {
     virtually(environment("canary"), 19, async |story| {
-        made_by_hand(story).await;
+        made_by_hand(story, "api", 4).await;
         let life = story.deploy("1.0.0-crash", &Told::default()).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
         story.rest().await;
@@ -288,5 +290,29 @@ fn what_existed_before_is_adopted_and_can_be_brought_back() {
         assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
         story.rest().await;
         assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r2"]), (4, 0));
+    });
+}
+
+/// The Service leads to one revision while releases serve, and to what was there before when that is back.
+#[test]
+fn a_blue_green_component_goes_back_to_what_existed_before() {
+    let mut env = environment("canary");
+    let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+    let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+    how.switch = Switch::Service;
+    virtually(env, 19, async |story| {
+        made_by_hand(story, "web", 2).await;
+        assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert!(story.objects()["east Service/web"].contains("\"deployctl.dev/revision\":\"1\""));
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["web"], story.sizes("east")["web-r1"]), (2, 0));
+        let service = story
+            .world
+            .snapshot("east")
+            .into_iter()
+            .find(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web");
+        assert_eq!(service.unwrap()["spec"]["selector"], json!({"app": "web"}));
     });
 }

@@ -1,5 +1,6 @@
 //! Whole runs: what users received at each weight, what stands at the end, what a way back writes first.
 
+use crate::runs::made_by_hand;
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::event::Kind;
 use deployctl::run::Ending;
@@ -242,5 +243,25 @@ fn an_interrupt_leaves_the_new_pods_without_traffic_and_resume_goes_on() {
         assert_eq!(story.go_on(None, &Told::default()).await, Life::Ended(Ending::Deployed));
         story.rest().await;
         assert_eq!(story.sizes("east")["api-r2"], 4);
+    });
+}
+
+/// Pods without a revision label cannot be told from new ones by a Service: pods are the router that once.
+#[test]
+fn what_existed_before_hands_over_by_pods_and_comes_back() {
+    virtually(environment("nginx"), 19, async |story| {
+        made_by_hand(story, "api", 4).await;
+        let plan = story.plan("1.0.0").await;
+        let once =
+            plan.warnings.iter().find(|warning| warning.contains("this time pods are the router of api"));
+        assert!(once.is_some(), "{:#?}", plan.warnings);
+        assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r1"]), (0, 4));
+        assert!(story.objects()["east Service/api"].contains("\"deployctl.dev/revision\":\"1\""));
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r1"]), (4, 0));
+        assert_eq!(unrouted(story), 0);
     });
 }
