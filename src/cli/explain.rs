@@ -42,7 +42,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         307,
         "a route cannot be divided",
-        "During a canary there are a Service `NAME-canary` and, for nginx, an Ingress `NAME-canary`. Something of that name stands in the manifests, another canary is there for the same host and path (one is effective), the canary's Service would back an ordinary Ingress (nginx then ignores the canary), or two components would write the weights of one route.",
+        "During a canary there are a Service `NAME-canary` and, for nginx, an Ingress `NAME-canary`; during a preview a Service `NAME-preview`. Something of that name stands in the manifests, another canary is there for the same host and path (one is effective), the canary's Service would back an ordinary Ingress (nginx then ignores the canary), or two components would write the weights of one route.",
     ),
     (
         310,

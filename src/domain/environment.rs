@@ -232,6 +232,10 @@ pub struct BlueGreen {
     /// Gates run this long on green after the switch, blue still at full size.
     #[serde(with = "units::duration")]
     pub hold: Duration,
+    /// Before the switch green is reachable as Service `NAME-preview` for so long, smoke tests repeated meanwhile; not at
+    /// all if zero.
+    #[serde(default, with = "units::duration")]
+    pub preview: Duration,
     /// Blue keeps its full size for so long after all waves are done, gates still watching.
     #[serde(default, with = "units::duration")]
     pub scale_down_after: Duration,

@@ -1,19 +1,24 @@
 //! Refuses releases whose routes cannot carry weights.
 
 use super::naming::Named;
-use crate::domain::environment::{Component, Environment, Router};
+use crate::domain::environment::{Component, Environment, Router, Strategy};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{LABEL_REVISION, Object};
 use crate::rollout::router::{self, nginx};
 
-/// The Services of a component that lead to one revision.
+/// The Services of a component that lead to one revision, under the manifests' own names.
 #[must_use]
 pub fn services(named: &Named, component: &ComponentId) -> Vec<String> {
+    // For a switch of the Ingress each revision has a copy of its own.
+    let revision = named.workloads.get(component).and_then(|serving| serving.revision);
+    let copy = revision.map(|revision| format!("-{revision}"));
+    let is_copy = |name: &str| copy.as_ref().is_some_and(|copy| name.ends_with(copy.as_str()));
     let own = named.objects.iter().filter(|object| object.component.as_ref() == Some(component));
     own.filter(|object| object.kind() == "Service")
         .filter(|object| object.value["spec"]["selector"].get(LABEL_REVISION).is_some())
         .map(|object| object.name().to_owned())
+        .filter(|name| !is_copy(name))
         .collect()
 }
 
@@ -29,6 +34,13 @@ pub fn check(env: &Environment, named: &Named) -> Result<(), Failure> {
     let weighted = env.components.iter().filter(|component| named.workloads.contains_key(&component.id));
     let mut divided: Vec<(&Object, &Component)> = Vec::new();
     for component in weighted {
+        if let Strategy::BlueGreen(how) = &component.strategy
+            && !how.preview.is_zero()
+        {
+            let previews: Vec<String> =
+                services(named, &component.id).iter().map(|name| router::preview_name(name)).collect();
+            no_service(component, &previews, "before the switch", named)?;
+        }
         let Some(router) = component.strategy.weighted_router() else { continue };
         let led = routes(named, &component.id, router);
         if led.is_empty() {
@@ -66,6 +78,17 @@ fn no_route(component: &Component, router: &Router) -> Failure {
         .next(format!("or set components.{id}.strategy.canary.router: pods"))
 }
 
+/// Names that are made for the change must be free.
+fn no_service(component: &Component, taken: &[String], when: &str, named: &Named) -> Result<(), Failure> {
+    let mut services = named.objects.iter().filter(|object| object.kind() == "Service");
+    let found = services.find(|object| taken.iter().any(|name| name == object.name()));
+    let Some(object) = found else { return Ok(()) };
+    let what = format!("{} ({}) stands in the manifests", object.reference(), object.origin);
+    Err(Failure::new(Code(307), Exit::Usage, what)
+        .why(format!("that is the name of the Service that leads to the new {} {when}", component.id))
+        .next("take it out of the manifests, or rename it"))
+}
+
 /// What the canary is called and where it stands must be free: one canary is effective for each address.
 fn free(component: &Component, router: &Router, led: &[&Object], named: &Named) -> Result<(), Failure> {
     let refuse = |what: String, why: &str| {
@@ -76,13 +99,9 @@ fn free(component: &Component, router: &Router, led: &[&Object], named: &Named) 
     };
     let canaries: Vec<String> =
         services(named, &component.id).iter().map(|name| router::canary_name(name)).collect();
+    no_service(component, &canaries, "during a canary", named)?;
     for object in &named.objects {
         let reference = object.reference();
-        let is_canary_service = object.kind() == "Service" && canaries.contains(&reference.name);
-        if is_canary_service {
-            let why = "that is the name of the Service that leads to the new revision during a canary";
-            return refuse(format!("{reference} ({}) stands in the manifests", object.origin), why);
-        }
         if object.kind() != "Ingress" || !matches!(router, Router::Nginx(_)) {
             continue;
         }

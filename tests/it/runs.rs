@@ -293,6 +293,39 @@ fn what_existed_before_is_adopted_and_can_be_brought_back() {
     });
 }
 
+#[test]
+fn green_is_reachable_before_the_switch_and_its_preview_goes_with_it() {
+    for (version, back) in [("1.1.0", false), ("1.1.0-smokefail", true)] {
+        let mut env = environment("canary");
+        let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+        let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+        how.preview = Duration::from_mins(5);
+        let test = env.smoke.iter_mut().find(|test| test.name == "api").unwrap();
+        test.component = web.id.clone();
+        virtually(env, 1, async |story| {
+            begin(story).await;
+            let before = story.objects();
+            let told = Told::default();
+            let mut seen = false;
+            let look = async {
+                for _ in 0..1500 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let service = story.objects().get("east Service/web-preview").cloned();
+                    seen |=
+                        service.is_some_and(|service| service.contains("\"deployctl.dev/revision\":\"2\""));
+                }
+            };
+            let (life, ()) = tokio::join!(story.deploy(version, &told), look);
+            assert_eq!(matches!(life, Life::Ended(Ending::RolledBack { .. })), back, "{life:?}");
+            assert_eq!(seen, !back, "{version}");
+            story.rest().await;
+            let objects = story.objects();
+            assert!(!objects.keys().any(|name| name.contains("preview")), "{objects:#?}");
+            assert!(!back || objects == before);
+        });
+    }
+}
+
 /// The Service leads to one revision while releases serve, and to what was there before when that is back.
 #[test]
 fn a_blue_green_component_goes_back_to_what_existed_before() {

@@ -263,6 +263,7 @@ fn blue_green(file: &BlueGreenFile) -> Strategy {
     Strategy::BlueGreen(BlueGreen {
         switch,
         hold: time(file.hold, defaults::BLUE_GREEN_HOLD),
+        preview: time(file.preview, defaults::PREVIEW),
         scale_down_after: time(file.scale_down_after, defaults::SCALE_DOWN_AFTER),
     })
 }

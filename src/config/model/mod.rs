@@ -321,6 +321,10 @@ pub struct BlueGreenFile {
     /// How long gates watch the new version after the switch, the old one still at full size.
     #[schemars(extend("default" = defaults::BLUE_GREEN_HOLD))]
     pub hold: Option<Time>,
+    /// How long the new version is reachable under Services of its own, `NAME-preview`, before the switch: for people and
+    /// their tests. The smoke tests are repeated meanwhile.
+    #[schemars(extend("default" = defaults::PREVIEW))]
+    pub preview: Option<Time>,
     /// How long the old version keeps its full size once all waves are done: the run waits for it, and gates watch, so
     /// that a way back needs no new pods.
     #[schemars(extend("default" = defaults::SCALE_DOWN_AFTER))]

@@ -8,7 +8,9 @@ use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
 use crate::domain::units::human;
 use crate::plan::build::is_live;
-use crate::plan::order;
+use crate::plan::{order, router as routes};
+use crate::rollout::router;
+use std::time::Duration;
 
 /// What a switch is called where there is no blue and green.
 pub(super) const SWITCH: &str = "Services to the new revision";
@@ -51,7 +53,14 @@ impl Site<'_> {
         }
         self.promote(component, serving, stable, true);
         self.check(at::CHECK, "check", 0, component, serving);
+        let previewed = !how.preview.is_zero() && self.inputs.rollback_of.is_none();
+        if previewed {
+            self.preview(component, serving, how.preview);
+        }
         self.switch(component, serving, stable);
+        if previewed {
+            self.end_preview(component);
+        }
         self.handover(component);
         if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
             self.green.0 = self.green.0.max(how.hold);
@@ -82,6 +91,53 @@ impl Site<'_> {
             Undo::Effects { lane: Lane::Traffic, effects: back },
         ));
         self.moved.push((component.id.clone(), serving.workload.clone()));
+    }
+
+    /// Green under Services of its own, for people and their tests; its pods are watched and probed meanwhile.
+    fn preview(&mut self, component: &Component, serving: &ServingWorkload, duration: Duration) {
+        let mut objects = Vec::new();
+        for service in routes::services(&self.input.named, &component.id) {
+            let mut named = self.input.named.objects.iter().filter(|object| object.kind() == "Service");
+            let found = named.find(|object| object.name() == service);
+            let Some(object) = found.cloned() else { continue };
+            let value = router::service_beside(&object.value, &router::preview_name(&service));
+            objects.push(self.put(Object { value, ..object }));
+        }
+        let names = self.previews(component);
+        let shown = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let title = format!("{shown} leads to {}", serving.workload.name);
+        let undo =
+            Undo::Effects { lane: Lane::Traffic, effects: vec![Effect::Delete { objects: names.clone() }] };
+        let mut steps = vec![self.step(Some(&component.id), title, Effect::Apply { objects }, undo)];
+        let timeout = self.inputs.env.limits.ready;
+        for service in names {
+            let title = format!("wait until {} serves from {} alone", service.name, serving.workload.name);
+            let effect = Effect::WaitTraffic { service, workload: serving.workload.clone(), timeout };
+            let undo = Undo::None { why: "waiting changes nothing".to_owned() };
+            steps.push(self.step(Some(&component.id), title, effect, undo));
+        }
+        let arm = Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None };
+        // No users yet: gates would have nothing to measure.
+        let hold = self.hold_step(duration, vec![arm], false);
+        let title = format!("hold {} for {}", serving.workload.name, human(duration));
+        steps.push(self.step(Some(&component.id), title, hold.effect, hold.undo));
+        let title = format!("preview for {}", human(duration));
+        self.stage(at::PREVIEW, "preview", &title, 0).steps.extend(steps);
+    }
+
+    fn end_preview(&mut self, component: &Component) {
+        let objects = self.previews(component);
+        let title = format!("the preview of {} ends", component.id);
+        let undo = Undo::Effects { lane: Lane::Traffic, effects: Vec::new() };
+        let step = self.step(Some(&component.id), title, Effect::Delete { objects }, undo);
+        self.stage(at::UNROUTE, "unroute", "what was there for the change goes", 100).steps.push(step);
+    }
+
+    fn previews(&self, component: &Component) -> Vec<ObjectRef> {
+        let services = routes::services(&self.input.named, &component.id);
+        let own = self.references.iter().filter(|name| name.kind == "Service");
+        let released = own.filter(|name| services.contains(&name.name));
+        released.map(|name| ObjectRef { name: router::preview_name(&name.name), ..name.clone() }).collect()
     }
 
     /// Blue keeps its size for a while; it goes in the same chain, after this.

@@ -38,6 +38,7 @@ mod at {
     pub const HOLD_BEHIND: u32 = 3;
     pub const PROMOTE: u32 = 2000;
     pub const CHECK: u32 = 2010;
+    pub const PREVIEW: u32 = 2012;
     pub const ALL: u32 = 2015;
     pub const SWITCH: u32 = 2020;
     pub const UNROUTE: u32 = 2025;

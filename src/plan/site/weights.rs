@@ -123,7 +123,8 @@ impl Site<'_> {
     ) {
         let object = self.input.named.objects[index].clone();
         let label = json!(revision.to_string());
-        let canary = Object { value: router::canary_service(&object.value), ..object.clone() };
+        let value = router::service_beside(&object.value, &router::canary_name(object.name()));
+        let canary = Object { value, ..object.clone() };
         split.canaries.push(canary.reference());
         split.passing.push(canary.reference());
         let mut refuge = canary.clone();
@@ -407,7 +408,7 @@ impl Site<'_> {
         // Of what was there for the canary only, a way back needs nothing: it begins with the Services.
         let undo = Undo::Effects { lane: Lane::Traffic, effects: Vec::new() };
         steps.push(self.step(Some(id), title, Effect::Delete { objects }, undo));
-        self.stage(at::UNROUTE, "unroute", "canary route goes", 100).steps.extend(steps);
+        self.stage(at::UNROUTE, "unroute", "what was there for the change goes", 100).steps.extend(steps);
     }
 
     fn weigh(&mut self, split: &Split, percent: u8) -> Effect {

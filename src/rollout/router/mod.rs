@@ -48,10 +48,17 @@ pub fn weigh(router: &Router, route: &Value, services: &[String], percent: u8) -
     }
 }
 
-/// The Service that leads to the revision under test: a clone of the released one, reachable inside the cluster only.
+/// The name of a Service that leads to green before the switch.
 #[must_use]
-pub fn canary_service(service: &Value) -> Value {
+pub fn preview_name(name: &str) -> String {
+    format!("{name}-preview")
+}
+
+/// A Service of this name beside the released one, leading where that leads, reachable inside the cluster only.
+#[must_use]
+pub fn service_beside(service: &Value, name: &str) -> Value {
     let mut clone = beside(service);
+    clone["metadata"]["name"] = json!(name);
     let Some(spec) = clone["spec"].as_object_mut() else { return clone };
     let headless = spec.get("clusterIP").is_some_and(|ip| ip == "None");
     for key in [

@@ -165,7 +165,7 @@ fn the_canary_service_is_reached_from_inside_only() {
         "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "loadBalancerSourceRanges": [],
                  "selector": {"app": "api"}, "ports": [{"port": 80, "nodePort": 30001}]}});
     assert_eq!(
-        canary_service(&service),
+        service_beside(&service, "api-canary"),
         json!({"apiVersion": "v1", "kind": "Service",
                "metadata": {"name": "api-canary", "namespace": "n", "labels": {"a": "b"}},
                "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}})
