@@ -35,6 +35,16 @@ const CODES: &[(u16, &str, &str)] = &[
         "Some fields cannot be changed once an object exists: it has to be deleted and made anew. The plan marks it `-/+` and says what that costs. Say yes to it with `--allow-replace`, or keep the field as it is.",
     ),
     (
+        306,
+        "a router has no route",
+        "With `router: nginx`, `gateway`, `istio` or `alb` the weights of a canary are written into a route: an Ingress, an HTTPRoute or a VirtualService whose backend is one of the component's Services. None of the manifests has one. Add it, or leave `router` out: then the number of pods is the weight.",
+    ),
+    (
+        307,
+        "a route cannot be divided",
+        "During a canary there are a Service `NAME-canary` and, for nginx, an Ingress `NAME-canary`; during a preview a Service `NAME-preview`. Something of that name stands in the manifests, another canary is there for the same host and path (one is effective), the canary's Service would back an ordinary Ingress (nginx then ignores the canary), or two components would write the weights of one route.",
+    ),
+    (
         310,
         "the plan file cannot be used",
         "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",

@@ -5,7 +5,7 @@ use crate::adapters::http::HttpProbe;
 use crate::adapters::kubernetes::{self, KubeCluster};
 use crate::adapters::prometheus::Prometheus;
 use crate::adapters::secrets::LocalSecrets;
-use crate::domain::environment::{Environment, Platform, Target, TrafficClass};
+use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::secret::{SecretRef, SecretValue};
 use crate::ports::secrets::SecretError;
@@ -107,6 +107,12 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
         spec.with_load(loads.map(|(i, name)| sim::traffic::LoadSpec::new(name, LOADS[i.min(2)])).collect())
     });
     let world = sim::world::World::new(&sim::spec::WorldSpec::new(seed, clusters.collect()));
+    let defined_elsewhere = |component: &Component| {
+        matches!(component.strategy.weighted_router(), Some(Router::Gateway | Router::Istio))
+    };
+    if env.components.iter().any(defined_elsewhere) {
+        world.serve_routes();
+    }
     let clock: Arc<dyn Clock> = Arc::new(world.clock());
     let mut sites = BTreeMap::new();
     for (index, target) in env.targets.iter().enumerate() {

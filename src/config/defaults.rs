@@ -6,6 +6,10 @@ pub const CLUSTER_VERSION: &str = "1.36";
 pub const BAKE: &str = "10m";
 /// Hold after a blue-green switch.
 pub const BLUE_GREEN_HOLD: &str = "5m";
+/// How long green is reachable before the switch.
+pub const PREVIEW: &str = "0s";
+/// How long blue keeps its size once all waves are done.
+pub const SCALE_DOWN_AFTER: &str = "0s";
 /// Steps of a canary that names none.
 pub const CANARY_STEPS: [(u8, &str); 3] = [(10, "5m"), (25, "15m"), (50, "30m")];
 /// What a profile says: canary steps, bake after the first wave, bake after later ones, length of a run.

@@ -1,6 +1,6 @@
 //! What a step does to the world: one closed enum, performed by one exhaustive `match`.
 
-use crate::domain::environment::SmokeTest;
+use crate::domain::environment::{SmokeTest, VersionProbe};
 use crate::domain::gate::Gate;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::ObjectRef;
@@ -55,6 +55,36 @@ pub enum Effect {
         objects: Vec<usize>,
         /// The workload that receives the traffic, for people.
         to: String,
+    },
+    /// Divide traffic: apply the route as it is at a weight. On a way back, and at weight 0, it does nothing once the
+    /// canary's Services are gone: there is no canary to take traffic from.
+    Weigh {
+        /// Indices into the plan's table.
+        objects: Vec<usize>,
+        /// Share of the new revision, 0–100.
+        percent: u8,
+        /// The Services that lead to the new revision.
+        canaries: Vec<ObjectRef>,
+        /// Why nobody counts what share really arrives; `None` if a [`Effect::WaitWeight`] follows or none need.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assumed: Option<String>,
+    },
+    /// Count the answers that come through the public ingress until the share of the new revision is confirmed. On a way
+    /// back a share that is not seen is told and holds nothing up.
+    WaitWeight {
+        /// Share of the new revision, 0–100.
+        percent: u8,
+        /// The share before, 0–100: what a router that does not follow would go on with.
+        before: u8,
+        /// The Services that lead to the new revision.
+        canaries: Vec<ObjectRef>,
+        /// How answers tell the version.
+        probe: VersionProbe,
+        /// The new revision's version.
+        version: String,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
     },
     /// Wait until the data plane (`EndpointSlices` of the Service) holds ready pods of this workload and none of others.
     WaitTraffic {
@@ -168,6 +198,15 @@ pub enum Size {
         /// Fewest pods.
         floor: u32,
     },
+    /// This part of another workload's size, rounded up, at least 1: `⌈max(other, floor) · p / 100⌉`.
+    PartOf {
+        /// The other workload.
+        workload: ObjectRef,
+        /// 1–100.
+        percent: u8,
+        /// The other workload's size counts as this at the least: an autoscaler shrinks what traffic leaves.
+        floor: u32,
+    },
     /// So many that it holds this share beside another workload: `round(other · p / (100 − p))`, at least 1.
     ShareBeside {
         /// The other workload.
@@ -215,11 +254,13 @@ impl Effect {
             | Self::Delete { .. }
             | Self::Scale { .. }
             | Self::Switch { .. }
+            | Self::Weigh { .. }
             | Self::Snapshot { .. }
             | Self::Terraform { .. }
             | Self::Compose { .. } => true,
             Self::WaitReady { .. }
             | Self::WaitTraffic { .. }
+            | Self::WaitWeight { .. }
             | Self::Hold { .. }
             | Self::Smoke { .. }
             | Self::Advance { .. } => false,

@@ -180,6 +180,8 @@ pub struct Component {
     pub strategy: Strategy,
     /// Bounds of its size.
     pub replicas: Replicas,
+    /// How its answers tell its version, for counting what share of the traffic a router really sends to a revision.
+    pub version_probe: Option<VersionProbe>,
     /// Values of this component's templates, above the environment's.
     pub values: Value,
 }
@@ -190,6 +192,13 @@ impl Component {
     pub fn image_for(&self, version: &str) -> String {
         if is_pinned(&self.image) { self.image.clone() } else { format!("{}:{version}", self.image) }
     }
+}
+
+/// The version that an image reference names: its tag, if it has one and is not pinned by digest.
+#[must_use]
+pub fn version_of(image: &str) -> Option<&str> {
+    let last = image.rsplit('/').next().filter(|last| !last.contains('@'))?;
+    last.split_once(':').map(|(_, tag)| tag)
 }
 
 /// Whether an image reference carries a tag or a digest.
@@ -221,8 +230,19 @@ pub enum Strategy {
     Recreate,
     /// A second full-size Deployment; all traffic switches at once.
     BlueGreen(BlueGreen),
-    /// A growing share of pods.
+    /// A growing share of the traffic.
     Canary(Canary),
+}
+
+impl Strategy {
+    /// What carries the weights, where a route does.
+    #[must_use]
+    pub fn weighted_router(&self) -> Option<&Router> {
+        match self {
+            Self::Canary(canary) => Some(&canary.router).filter(|router| router.is_weighted()),
+            Self::Rolling | Self::Recreate | Self::BlueGreen(_) => None,
+        }
+    }
 }
 
 /// Parameters of a blue-green rollout.
@@ -233,6 +253,13 @@ pub struct BlueGreen {
     /// Gates run this long on green after the switch, blue still at full size.
     #[serde(with = "units::duration")]
     pub hold: Duration,
+    /// Before the switch green is reachable as Service `NAME-preview` for so long, smoke tests repeated meanwhile; not at
+    /// all if zero.
+    #[serde(default, with = "units::duration")]
+    pub preview: Duration,
+    /// Blue keeps its full size for so long after all waves are done, gates still watching.
+    #[serde(default, with = "units::duration")]
+    pub scale_down_after: Duration,
 }
 
 /// What carries a blue-green switch.
@@ -250,6 +277,9 @@ pub enum Switch {
 pub struct Canary {
     /// Rising weights below 100; the last step to 100 is implied.
     pub steps: Vec<CanaryStep>,
+    /// What carries the weights.
+    #[serde(default)]
+    pub router: Router,
 }
 
 /// One weight of a canary.
@@ -263,6 +293,82 @@ pub struct CanaryStep {
     /// Whether a person has to approve before the next step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approve: Option<Approval>,
+    /// Size of the new revision at this step where a router carries the weight, percent of stable's, never below
+    /// `weight`; the weight itself if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<u8>,
+}
+
+/// What carries the weights of a canary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Router {
+    /// The number of pods behind one Service.
+    #[default]
+    Pods,
+    /// A second Ingress with the canary annotations of ingress-nginx.
+    Nginx(NginxRouter),
+    /// `backendRefs[].weight` of an `HTTPRoute`.
+    Gateway,
+    /// Weighted destinations of a `VirtualService`.
+    Istio,
+    /// The forward action of an Ingress of the AWS Load Balancer Controller.
+    Alb,
+}
+
+impl Router {
+    /// Whether weights are written into a route, so that a Service must lead to one revision only.
+    #[must_use]
+    pub fn is_weighted(&self) -> bool {
+        *self != Self::Pods
+    }
+
+    /// Its name in an environment file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Nginx(_) => "nginx",
+            Self::Gateway => "gateway",
+            Self::Istio => "istio",
+            Self::Alb => "alb",
+        }
+    }
+}
+
+/// Who is sent to the new revision by ingress-nginx whatever the weight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NginxRouter {
+    /// Requests with this header: `always` leads to the new revision, `never` to stable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// Requests with this cookie, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+}
+
+/// How the answers of a component tell its version, when they are asked for through the target's public ingress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionProbe {
+    /// Path and query.
+    pub path: String,
+    /// Host header; the URL's own host if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Where in an answer the version stands.
+    pub place: VersionPlace,
+}
+
+/// Where in an answer the version stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VersionPlace {
+    /// In this header (lower-case name).
+    Header(String),
+    /// At this JSON pointer of the body.
+    Json(String),
+    /// Anywhere in the body.
+    Body,
 }
 
 /// An HTTP check after a cut-over.

@@ -51,7 +51,8 @@ fn refers(stage: &crate::domain::step::Stage, known: &dyn Fn(&[usize]) -> bool) 
         Effect::Apply { objects }
         | Effect::Create { objects }
         | Effect::Replace { objects }
-        | Effect::Switch { objects, .. } => known(objects),
+        | Effect::Switch { objects, .. }
+        | Effect::Weigh { objects, .. } => known(objects),
         _ => true,
     };
     stage.steps.iter().all(|step| {

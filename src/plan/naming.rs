@@ -52,6 +52,8 @@ pub fn name(
         let serving = name_workload(&mut objects, index, revisioned, revision, previous);
         if let Strategy::BlueGreen(blue_green) = &component.strategy {
             name_routes(&mut objects, &component.id, &serving, blue_green.switch);
+        } else if component.strategy.weighted_router().is_some() {
+            name_routes(&mut objects, &component.id, &serving, Switch::Service);
         }
         workloads.insert(component.id.clone(), serving);
     }
@@ -151,7 +153,7 @@ fn retarget_autoscalers(objects: &mut [Object], from: &ObjectRef, to: &ObjectRef
     }
 }
 
-/// Services of a blue-green component select their revision; for an Ingress switch each revision has a Service of its own.
+/// Services of a component whose traffic is switched or routed select their revision; for an Ingress switch each revision has a Service of its own.
 fn name_routes(
     objects: &mut Vec<Object>,
     component: &ComponentId,

@@ -185,6 +185,9 @@ pub trait Cluster: Send + Sync {
     /// few, many in flight.
     async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError>;
 
+    /// All live objects of a kind in a namespace.
+    async fn list(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Vec<Value>, ClusterError>;
+
     /// Server-side apply with strict field validation as `deployctl`.
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError>;
 

@@ -3,9 +3,11 @@
 pub mod exposition;
 pub mod gate;
 pub mod readiness;
+pub mod router;
 pub mod sequential;
 pub mod share;
 pub mod smoke;
+pub mod versions;
 
 /// What a look at something says.
 #[derive(Clone, Debug, PartialEq, Eq)]

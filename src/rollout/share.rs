@@ -10,6 +10,12 @@ pub fn pods_beside(stable: u32, percent: u8) -> u32 {
     ((stable * percent + rest / 2) / rest).max(1)
 }
 
+/// Pods that carry `percent` of what `whole` pods carry: `⌈whole · p / 100⌉`, at least 1.
+#[must_use]
+pub fn part_of(whole: u32, percent: u8) -> u32 {
+    (whole * u32::from(percent)).div_ceil(100).max(1)
+}
+
 /// The share that is really reached, percent of all pods.
 #[must_use]
 pub fn reached_percent(new: u32, stable: u32) -> f64 {
@@ -35,6 +41,10 @@ mod tests {
             (100, 1, 1),
         ] {
             assert_eq!(pods_beside(stable, percent), pods, "{percent} % beside {stable}");
+        }
+        for (whole, percent, pods) in [(6, 10, 1), (6, 25, 2), (6, 50, 3), (4, 1, 1), (0, 50, 1), (7, 100, 7)]
+        {
+            assert_eq!(part_of(whole, percent), pods, "{percent} % of {whole}");
         }
         assert!((reached_percent(1, 6) - 14.285_714).abs() < 1e-3);
         assert!(reached_percent(0, 0).abs() < f64::EPSILON);

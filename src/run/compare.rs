@@ -2,6 +2,7 @@
 //!
 //! An analysis lives as long as the run: its bound on false rollbacks is one of the whole rollout, not of each hold.
 
+mod brake;
 mod read;
 mod scrape;
 
@@ -87,6 +88,8 @@ pub(super) struct Contest<'a> {
     silent: Option<String>,
     alerted: bool,
     verdict: Verdict,
+    /// Whether a router carries its weight, so that the brake takes.
+    routed: bool,
     /// Requests of the new revision that earlier holds had seen.
     before: f64,
 }
@@ -126,6 +129,7 @@ impl Stand<'_> {
                     arm,
                     comparison,
                     due: began,
+                    routed: self.routed(arm).is_some(),
                     before: comparer.as_ref().map_or(0.0, Comparer::requests),
                     comparer,
                     silent: None,
@@ -156,6 +160,10 @@ impl Stand<'_> {
             Some(mut comparer) => {
                 let read = self.read(&comparer.source, contest).await;
                 let decisions = read.map(|samples| self.feed(contest, &mut comparer, samples));
+                let brake = decisions.iter().flatten().rev().find_map(|decision| decision.brake);
+                if let Some(brake) = brake {
+                    self.brake(contest, &mut comparer, brake).await;
+                }
                 contest.comparer = Some(comparer);
                 decisions
             }
@@ -255,7 +263,11 @@ impl Contest<'_> {
 
     /// What stands against going on, if anything.
     pub(super) fn standing(&self) -> Option<String> {
+        let braked = self.comparer.as_ref().is_some_and(|comparer| comparer.analysis.braked());
         let why = match (&self.silent, self.verdict) {
+            (None, Verdict::PromoteReady | Verdict::Continue) if braked && self.routed => {
+                "its traffic is held off"
+            }
             (Some(why), _) => why,
             (None, Verdict::Inconclusive) => "no request of the new revision for a minute",
             (None, Verdict::HoldStarved) => "the new revision gets too few requests",

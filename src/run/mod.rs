@@ -28,6 +28,7 @@ pub mod story;
 mod undo;
 pub mod unfinished;
 mod until;
+mod weigh;
 pub mod world;
 
 pub use engine::{Ending, Engine};

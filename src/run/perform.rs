@@ -14,6 +14,7 @@ use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
 use crate::run::lease::Leases;
+use crate::run::weigh::Weight;
 use crate::run::world::{Site, Teller, World};
 use futures::stream::{self, StreamExt as _};
 use serde_json::Value;
@@ -91,6 +92,13 @@ impl Stand<'_> {
             Effect::Switch { objects, to } => {
                 self.apply(objects).await?;
                 Ok(format!("traffic goes to {to}"))
+            }
+            Effect::Weigh { objects, percent, canaries, assumed } => {
+                self.weigh(objects, *percent, canaries, assumed.as_deref()).await
+            }
+            Effect::WaitWeight { percent, before, canaries, probe, version, timeout } => {
+                let (percent, before, timeout) = (*percent, *before, *timeout);
+                self.wait_weight(&Weight { percent, before, canaries, probe, version, timeout }).await
             }
             Effect::Replace { objects } => self.replace(objects).await,
             Effect::Delete { objects } => self.delete(objects).await,
@@ -172,6 +180,9 @@ impl Stand<'_> {
         let size = match to {
             Size::Exactly(size) => *size,
             Size::SameAs { workload, floor } => self.size_of(workload).await?.max(*floor),
+            Size::PartOf { workload, percent, floor } => {
+                share::part_of(self.size_of(workload).await?.max(*floor), *percent)
+            }
             Size::ShareBeside { workload, percent } => {
                 share::pods_beside(self.size_of(workload).await?, *percent)
             }

@@ -3,6 +3,7 @@
 mod metrics;
 mod objects;
 mod permissions;
+mod routers;
 
 use super::world::{Site, World};
 use super::{lease, unfinished};
@@ -121,14 +122,15 @@ async fn on_target(
     site: &Site,
     cluster: &dyn Cluster,
 ) -> Vec<Check> {
-    let (version, permissions, objects, lock, gates) = tokio::join!(
+    let (version, permissions, objects, routers, lock, gates) = tokio::join!(
         version(env, target, cluster),
         permissions::check(plan, target, cluster),
         objects::check(plan, target, cluster),
+        routers::check(env, plan, target, cluster),
         lock(world, target, site),
         metrics::check(env, world, plan, target, cluster),
     );
-    [version, permissions, objects, lock, gates].concat()
+    [version, permissions, objects, routers, lock, gates].concat()
 }
 
 async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {

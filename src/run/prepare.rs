@@ -12,7 +12,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
 use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
-use crate::plan::{self, Inputs, Plan, TargetInput, order};
+use crate::plan::{self, Inputs, Plan, TargetInput, order, router};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
 use serde_json::json;
@@ -115,6 +115,9 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
             }
         };
         order::check(&named.objects)?;
+        if request.rollback.is_none() {
+            router::check(request.env, &named)?;
+        }
         wanted_here.push((target, named, seen));
     }
     let observed = wanted_here.into_iter().map(|(target, named, seen)| async move {

@@ -15,10 +15,10 @@ use super::pods::life::{self, Step};
 use super::pods::{Kubelet, PodIndex};
 use super::queue::{Delayed, Millis, Pending};
 use super::random::Random;
+use super::routers::Hindrance;
 use super::series::History;
 use super::spec::ClusterSpec;
 use super::traffic::Traffic;
-use super::traffic::plane::Plane;
 
 /// From the end of a job's pod until its controller counts it, in milliseconds: it works in batches.
 const JOB_BATCH: (Millis, Millis) = (200, 1_000);
@@ -44,6 +44,8 @@ pub enum Happening {
     },
     /// The routers take a change over.
     Plane,
+    /// The routers look at what the API says again.
+    Route,
     /// A lost node is noticed.
     NodeUnreachable(String),
     /// The pods of a lost node are given up.
@@ -64,6 +66,8 @@ pub struct Cluster {
     pub history: History,
     /// The newest revision of each component when the world was last called stable.
     pub baseline: BTreeMap<String, u64>,
+    /// What keeps its routers from what the API says.
+    pub hindrance: Hindrance,
     spec: ClusterSpec,
     random: Random,
     index: Index,
@@ -112,6 +116,7 @@ impl Cluster {
             traffic,
             history: History::new(scrape_seconds),
             baseline: BTreeMap::new(),
+            hindrance: Hindrance::None,
             spec: spec.clone(),
             random,
             index: Index::default(),
@@ -165,6 +170,7 @@ impl Cluster {
             Happening::Again(work) => self.look_again(&work, moment, follow),
             Happening::Pod { index, epoch, step } => self.pod(index, epoch, step, moment, faults, follow),
             Happening::Plane => self.traffic.take_effect(),
+            Happening::Route => self.plane_dirty = true,
             Happening::NodeUnreachable(node) => self.node_unreachable(&node, moment, follow),
             Happening::NodeEvicted(node) => self.evict(&node, moment, follow),
         }
@@ -184,11 +190,7 @@ impl Cluster {
         }
         if self.plane_dirty {
             self.plane_dirty = false;
-            let plane = Plane::read(&lock(&self.store), &self.kubelet);
-            let lag = self.random.millis(self.spec.plane_lag);
-            if let Some(at) = self.traffic.announce(plane, moment.at, lag) {
-                follow.push((at, Happening::Plane));
-            }
+            self.route(moment, follow);
         }
     }
 

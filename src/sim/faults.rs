@@ -56,6 +56,10 @@ pub enum FaultKind {
     MetricsDelay,
     /// The namespaces' quotas allow no more pods.
     Quota,
+    /// Routers accept what is written and do not follow it.
+    RouterStuck,
+    /// Routers follow late.
+    RouterLate,
     /// Somebody else takes the Lease.
     LeaseStolen,
     /// The database snapshot ends `failed`.
@@ -156,6 +160,20 @@ const TABLE: &[Row] = &[
         "the metric store lags SECONDS behind",
     ),
     ("quota", FaultKind::Quota, Amount::None, 0, "quotas allow no more pods than there are"),
+    (
+        "router-stuck",
+        FaultKind::RouterStuck,
+        Amount::None,
+        0,
+        "routers accept new weights and rules and do not follow them",
+    ),
+    (
+        "router-late",
+        FaultKind::RouterLate,
+        Amount::Seconds(20.0),
+        0,
+        "routers follow new weights and rules SECONDS late",
+    ),
     ("lease-stolen", FaultKind::LeaseStolen, Amount::None, 0, "somebody else takes the lock"),
     ("snapshot-fail", FaultKind::SnapshotFail, Amount::None, 0, "the database snapshot fails"),
     ("terraform-fail", FaultKind::TerraformFail, Amount::None, 0, "terraform apply fails"),

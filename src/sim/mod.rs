@@ -17,6 +17,7 @@ pub mod probe;
 pub mod queue;
 pub mod random;
 pub mod report;
+pub mod routers;
 pub mod series;
 pub mod spec;
 mod strike;

@@ -38,6 +38,7 @@ impl Cluster {
                 store.drop_watches();
             }
             FaultKind::WatchDrop => lock(&self.store).drop_watches(),
+            FaultKind::RouterStuck | FaultKind::RouterLate => self.hinder(fault, moment, follow),
             FaultKind::Quota => self.fill_quotas(moment),
             FaultKind::LeaseStolen => self.steal_leases(moment),
             _ => {}

@@ -271,6 +271,14 @@ impl World {
         Arc::clone(&self.shared.stores[self.place(cluster)])
     }
 
+    /// Lets every cluster serve the routes of the Gateway API and of Istio.
+    pub fn serve_routes(&self) {
+        for store in &self.shared.stores {
+            super::routers::serve_routes(&mut lock(store), self.now());
+        }
+        self.changed();
+    }
+
     /// Something was written past the API.
     pub fn changed(&self) {
         self.shared.changed();

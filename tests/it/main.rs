@@ -12,6 +12,7 @@ mod plan;
 mod preflight;
 mod ready;
 mod report;
+mod routers;
 mod runs;
 mod served;
 mod sim_kube_api;

@@ -1,6 +1,7 @@
 //! Whole runs against the simulated world: what the API server holds afterwards, and what users noticed, counts.
 
 use crate::support::{Life, Story, Told, environment, virtually};
+use deployctl::domain::environment::{Strategy, Switch};
 use deployctl::domain::event::Kind;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
@@ -152,10 +153,10 @@ fn traffic_is_never_sent_beyond_what_stands_ready() {
 }
 
 /// The process dies before or after every record that it writes; `resume` or `rollback` comes to a right end.
-fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bool) {
+fn dies_everywhere(shop: &'static str, back: Option<&'static str>, version: &'static str, stored: bool) {
     let mut at = 0;
     loop {
-        let died = virtually(environment("canary"), 17, async |story| {
+        let died = virtually(environment(shop), 17, async |story| {
             begin(story).await;
             let before = story.objects();
             let first = story.written.load(Ordering::SeqCst);
@@ -198,29 +199,73 @@ fn dies_everywhere(back: Option<&'static str>, version: &'static str, stored: bo
 
 #[test]
 fn a_run_that_dies_at_any_record_is_resumed() {
-    dies_everywhere(None, "1.1.0", true);
+    dies_everywhere("canary", None, "1.1.0", true);
 }
 
 #[test]
 fn a_run_that_dies_at_any_record_is_rolled_back() {
-    dies_everywhere(Some("taken back"), "1.1.0", false);
+    dies_everywhere("canary", Some("taken back"), "1.1.0", false);
 }
 
 #[test]
 fn a_rollback_that_dies_at_any_record_is_finished() {
-    dies_everywhere(None, "2.0.0-err30", true);
+    dies_everywhere("canary", None, "2.0.0-err30", true);
+}
+
+#[test]
+fn a_run_with_a_router_that_dies_at_any_record_is_resumed() {
+    dies_everywhere("gateway", None, "1.1.0", false);
+}
+
+#[test]
+fn a_run_with_a_router_that_dies_at_any_record_is_rolled_back() {
+    dies_everywhere("nginx", Some("taken back"), "1.1.0", true);
+}
+
+#[test]
+fn a_rollback_with_a_router_that_dies_at_any_record_is_finished() {
+    dies_everywhere("nginx", None, "2.0.0-err30", false);
+}
+
+#[test]
+fn blue_keeps_its_size_for_as_long_as_is_asked() {
+    let mut env = environment("canary");
+    let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+    let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+    how.scale_down_after = Duration::from_mins(10);
+    virtually(env, 1, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        assert_eq!(story.deploy("1.1.0", &told).await, Life::Ended(Ending::Deployed));
+        let events = told.0.lock().unwrap();
+        let at = |wanted: &str, finished: bool| {
+            let found = events.iter().find(|event| match &event.kind {
+                Kind::StepStarted { title, target, .. } => {
+                    !finished && title.starts_with(wanted) && target.as_str() == "east"
+                }
+                Kind::RunFinished { .. } => finished,
+                _ => false,
+            });
+            found.unwrap_or_else(|| panic!("{wanted} did not happen")).at
+        };
+        let kept = at("scale web-r1 to 0", false).duration_since(at("keep web-r1 for 10m", false));
+        assert_eq!(kept.as_secs(), 600);
+        assert!(at("", true) >= at("scale web-r1 to 0", false));
+    });
 }
 
 /// A Deployment and a Service that somebody made by hand.
-async fn made_by_hand(story: &Story) {
+pub async fn made_by_hand(story: &Story, component: &str, replicas: u32) {
+    let (name, labels, image) =
+        (component, json!({"app": component}), format!("example.com/{component}:0.9"));
     let objects = [
         json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}),
-        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "api", "namespace": "shop"},
-               "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "api"}}, "template": {
-                   "metadata": {"labels": {"app": "api"}},
-                   "spec": {"containers": [{"name": "api", "image": "example.com/api:0.9", "ports": [{"containerPort": 8080}]}]}}}}),
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "api", "namespace": "shop"},
-               "spec": {"selector": {"app": "api"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "shop"},
+               "spec": {"replicas": replicas, "selector": {"matchLabels": labels}, "template": {
+                   "metadata": {"labels": labels},
+                   "spec": {"containers": [{"name": name, "image": image, "ports": [{"containerPort": 8080}]}]}}}}),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+               "spec": {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}}),
     ];
     for site in story.doors.sites.values() {
         for object in &objects {
@@ -234,7 +279,7 @@ async fn made_by_hand(story: &Story) {
 #[test]
 fn what_existed_before_is_adopted_and_can_be_brought_back() {
     virtually(environment("canary"), 19, async |story| {
-        made_by_hand(story).await;
+        made_by_hand(story, "api", 4).await;
         let life = story.deploy("1.0.0-crash", &Told::default()).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
         story.rest().await;
@@ -245,5 +290,62 @@ fn what_existed_before_is_adopted_and_can_be_brought_back() {
         assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
         story.rest().await;
         assert_eq!((story.sizes("east")["api"], story.sizes("east")["api-r2"]), (4, 0));
+    });
+}
+
+#[test]
+fn green_is_reachable_before_the_switch_and_its_preview_goes_with_it() {
+    for (version, back) in [("1.1.0", false), ("1.1.0-smokefail", true)] {
+        let mut env = environment("canary");
+        let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+        let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+        how.preview = Duration::from_mins(5);
+        let test = env.smoke.iter_mut().find(|test| test.name == "api").unwrap();
+        test.component = web.id.clone();
+        virtually(env, 1, async |story| {
+            begin(story).await;
+            let before = story.objects();
+            let told = Told::default();
+            let mut seen = false;
+            let look = async {
+                for _ in 0..1500 {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let service = story.objects().get("east Service/web-preview").cloned();
+                    seen |=
+                        service.is_some_and(|service| service.contains("\"deployctl.dev/revision\":\"2\""));
+                }
+            };
+            let (life, ()) = tokio::join!(story.deploy(version, &told), look);
+            assert_eq!(matches!(life, Life::Ended(Ending::RolledBack { .. })), back, "{life:?}");
+            assert_eq!(seen, !back, "{version}");
+            story.rest().await;
+            let objects = story.objects();
+            assert!(!objects.keys().any(|name| name.contains("preview")), "{objects:#?}");
+            assert!(!back || objects == before);
+        });
+    }
+}
+
+/// The Service leads to one revision while releases serve, and to what was there before when that is back.
+#[test]
+fn a_blue_green_component_goes_back_to_what_existed_before() {
+    let mut env = environment("canary");
+    let web = env.components.iter_mut().find(|component| component.id.as_str() == "web").unwrap();
+    let Strategy::BlueGreen(how) = &mut web.strategy else { panic!("web is blue-green") };
+    how.switch = Switch::Service;
+    virtually(env, 19, async |story| {
+        made_by_hand(story, "web", 2).await;
+        assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert!(story.objects()["east Service/web"].contains("\"deployctl.dev/revision\":\"1\""));
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!((story.sizes("east")["web"], story.sizes("east")["web-r1"]), (2, 0));
+        let service = story
+            .world
+            .snapshot("east")
+            .into_iter()
+            .find(|object| object["kind"] == "Service" && object["metadata"]["name"] == "web");
+        assert_eq!(service.unwrap()["spec"]["selector"], json!({"app": "web"}));
     });
 }

@@ -73,6 +73,31 @@ impl KubeCluster {
         Ok(found)
     }
 
+    /// All objects of one kind and namespace, piece by piece. A kind that the server does not know has none.
+    pub(crate) async fn list_all(&self, kind: &ObjectRef) -> Result<Vec<Value>, ClusterError> {
+        let resource = match self.discovery.resource(&self.api, kind).await {
+            Ok(resource) => resource,
+            Err(ClusterError::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let namespace = if resource.namespaced { kind.namespace.as_str() } else { "" };
+        let path = request::path(&kind.api_version, &resource.plural, namespace, "", "");
+        let (mut found, mut next) = (Vec::new(), String::new());
+        loop {
+            let call = request::list(&path, Selection { fields: "", labels: "" }, &next);
+            let answer = self.api.call(&call, Patience::read()).await?;
+            let piece: Piece<'_> = self.api.parse(&answer)?;
+            for item in piece.items.into_iter().flatten() {
+                let fields: Map<String, Value> = serde_json::from_str(item.get()).unwrap_or_default();
+                found.push(named(kind, fields));
+            }
+            next = piece.metadata.next;
+            if next.is_empty() {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Objects of one kind and namespace.
     async fn read_many(
         &self,
@@ -152,11 +177,16 @@ fn take(item: &RawValue, kind: &ObjectRef, wanted: &mut HashMap<&str, usize>) ->
     let head: Head<'_> = serde_json::from_str(item.get()).ok()?;
     let at = wanted.remove(head.metadata.name.as_ref())?;
     let fields: Map<String, Value> = serde_json::from_str(item.get()).ok()?;
+    Some((at, named(kind, fields)))
+}
+
+/// An item of a list with its kind.
+fn named(kind: &ObjectRef, fields: Map<String, Value>) -> Value {
     let mut object = Map::with_capacity(fields.len() + 2);
     object.insert("kind".to_owned(), kind.kind.as_str().into());
     object.insert("apiVersion".to_owned(), kind.api_version.as_str().into());
     object.extend(fields);
-    Some((at, Value::Object(object)))
+    Value::Object(object)
 }
 
 #[cfg(test)]

@@ -130,6 +130,11 @@ impl Cluster for KubeCluster {
         self.read_all(objects).await
     }
 
+    async fn list(&self, api_version: &str, kind: &str, namespace: &str) -> Result<Vec<Value>, ClusterError> {
+        // Whatever its name is: it stands for its kind.
+        self.list_all(&ObjectRef::new(api_version, kind, namespace, "any")).await
+    }
+
     async fn apply(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
         self.apply_object(object, terms).await
     }

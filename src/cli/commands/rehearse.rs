@@ -12,6 +12,7 @@ use crate::cli::wiring::{self, Simulated};
 use crate::domain::environment::{Bake, Platform};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::{Event, Kind};
+use crate::domain::object::Object;
 use crate::domain::units;
 use crate::run::lease::Patience;
 use crate::run::{Ending, Report, prepare};
@@ -74,10 +75,11 @@ fn parse_time(text: &str) -> Result<Duration, Failure> {
     units::parse_duration(text).map_err(|why| Failure::new(Code(706), Exit::Usage, why))
 }
 
-/// Components that an Ingress leads to: users send requests to these.
+/// Components that a route leads to: users send requests to these.
 fn routed(wanted: &Wanted) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for object in wanted.rendered.values().flatten().filter(|object| object.kind() == "Ingress") {
+    let is_route = |object: &&Object| matches!(object.kind(), "Ingress" | "HTTPRoute" | "VirtualService");
+    for object in wanted.rendered.values().flatten().filter(is_route) {
         let name = object.component.as_ref().map(ToString::to_string).unwrap_or_default();
         if !name.is_empty() && !names.contains(&name) {
             names.push(name);

@@ -171,7 +171,9 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
         | Effect::Replace { .. }
         | Effect::Delete { .. }
         | Effect::Switch { .. }
+        | Effect::Weigh { .. }
         | Effect::WaitTraffic { .. }
+        | Effect::WaitWeight { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
         | Effect::Compose { .. }
@@ -183,6 +185,8 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
 fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
     match &step.effect {
         Effect::Scale { to: Size::ShareBeside { percent, .. }, .. } => Some(*percent),
+        // What a router takes back at the very end leads to the new revision all the same.
+        Effect::Weigh { percent, .. } => (*percent > 0).then_some(*percent),
         // The way back of a drain brings the old pods back: what it did was to take them out of traffic.
         Effect::Scale { to: Size::Exactly(0), .. } => {
             matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. }).then_some(100)
@@ -205,6 +209,7 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
         | Effect::Delete { .. }
         | Effect::WaitReady { .. }
         | Effect::WaitTraffic { .. }
+        | Effect::WaitWeight { .. }
         | Effect::Hold { .. }
         | Effect::Smoke { .. }
         | Effect::Snapshot { .. }

@@ -6,7 +6,7 @@ use crate::config::defaults::{self, Profile};
 use crate::config::model::{AllowedFile, BakeDetail, BakeFile, EnvironmentFile, FreezeFile, ProfileName};
 use crate::domain::calendar::{Allowed, Calendar, Freeze, weekday};
 use crate::domain::diagnostic::nearest;
-use crate::domain::environment::{Bake, Canary, CanaryStep};
+use crate::domain::environment::{Bake, Canary, CanaryStep, Router};
 use crate::domain::units::parse_duration;
 use jiff::Timestamp;
 use jiff::civil::{Date, DateTime, Time};
@@ -56,9 +56,10 @@ pub(super) fn canary(profile: Option<&Profile>) -> Canary {
     let step = |(weight, hold): &(u8, &str)| CanaryStep {
         weight: *weight,
         hold: parse_duration(hold).unwrap_or_default(),
+        scale: None,
         approve: None,
     };
-    Canary { steps: steps.iter().map(step).collect() }
+    Canary { steps: steps.iter().map(step).collect(), router: Router::Pods }
 }
 
 impl Cx<'_> {

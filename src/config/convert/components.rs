@@ -2,15 +2,11 @@
 
 use super::{Cx, calendar, time, values};
 use crate::config::model::{
-    BlueGreenFile, CanaryFile, ComponentFile, EnvironmentFile, ReplicasFile, StrategyFile, StrategyName,
-    SwitchFile,
+    BlueGreenFile, ComponentFile, EnvironmentFile, ReplicasFile, StrategyFile, StrategyName, SwitchFile,
 };
 use crate::config::scalar::Percent;
 use crate::config::{codes, defaults};
-use crate::domain::effect::Approval;
-use crate::domain::environment::{
-    BlueGreen, Canary, CanaryStep, Component, Platform, Replicas, Strategy, Switch,
-};
+use crate::domain::environment::{BlueGreen, Component, Platform, Replicas, Strategy, Switch};
 use crate::domain::ids::ComponentId;
 use std::path::PathBuf;
 
@@ -77,6 +73,7 @@ impl Cx<'_> {
             depends_on: file.depends_on.iter().map(ComponentId::new).collect(),
             strategy,
             replicas: self.replicas(file.replicas.as_ref(), id),
+            version_probe: file.version_probe.as_ref().and_then(|probe| self.version_probe(probe, id)),
             values: values(&file.values),
         }
     }
@@ -168,47 +165,6 @@ impl Cx<'_> {
                 Strategy::Rolling
             }
         }
-    }
-
-    fn canary(&mut self, file: &CanaryFile, path: &[&str]) -> Strategy {
-        let Some(steps) = &file.steps else { return Strategy::Canary(calendar::canary(self.profile)) };
-        if steps.is_empty() {
-            let path = [path, &["canary", "steps"]].concat();
-            let diagnostic = self
-                .error(codes::BAD_STEPS, &path, "a canary without steps")
-                .why("all traffic would move at once, unwatched")
-                .help("write e.g. `steps: [{weight: 10%, hold: 5m}]`, or `strategy: rolling`");
-            self.out.push(diagnostic);
-        }
-        let mut last = 0.0;
-        for (index, step) in steps.iter().enumerate() {
-            let weight = step.weight.0;
-            let at = index.to_string();
-            let path = [path, &["canary", "steps", &at, "weight"]].concat();
-            if !(1.0..100.0).contains(&weight) || weight.fract() != 0.0 {
-                let diagnostic = self
-                    .error(codes::BAD_STEPS, &path, format!("a weight of {weight} %"))
-                    .why("the weights of a canary lie between 1 % and 99 %; the step to 100 % follows by itself")
-                    .help("write a whole share from 1% to 99%, or remove the step");
-                self.out.push(diagnostic);
-            } else if weight <= last {
-                let diagnostic = self
-                    .error(codes::BAD_STEPS, &path, format!("{weight} % follows {last} %: weights must rise"))
-                    .why("a canary never takes traffic back to go on")
-                    .help(format!("write more than {last}%, or remove the step"));
-                self.out.push(diagnostic);
-            }
-            last = weight.max(last);
-        }
-        let steps = steps
-            .iter()
-            .map(|step| CanaryStep {
-                weight: step.weight.0.clamp(1.0, 99.0) as u8,
-                hold: step.hold.0,
-                approve: step.approve.map(|time| Approval { within: time.0 }),
-            })
-            .collect();
-        Strategy::Canary(Canary { steps })
     }
 
     /// Compose replaces containers in place; a Hailo device serves one process only.
@@ -305,5 +261,10 @@ fn blue_green(file: &BlueGreenFile) -> Strategy {
         Some(SwitchFile::Ingress) => Switch::Ingress,
         _ => Switch::Service,
     };
-    Strategy::BlueGreen(BlueGreen { switch, hold: time(file.hold, defaults::BLUE_GREEN_HOLD) })
+    Strategy::BlueGreen(BlueGreen {
+        switch,
+        hold: time(file.hold, defaults::BLUE_GREEN_HOLD),
+        preview: time(file.preview, defaults::PREVIEW),
+        scale_down_after: time(file.scale_down_after, defaults::SCALE_DOWN_AFTER),
+    })
 }

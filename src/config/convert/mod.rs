@@ -7,6 +7,7 @@ mod gates;
 mod readiness;
 mod smoke;
 mod targets;
+mod traffic;
 
 use crate::config::defaults::Profile;
 use crate::config::model::{EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile};

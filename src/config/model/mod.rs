@@ -4,9 +4,11 @@
 
 mod calendar;
 mod checks;
+mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
+pub use traffic::*;
 
 use crate::config::defaults;
 use crate::config::scalar::{Percent, SecretText, Time, Version};
@@ -237,6 +239,9 @@ pub struct ComponentFile {
     pub replicas: Option<ReplicasFile>,
     /// How a new revision of this component takes over. Default: the environment's `strategy`.
     pub strategy: Option<StrategyFile>,
+    /// How this component's answers tell its version, so that the share that a canary's router really sends is counted
+    /// from outside, through the target's `ingress`, before anything goes on. Without it the share is assumed.
+    pub version_probe: Option<VersionProbeFile>,
     /// Values for this component's templates, above the environment's.
     pub values: BTreeMap<String, Value>,
 }
@@ -287,7 +292,7 @@ pub enum StrategyName {
     Recreate,
     /// A second full-size Deployment; all traffic switches at once, the old one is kept during `hold`.
     BlueGreen,
-    /// A growing share of the pods: 10 % for 5 minutes, 25 % for 15, 50 % for 30, then all.
+    /// A growing share of the traffic, by pods: 10 % for 5 minutes, 25 % for 15, 50 % for 30, then all.
     Canary,
 }
 
@@ -295,7 +300,7 @@ pub enum StrategyName {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StrategyDetail {
-    /// A growing share of the pods.
+    /// A growing share of the traffic.
     pub canary: Option<CanaryFile>,
     /// A second full-size Deployment; all traffic switches at once.
     pub blue_green: Option<BlueGreenFile>,
@@ -307,6 +312,8 @@ pub struct StrategyDetail {
 pub struct CanaryFile {
     /// Rising weights below 100 %; the step to 100 % follows the last hold. Default: 10 % 5m, 25 % 15m, 50 % 30m.
     pub steps: Option<Vec<StepFile>>,
+    /// What carries the weights. Default: `pods`.
+    pub router: Option<RouterFile>,
 }
 
 /// One step of a canary.
@@ -323,6 +330,10 @@ pub struct StepFile {
     /// Then the run is rolled back. Default: nobody is asked.
     #[schemars(extend("examples" = ["30m"]))]
     pub approve: Option<Time>,
+    /// Size of the new revision at this step, as a share of stable's, where a router other than `pods` carries the
+    /// weight: not less than the weight. Default: the weight.
+    #[schemars(extend("examples" = ["50%"]))]
+    pub scale: Option<Percent>,
 }
 
 /// Settings of a blue-green rollout.
@@ -334,6 +345,14 @@ pub struct BlueGreenFile {
     /// How long gates watch the new version after the switch, the old one still at full size.
     #[schemars(extend("default" = defaults::BLUE_GREEN_HOLD))]
     pub hold: Option<Time>,
+    /// How long the new version is reachable under Services of its own, `NAME-preview`, before the switch: for people and
+    /// their tests. The smoke tests are repeated meanwhile.
+    #[schemars(extend("default" = defaults::PREVIEW))]
+    pub preview: Option<Time>,
+    /// How long the old version keeps its full size once all waves are done: the run waits for it, and gates watch, so
+    /// that a way back needs no new pods.
+    #[schemars(extend("default" = defaults::SCALE_DOWN_AFTER))]
+    pub scale_down_after: Option<Time>,
 }
 
 /// What carries a blue-green switch.

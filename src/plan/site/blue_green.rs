@@ -2,23 +2,40 @@
 
 use super::{Site, at};
 use crate::domain::effect::{Arm, Effect, Size};
-use crate::domain::environment::{BlueGreen, Component};
-use crate::domain::ids::ComponentId;
-use crate::domain::object::{Object, ObjectRef};
+use crate::domain::environment::{BlueGreen, Component, Strategy};
+use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
-use crate::domain::step::{Lane, Undo};
+use crate::domain::step::{Lane, Step, Undo};
 use crate::domain::units::human;
 use crate::plan::build::is_live;
-use crate::plan::order;
+use crate::plan::{order, router as routes};
+use crate::rollout::router;
+use std::time::Duration;
+
+/// What a switch is called where there is no blue and green.
+pub(super) const SWITCH: &str = "Services to the new revision";
 
 impl Site<'_> {
-    pub(super) fn routes(&self, component: &ComponentId) -> Vec<usize> {
-        let objects = &self.input.named.objects;
-        (0..objects.len())
-            .filter(|i| objects[*i].component.as_ref() == Some(component))
-            .filter(|i| matches!(objects[*i].kind(), "Service" | "Ingress"))
-            .filter(|i| self.input.live.contains_key(&objects[*i].reference()))
-            .collect()
+    /// What leads traffic to the component, is live, and moves with its revision.
+    pub(super) fn routes(&self, component: &Component) -> Vec<usize> {
+        (0..self.references.len()).filter(|index| self.is_route(component, *index)).collect()
+    }
+
+    pub(super) fn is_route(&self, component: &Component, index: usize) -> bool {
+        let object = &self.input.named.objects[index];
+        if object.component.as_ref() != Some(&component.id)
+            || !self.input.live.contains_key(&self.references[index])
+        {
+            return false;
+        }
+        match (object.kind(), &component.strategy) {
+            // Applied before its revision's pods are there, it would lead nowhere.
+            ("Service", _) if object.value["spec"]["selector"].get(LABEL_REVISION).is_some() => true,
+            ("Service" | "Ingress", Strategy::BlueGreen(_)) => true,
+            (_, strategy) => strategy
+                .weighted_router()
+                .is_some_and(|router| self.is_weighed(component, router, &object.value)),
+        }
     }
 
     pub(super) fn blue_green(
@@ -36,7 +53,14 @@ impl Site<'_> {
         }
         self.promote(component, serving, stable, true);
         self.check(at::CHECK, "check", 0, component, serving);
+        let previewed = !how.preview.is_zero() && self.inputs.rollback_of.is_none();
+        if previewed {
+            self.preview(component, serving, how.preview);
+        }
         self.switch(component, serving, stable);
+        if previewed {
+            self.end_preview(component);
+        }
         self.handover(component);
         if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
             self.green.0 = self.green.0.max(how.hold);
@@ -45,6 +69,10 @@ impl Site<'_> {
                 new: serving.workload.clone(),
                 stable: None,
             });
+        }
+        if !how.scale_down_after.is_zero() && self.inputs.rollback_of.is_none() {
+            let kept = self.keep_step(component, serving, stable, how);
+            self.finish.push(kept);
         }
         // Until the release is on record it may still be taken back: blue comes to size before traffic returns to it.
         let timeout = self.inputs.env.limits.ready;
@@ -65,36 +93,108 @@ impl Site<'_> {
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
 
+    /// Green under Services of its own, for people and their tests; its pods are watched and probed meanwhile.
+    fn preview(&mut self, component: &Component, serving: &ServingWorkload, duration: Duration) {
+        let mut objects = Vec::new();
+        for service in routes::services(&self.input.named, &component.id) {
+            let mut named = self.input.named.objects.iter().filter(|object| object.kind() == "Service");
+            let found = named.find(|object| object.name() == service);
+            let Some(object) = found.cloned() else { continue };
+            let value = router::service_beside(&object.value, &router::preview_name(&service));
+            objects.push(self.put(Object { value, ..object }));
+        }
+        let names = self.previews(component);
+        let shown = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let title = format!("{shown} leads to {}", serving.workload.name);
+        let undo =
+            Undo::Effects { lane: Lane::Traffic, effects: vec![Effect::Delete { objects: names.clone() }] };
+        let mut steps = vec![self.step(Some(&component.id), title, Effect::Apply { objects }, undo)];
+        let timeout = self.inputs.env.limits.ready;
+        for service in names {
+            let title = format!("wait until {} serves from {} alone", service.name, serving.workload.name);
+            let effect = Effect::WaitTraffic { service, workload: serving.workload.clone(), timeout };
+            let undo = Undo::None { why: "waiting changes nothing".to_owned() };
+            steps.push(self.step(Some(&component.id), title, effect, undo));
+        }
+        let arm = Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None };
+        // No users yet: gates would have nothing to measure.
+        let hold = self.hold_step(duration, vec![arm], false);
+        let title = format!("hold {} for {}", serving.workload.name, human(duration));
+        steps.push(self.step(Some(&component.id), title, hold.effect, hold.undo));
+        let title = format!("preview for {}", human(duration));
+        self.stage(at::PREVIEW, "preview", &title, 0).steps.extend(steps);
+    }
+
+    fn end_preview(&mut self, component: &Component) {
+        let objects = self.previews(component);
+        let title = format!("the preview of {} ends", component.id);
+        let undo = Undo::Effects { lane: Lane::Traffic, effects: Vec::new() };
+        let step = self.step(Some(&component.id), title, Effect::Delete { objects }, undo);
+        self.stage(at::UNROUTE, "unroute", "what was there for the change goes", 100).steps.push(step);
+    }
+
+    fn previews(&self, component: &Component) -> Vec<ObjectRef> {
+        let services = routes::services(&self.input.named, &component.id);
+        let own = self.references.iter().filter(|name| name.kind == "Service");
+        let released = own.filter(|name| services.contains(&name.name));
+        released.map(|name| ObjectRef { name: router::preview_name(&name.name), ..name.clone() }).collect()
+    }
+
+    /// Blue keeps its size for a while; it goes in the same chain, after this.
+    fn keep_step(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        how: &BlueGreen,
+    ) -> Step {
+        let arm = Arm { component: component.id.clone(), new: serving.workload.clone(), stable: None };
+        let hold = self.hold_step(how.scale_down_after, vec![arm], is_live(self));
+        let title = format!("keep {} for {}", stable.workload.name, human(how.scale_down_after));
+        self.step(Some(&component.id), title, hold.effect, hold.undo)
+    }
+
     pub(super) fn switch(
         &mut self,
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
     ) {
-        let indices = self.routes(&component.id);
+        let indices = self.routes(component);
         let forward: Vec<usize> = indices.iter().map(|index| self.object_index(*index)).collect();
         if forward.is_empty() {
             return;
         }
         let back = self.routes_before(component, &indices);
+        // A Service that led to every revision does so again: the other's pods go after this.
+        let bound = |service: &ObjectRef| {
+            let mut objects = back.iter().map(|index| &self.table.objects()[*index]);
+            let selector = |object: &Object| object.value["spec"]["selector"].get(LABEL_REVISION).is_some();
+            objects.any(|object| object.reference() == *service && selector(object))
+        };
+        let timeout = self.inputs.env.limits.ready;
+        let services = self.own_services(component).into_iter().filter(bound);
+        let workload = stable.workload.clone();
+        let waits: Vec<Effect> = services
+            .map(|service| Effect::WaitTraffic { service, workload: workload.clone(), timeout })
+            .collect();
         let mut undo = vec![Effect::Switch { objects: back, to: stable.workload.name.clone() }];
-        if stable.revision.is_some() {
-            let timeout = self.inputs.env.limits.ready;
-            let workload = stable.workload.clone();
-            undo.extend(self.own_services(component).into_iter().map(|service| Effect::WaitTraffic {
-                service,
-                workload: workload.clone(),
-                timeout,
-            }));
-        }
+        undo.extend(waits);
         let step = self.step(
             Some(&component.id),
             format!("switch traffic to {}", serving.workload.name),
             Effect::Switch { objects: forward, to: serving.workload.name.clone() },
             Undo::Effects { lane: Lane::Traffic, effects: undo },
         );
-        let waits = self.wait_traffic(component, &serving.workload);
-        let steps = &mut self.stage(at::SWITCH, "switch", "switch to green", 100).steps;
+        // What was there before us carries no label of its own: its Service serves from both until the other drains.
+        let waits = if serving.revision.is_some() {
+            self.wait_traffic(component, &serving.workload)
+        } else {
+            Vec::new()
+        };
+        let title =
+            if matches!(component.strategy, Strategy::BlueGreen(_)) { "switch to green" } else { SWITCH };
+        let steps = &mut self.stage(at::SWITCH, "switch", title, 100).steps;
         steps.push(step);
         steps.extend(waits);
     }
@@ -104,7 +204,11 @@ impl Site<'_> {
         let recorded: Vec<Object> = self.input.previous().map_or_else(Vec::new, |release| {
             let own =
                 release.objects.iter().filter(|object| object.component.as_ref() == Some(&component.id));
-            own.filter(|object| matches!(object.kind(), "Service" | "Ingress")).cloned().collect()
+            let names: Vec<ObjectRef> = changed.iter().map(|index| self.references[*index].clone()).collect();
+            let routes = own.filter(|object| {
+                matches!(object.kind(), "Service" | "Ingress") || names.contains(&object.reference())
+            });
+            routes.cloned().collect()
         });
         let mut back: Vec<usize> = recorded.into_iter().map(|object| self.put(object)).collect();
         if back.is_empty() {

@@ -1,4 +1,5 @@
-//! Canary by pod ratio: a growing revision beside a full-size stable one.
+//! Canary by pod ratio: a growing revision beside a full-size stable one; and what all ways from one workload to another
+//! share.
 
 use super::{Site, at, until};
 use crate::domain::effect::{Arm, Effect, Size, SmokeVia, Until};
@@ -22,13 +23,18 @@ impl Site<'_> {
         stable: &ServingWorkload,
         canary: &Canary,
     ) {
-        let weighted = is_live(self) && self.inputs.rollback_of.is_none();
-        let steps = if weighted { canary.steps.as_slice() } else { &[] };
+        let steps = if self.takes_weights() { canary.steps.as_slice() } else { &[] };
         self.arms.push(Arm {
             component: component.id.clone(),
             new: serving.workload.clone(),
             stable: Some(stable.workload.clone()),
         });
+        if !steps.is_empty()
+            && canary.router.is_weighted()
+            && let Some(split) = self.split(component, serving, stable, &canary.router)
+        {
+            return self.weighted(component, serving, stable, steps, &split);
+        }
         for (index, step) in steps.iter().enumerate() {
             let place = at::WEIGHT + 10 * u32::from(step.weight);
             let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
@@ -40,7 +46,13 @@ impl Site<'_> {
             actions.push(self.wait_ready(&component.id, &serving.workload));
             self.stage(place, &name, &title, step.weight).steps.extend(actions);
             if index == 0 {
-                self.check(place + 1, &format!("check-{}", step.weight), step.weight, component, serving);
+                self.check(
+                    place + at::CHECK_BEHIND,
+                    &format!("check-{}", step.weight),
+                    step.weight,
+                    component,
+                    serving,
+                );
             }
             let hold = self.holds.entry(step.weight).or_default();
             *hold = (*hold).max(step.hold);
@@ -50,9 +62,16 @@ impl Site<'_> {
         if steps.is_empty() {
             self.check(at::CHECK, "check", 0, component, serving);
         }
+        // A Service that leads to one revision alone is switched; one that leads to all of them need not be.
+        self.switch(component, serving, stable);
         self.handover(component);
         self.drain(component, serving, stable);
         self.moved.push((component.id.clone(), serving.workload.clone()));
+    }
+
+    /// Weights are for targets with users, on the way forward.
+    fn takes_weights(&self) -> bool {
+        is_live(self) && self.inputs.rollback_of.is_none()
     }
 
     pub(super) fn share_step(
@@ -94,15 +113,19 @@ impl Site<'_> {
         if create {
             actions.extend(self.create_step(component, serving, 0));
         }
-        let floor = component.replicas.min;
+        // With pods as the router, pods are traffic: their going is the first thing in a rollback.
+        let pods = pods_are_traffic(component, stable);
+        let lane = if pods { Lane::Traffic } else { Lane::Capacity };
+        let mut floor = component.replicas.min;
         let to = if self.autoscalers(&component.id).is_empty() {
             Size::Exactly(floor)
         } else {
+            // Under weights the autoscaler shrinks stable: it is no measure of what all users need then.
+            if component.strategy.weighted_router().is_some() {
+                floor = floor.max(self.live_size(&stable.workload));
+            }
             Size::SameAs { workload: stable.workload.clone(), floor }
         };
-        // With pods as the router, pods are traffic: their going is the first thing in a rollback.
-        let lane =
-            if matches!(component.strategy, Strategy::BlueGreen(_)) { Lane::Capacity } else { Lane::Traffic };
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         actions.push(self.step(
             Some(&component.id),
@@ -199,7 +222,7 @@ impl Site<'_> {
             let until = Until { approval: self.approvals.get(&weight).copied(), requests: 0 };
             let title = format!("hold {weight} % for {}{}", human(duration), until::words(&until));
             let hold = until::held(self.hold_step(duration, arms, is_live(self)), until);
-            let place = at::WEIGHT + 10 * u32::from(weight) + 2;
+            let place = at::WEIGHT + 10 * u32::from(weight) + at::HOLD_BEHIND;
             self.stage(place, &format!("hold-{weight}"), &title, weight).steps.push(hold);
         }
     }
@@ -223,5 +246,13 @@ impl Site<'_> {
             effect,
             Undo::None { why: "watching changes nothing".into() },
         )
+    }
+}
+
+/// Whether new pods take traffic as soon as they are ready.
+fn pods_are_traffic(component: &Component, stable: &ServingWorkload) -> bool {
+    match &component.strategy {
+        Strategy::BlueGreen(_) => false,
+        strategy => strategy.weighted_router().is_none() || stable.revision.is_none(),
     }
 }

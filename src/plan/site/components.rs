@@ -2,7 +2,7 @@
 
 use super::{Site, at};
 use crate::domain::effect::{Effect, Size};
-use crate::domain::environment::{Canary, Component, Strategy};
+use crate::domain::environment::{Canary, Component, Router, Strategy};
 use crate::domain::ids::ComponentId;
 use crate::domain::object::ObjectRef;
 use crate::domain::release::ServingWorkload;
@@ -15,7 +15,7 @@ impl Site<'_> {
         match (&component.strategy, serving.revision, stable) {
             // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
             (_, None, Some(stable)) if stable.workload != serving.workload => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new() });
+                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
             }
             (_, None, _) => self.in_place(component, serving),
             (_, Some(_), None) => self.first(component, serving),
@@ -27,7 +27,7 @@ impl Site<'_> {
                 self.canary(component, serving, &stable, canary);
             }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new() });
+                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
             }
         }
     }
@@ -115,9 +115,9 @@ impl Site<'_> {
     /// The pods stay; only the autoscaler or routes may change.
     pub(super) fn settled(&mut self, component: &Component) {
         self.handover(component);
-        let routes = self.routes(&component.id);
-        let changed: Vec<usize> = routes.into_iter().filter(|index| self.changed(*index)).collect();
-        if !changed.is_empty() && matches!(component.strategy, Strategy::BlueGreen(_)) {
+        let changed: Vec<usize> =
+            self.routes(component).into_iter().filter(|index| self.changed(*index)).collect();
+        if !changed.is_empty() {
             let step =
                 self.apply_step(Some(&component.id), "apply routes".to_owned(), &changed, Lane::Config);
             self.stage(at::PREPARE, "prepare", "configuration", 0).steps.push(step);
@@ -135,8 +135,15 @@ impl Site<'_> {
             Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(replicas) },
             Undo::None { why: "it is deleted as a whole".to_owned() },
         );
-        let steps = &mut self.stage(at::FIRST, "first", "first revision", 0).steps;
-        steps.extend([create, scale, wait]);
+        let mut steps = vec![create, scale, wait];
+        // A Service of before that is left without pods.
+        let changed: Vec<usize> =
+            self.routes(component).into_iter().filter(|index| self.changed(*index)).collect();
+        if !changed.is_empty() {
+            let title = "apply routes".to_owned();
+            steps.push(self.apply_step(Some(&component.id), title, &changed, Lane::Config));
+        }
+        self.stage(at::FIRST, "first", "first revision", 0).steps.extend(steps);
         self.handover(component);
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }

@@ -11,6 +11,7 @@ mod cutover;
 mod ready;
 mod steps;
 mod until;
+mod weights;
 
 use crate::domain::effect::{Approval, Arm};
 use crate::domain::environment::Target;
@@ -27,14 +28,21 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-/// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`.
+/// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`, and in these places behind it: pods, smoke
+/// tests of the pods, routers, holds.
 mod at {
     pub const PREPARE: u32 = 10;
     pub const FIRST: u32 = 20;
     pub const WEIGHT: u32 = 100;
+    pub const CHECK_BEHIND: u32 = 1;
+    pub const ROUTE_BEHIND: u32 = 2;
+    pub const HOLD_BEHIND: u32 = 3;
     pub const PROMOTE: u32 = 2000;
     pub const CHECK: u32 = 2010;
+    pub const PREVIEW: u32 = 2012;
+    pub const ALL: u32 = 2015;
     pub const SWITCH: u32 = 2020;
+    pub const UNROUTE: u32 = 2025;
     pub const HANDOVER: u32 = 2030;
     pub const DRAIN: u32 = 2040;
     pub const IN_PLACE: u32 = 2050;

@@ -2,7 +2,6 @@
 
 use super::{Site, at};
 use crate::domain::effect::Effect;
-use crate::domain::environment::Strategy;
 use crate::domain::ids::{ComponentId, StepId};
 use crate::domain::object::ObjectRef;
 use crate::domain::step::{Lane, Step, Undo};
@@ -31,12 +30,14 @@ impl Site<'_> {
     }
 
     pub(super) fn stage(&mut self, place: u32, name: &str, title: &str, weight: u8) -> &mut Draft {
-        self.drafts.entry(place).or_insert_with(|| Draft {
+        let draft = self.drafts.entry(place).or_insert_with(|| Draft {
             name: name.to_owned(),
             title: title.to_owned(),
             weight,
             steps: Vec::new(),
-        })
+        });
+        draft.weight = draft.weight.max(weight);
+        draft
     }
 
     /// Apply, with the objects before (or their absence) as the way back.
@@ -110,18 +111,15 @@ impl Site<'_> {
         stage.steps.extend(wait);
     }
 
-    /// Workloads, their autoscalers, and blue-green routes that exist already: the strategies move these.
+    /// Workloads, their autoscalers, and routes that exist already: the strategies move these.
     pub(super) fn belongs_to_rollout(&self, index: usize) -> bool {
         let object = &self.input.named.objects[index];
         let Some(component) = object.component.as_ref().and_then(|id| self.inputs.env.component(id)) else {
             return false;
         };
         let serving = self.input.named.workloads.get(&component.id);
-        let is_route = matches!(object.kind(), "Service" | "Ingress")
-            && matches!(component.strategy, Strategy::BlueGreen(_))
-            && self.input.live.contains_key(&self.references[index]);
         serving.is_some_and(|serving| serving.workload == self.references[index])
             || (serving.is_some() && object.kind() == "HorizontalPodAutoscaler")
-            || (is_route && serving.is_some())
+            || (serving.is_some() && self.is_route(component, index))
     }
 }

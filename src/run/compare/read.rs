@@ -223,6 +223,14 @@ impl Stand<'_> {
         self.world.clock.now().as_millisecond() as f64 / 1000.0
     }
 
+    /// Now, on the clock of the samples: a store's need not be ours.
+    pub(super) fn clock_of(&self, source: &Place, analysis: &Analysis) -> f64 {
+        match source {
+            Place::Pods(..) => self.now(),
+            Place::Store => analysis.streams().now(),
+        }
+    }
+
     /// Gives the analysis what is new, in the order of time; what was read at one moment is judged together.
     pub(super) fn feed(
         &self,
@@ -254,11 +262,7 @@ impl Stand<'_> {
             decisions.extend(comparer.analysis.decide());
         }
         if decisions.is_empty() {
-            let clock = match comparer.source {
-                Place::Pods(..) => self.now(),
-                Place::Store => comparer.analysis.streams().now(),
-            };
-            decisions.extend(comparer.analysis.at(clock));
+            decisions.extend(comparer.analysis.at(self.clock_of(&comparer.source, &comparer.analysis)));
         }
         decisions
     }
@@ -278,9 +282,11 @@ impl Stand<'_> {
     fn tell_weight(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
         let count = |workload: &ObjectRef| self.serving(workload).len();
         let new = count(&contest.arm.new);
-        let weight = match &contest.arm.stable {
-            None => Some(1.0),
-            Some(stable) => {
+        let weight = match (&contest.arm.stable, self.routed(contest.arm)) {
+            _ if comparer.analysis.braked() => return,
+            (None, _) => Some(1.0),
+            (Some(_), Some(routed)) => Some(routed),
+            (Some(stable), None) => {
                 let stable = count(stable);
                 let whole = new <= MOST_PODS && stable <= MOST_PODS;
                 (whole && stable > 0).then(|| new as f64 / (new + stable) as f64)
@@ -288,10 +294,7 @@ impl Stand<'_> {
         };
         if let Some(weight) = weight.filter(|weight| comparer.weight != Some(*weight)) {
             comparer.weight = Some(weight);
-            let at = match comparer.source {
-                Place::Pods(..) => self.now(),
-                Place::Store => comparer.analysis.streams().now(),
-            };
+            let at = self.clock_of(&comparer.source, &comparer.analysis);
             comparer.analysis.set_weight(at, weight);
         }
     }

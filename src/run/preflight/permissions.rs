@@ -1,7 +1,7 @@
 //! Whether we may do what the plan does: its writes, its watches, and what lock, journal and releases need. Nothing else
 //! is asked for.
 
-use super::{Check, Level};
+use super::{Check, Level, routers};
 use crate::domain::definitions::ApiKind;
 use crate::domain::effect::{Effect, SmokeVia};
 use crate::domain::ids::TargetId;
@@ -24,7 +24,10 @@ pub(super) async fn check(plan: &Plan, target: &TargetId, cluster: &dyn Cluster)
     }
     let demands = Demands::of(plan, target);
     let lacking = async {
-        let wanted = demands.resolved(cluster).await?;
+        let mut wanted = demands.resolved(cluster).await?;
+        wanted.extend(routers::permissions(plan, target, cluster).await);
+        wanted.sort();
+        wanted.dedup();
         let lacking = cluster.lacking(&wanted).await?;
         Ok::<_, ClusterError>((wanted.len(), lacking))
     };
@@ -153,6 +156,9 @@ impl Demands {
             | Effect::Replace { .. }
             | Effect::Delete { .. }
             | Effect::Switch { .. }
+            // what routers write, they say themselves
+            | Effect::Weigh { .. }
+            | Effect::WaitWeight { .. }
             | Effect::Smoke { via: SmokeVia::Public { .. }, .. }
             | Effect::Snapshot { .. }
             | Effect::Terraform { .. }

@@ -148,6 +148,12 @@ impl Traffic {
         Some(self.last_effect)
     }
 
+    /// The plane that was announced last.
+    #[must_use]
+    pub fn newest(&self) -> &Plane {
+        &self.newest
+    }
+
     /// The next announced plane takes effect.
     pub fn take_effect(&mut self) {
         if let Some(plane) = self.coming.pop_front() {

@@ -99,6 +99,17 @@ impl Plane {
         plane
     }
 
+    /// True if requests are divided as in another.
+    #[must_use]
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        self.rules == other.rules
+    }
+
+    /// Divides requests as another does, over its own endpoints.
+    pub fn keep_rules_of(&mut self, other: &Self) {
+        self.rules.clone_from(&other.rules);
+    }
+
     /// True if some rule or Service answers for this.
     #[must_use]
     pub fn knows(&self, host: &str, path: &str) -> bool {

@@ -107,6 +107,22 @@ const ROWS: &[Row] = &[
         "add `weight: …`",
     ),
     (
+        "strategy: {canary: {router: ngnix}}",
+        "DC0108]: `ngnix` is not a value of `strategy.canary.router`",
+        29,
+        5,
+        "",
+        "write `nginx`",
+    ),
+    (
+        "strategy: {canary: {router: nginx, steps: [{weight: 20%, hold: 5m, scale: 10%}]}}",
+        "DC0115]: a scale outside of weight and 100 %",
+        75,
+        3,
+        "a smaller revision could not carry its share",
+        "write a whole share from 20% to 100% with another `router`, or remove it",
+    ),
+    (
         "strategy: {canary: {steps: [{weight: 100%, hold: 5m}]}}",
         "DC0115]: a weight of 100 %",
         38,

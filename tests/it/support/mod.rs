@@ -152,6 +152,7 @@ impl Story {
             if live { spec.with_load(vec![sim::LoadSpec::new("api", 40.0)]) } else { spec }
         });
         let world = sim::World::new(&sim::WorldSpec::new(seed, clusters.collect()));
+        world.serve_routes();
         let (written, dies) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let (dead, _) = watch::channel(false);
         let mortal = |inner| Mortal {
@@ -167,6 +168,18 @@ impl Story {
     /// The doors as they are on another machine.
     pub fn elsewhere(&self) -> World {
         doors(&self.env, &self.world, 99, |inner| inner)
+    }
+
+    /// The same world for another environment.
+    pub fn under(&self, env: Environment) -> Self {
+        Self {
+            env,
+            world: self.world.clone(),
+            doors: self.doors.clone(),
+            written: Arc::clone(&self.written),
+            dies: Arc::clone(&self.dies),
+            dead: self.dead.clone(),
+        }
     }
 
     fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {

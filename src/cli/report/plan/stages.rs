@@ -101,7 +101,10 @@ fn by_target(stage: &Stage) -> Vec<(TargetId, Vec<String>)> {
 /// What a step does, in words; nothing for waits, which follow from what they wait for.
 fn words(step: &Step) -> Option<String> {
     match &step.effect {
-        Effect::WaitReady { .. } | Effect::WaitTraffic { .. } | Effect::Advance { .. } => None,
+        Effect::WaitReady { .. }
+        | Effect::WaitTraffic { .. }
+        | Effect::WaitWeight { .. }
+        | Effect::Advance { .. } => None,
         Effect::Hold { gates, probes, arms, until, .. } => {
             let gates: Vec<String> = gates.iter().map(gate).collect();
             let probes: Vec<&str> = probes.iter().map(|probe| probe.name.as_str()).collect();
@@ -122,6 +125,7 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Create { .. }
         | Effect::Scale { .. }
         | Effect::Switch { .. }
+        | Effect::Weigh { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
         | Effect::Compose { .. } => Some(clean(&step.title)),

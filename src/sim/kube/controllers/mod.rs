@@ -11,6 +11,7 @@ pub mod disruption;
 pub mod endpoints;
 pub mod events;
 pub mod garbage;
+pub mod gateway;
 pub mod horizontal;
 pub mod job;
 pub mod namespaces;
@@ -63,6 +64,8 @@ pub enum Controller {
     PersistentVolume,
     /// Addresses of load balancers and Ingresses.
     ServiceAddress,
+    /// Routes to gateways.
+    Gateway,
     /// What runs the pods of a node; its work is done by the world, its events are told in this name.
     Kubelet,
 }
@@ -75,6 +78,7 @@ impl Controller {
             Self::Scheduler => "kube-scheduler",
             Self::Kubelet => "kubelet",
             Self::ServiceAddress => "cloud-controller-manager",
+            Self::Gateway => "gateway-controller",
             _ => "kube-controller-manager",
         }
     }
@@ -98,6 +102,7 @@ impl Controller {
             Self::ResourceQuota => "resourcequota-controller",
             Self::PersistentVolume => "persistentvolume-controller",
             Self::ServiceAddress => "service-controller",
+            Self::Gateway => "gateway-controller",
             Self::Kubelet => "kubelet",
         }
     }
@@ -122,6 +127,7 @@ pub fn reconcile(cx: &mut Context<'_>, work: &Work) {
         Controller::ResourceQuota => quota::sync(cx, namespace, name),
         Controller::PersistentVolume => volumes::sync(cx, namespace, name),
         Controller::ServiceAddress => services::sync(cx, namespace, name),
+        Controller::Gateway => gateway::sync(cx, namespace, name),
         Controller::Kubelet => {}
     }
 }
@@ -179,6 +185,15 @@ pub fn watchers_of(cx: &Context<'_>, change: &Change, add: &mut dyn FnMut(Work))
     }
     if change.key.kind == KindId::SERVICES && !gone {
         tell(Controller::ServiceAddress, namespace, name);
+    }
+    if let Some(routes) = cx.store.kind("gateway.networking.k8s.io", "httproutes") {
+        if change.key.kind == routes && !gone {
+            tell(Controller::Gateway, namespace, name);
+        } else if change.key.kind == KindId::SERVICES && change.typ != ChangeType::Modified {
+            for route in cx.store.iter(routes, Some(namespace)) {
+                tell(Controller::Gateway, namespace, object::name(route));
+            }
+        }
     }
     if let Some(owner) = object::controller_of(object)
         && let Some(controller) = controller_of_kind(object::text(owner, &["kind"]))

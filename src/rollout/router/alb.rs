@@ -1,0 +1,135 @@
+//! AWS Load Balancer Controller: a forward action with weighted target groups, named by the rule's backend.
+//!
+//! A rule whose backend port is `use-annotation` is served by `actions.BACKEND`. Field names are written as its guide has
+//! them; it reads them in any case. Source: aws-load-balancer-controller, `docs/guide/ingress/annotations.md`.
+
+use super::{canary_name, divide};
+use serde_json::{Map, Value, json};
+
+const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
+
+pub(super) fn leads(ingress: &Value, services: &[String]) -> bool {
+    let ours = |name: &Value| services.iter().any(|service| name == service.as_str());
+    let rules = ingress["spec"]["rules"].as_array().into_iter().flatten();
+    let mut paths = rules.flat_map(|rule| rule["http"]["paths"].as_array().into_iter().flatten());
+    paths.any(|path| ours(&path["backend"]["service"]["name"]) && !is_action(path))
+        || actions(ingress).iter().any(|(_, action)| {
+            groups(action).is_some_and(|groups| groups.iter().any(|group| ours(field(group, "serviceName"))))
+        })
+}
+
+pub(super) fn weigh(ingress: &Value, services: &[String], percent: u8) -> Value {
+    let mut ingress = ingress.clone();
+    let mut written: Vec<(String, Value)> = Vec::new();
+    for (key, mut action) in actions(&ingress) {
+        if divide_groups(&mut action, services, percent) {
+            written.push((key, action));
+        }
+    }
+    for rule in ingress["spec"]["rules"].as_array_mut().into_iter().flatten() {
+        for path in rule["http"]["paths"].as_array_mut().into_iter().flatten() {
+            let name = path["backend"]["service"]["name"].as_str().unwrap_or_default().to_owned();
+            if is_action(path) || !services.contains(&name) {
+                continue;
+            }
+            let port = path["backend"]["service"]["port"].as_object().and_then(|port| port.values().next());
+            let action = plain_action(&name, port.unwrap_or(&Value::Null), percent);
+            // One Service under two ports needs two actions.
+            let free = |key: &str| !written.iter().any(|(known, other)| known == key && *other != action);
+            let own = format!("{ACTION}{name}");
+            let key = if free(&own) { own } else { format!("{own}-{}", port.map(plain).unwrap_or_default()) };
+            let backend = key.strip_prefix(ACTION).unwrap_or(&name);
+            path["backend"]["service"] = json!({"name": backend, "port": {"name": "use-annotation"}});
+            written.push((key, action));
+        }
+    }
+    if !ingress["metadata"]["annotations"].is_object() {
+        ingress["metadata"]["annotations"] = Value::Object(Map::new());
+    }
+    for (key, action) in written {
+        ingress["metadata"]["annotations"][key] = json!(action.to_string());
+    }
+    ingress
+}
+
+fn plain_action(service: &str, port: &Value, percent: u8) -> Value {
+    let group = |name: &str, weight: u8| json!({"serviceName": name, "servicePort": port, "weight": weight});
+    json!({
+        "type": "forward",
+        "forwardConfig": {
+            "targetGroups": [group(service, 100 - percent), group(&canary_name(service), percent)],
+        },
+    })
+}
+
+/// Divides the groups of the Services in a forward action; false if it has none.
+fn divide_groups(action: &mut Value, services: &[String], percent: u8) -> bool {
+    let Some(before) = groups(action).cloned() else { return false };
+    let ours = |group: &Value| services.iter().any(|service| field(group, "serviceName") == service.as_str());
+    if !before.iter().any(ours) {
+        return false;
+    }
+    let alone = before.len() == 1;
+    let after = before.iter().flat_map(|group| {
+        let whole = if alone { 100 } else { field(group, "weight").as_u64().unwrap_or(100) };
+        if !ours(group) {
+            return vec![group.clone()];
+        }
+        let (stays, goes) = divide(whole, percent);
+        let mut stable = group.clone();
+        put(&mut stable, "weight", json!(stays));
+        let mut canary = group.clone();
+        put(&mut canary, "weight", json!(goes));
+        let name = field(group, "serviceName").as_str().unwrap_or_default();
+        put(&mut canary, "serviceName", json!(canary_name(name)));
+        vec![stable, canary]
+    });
+    let after = Value::Array(after.collect());
+    let config = action.as_object_mut().and_then(|map| find_mut(map, "forwardConfig"));
+    let list = config.and_then(Value::as_object_mut).and_then(|map| find_mut(map, "targetGroups"));
+    list.map(|list| *list = after).is_some()
+}
+
+/// The annotations that hold actions.
+fn actions(ingress: &Value) -> Vec<(String, Value)> {
+    let annotations = ingress["metadata"]["annotations"].as_object().into_iter().flatten();
+    let actions = annotations.filter(|(key, _)| key.starts_with(ACTION));
+    actions
+        .filter_map(|(key, text)| Some((key.clone(), serde_json::from_str(text.as_str()?).ok()?)))
+        .collect()
+}
+
+fn groups(action: &Value) -> Option<&Vec<Value>> {
+    field(field(action, "forwardConfig"), "targetGroups").as_array()
+}
+
+fn is_action(path: &Value) -> bool {
+    path["backend"]["service"]["port"]["name"] == "use-annotation"
+}
+
+/// A field whatever the case of its name, as the controller reads it.
+fn field<'v>(value: &'v Value, name: &str) -> &'v Value {
+    let fields = value.as_object().into_iter().flatten();
+    fields
+        .into_iter()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map_or(&Value::Null, |(_, value)| value)
+}
+
+fn find_mut<'v>(map: &'v mut Map<String, Value>, name: &str) -> Option<&'v mut Value> {
+    map.iter_mut().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+fn put(group: &mut Value, name: &str, value: Value) {
+    let Some(map) = group.as_object_mut() else { return };
+    match find_mut(map, name) {
+        Some(place) => *place = value,
+        None => {
+            map.insert(name.to_owned(), value);
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

@@ -1,0 +1,173 @@
+//! Routes as they read at a weight.
+
+use super::*;
+use crate::domain::environment::NginxRouter;
+
+fn services() -> Vec<String> {
+    vec!["api".to_owned()]
+}
+
+#[test]
+fn nginx_gets_a_second_ingress_of_the_same_addresses_that_lead_to_stable() {
+    let path = |path: &str, service: &str| {
+        json!({"path": path, "pathType": "Prefix",
+               "backend": {"service": {"name": service, "port": {"number": 80}}}})
+    };
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "shop", "namespace": "n", "labels": {"a": "b"},
+                     "annotations": {"nginx.ingress.kubernetes.io/rewrite-target": "/"}},
+        "spec": {"ingressClassName": "nginx", "tls": [{"hosts": ["x"], "secretName": "t"}],
+                 "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}},
+                 "rules": [{"host": "x", "http": {"paths": [path("/", "web"), path("/api", "api")]}},
+                           {"host": "y", "http": {"paths": [path("/", "web")]}}]}});
+    let settings = NginxRouter { header: Some("X-Canary".into()), cookie: Some("canary".into()) };
+    let router = Router::Nginx(settings);
+    assert!(leads(&router, &ingress, &services()));
+    assert!(!leads(&router, &ingress, &["other".to_owned()]));
+    let canary = weigh(&router, &ingress, &services(), 25);
+    assert_eq!(
+        canary,
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": "shop-canary", "namespace": "n", "labels": {"a": "b"}, "annotations": {
+                "nginx.ingress.kubernetes.io/canary": "true",
+                "nginx.ingress.kubernetes.io/canary-weight": "25",
+                "nginx.ingress.kubernetes.io/canary-by-header": "X-Canary",
+                "nginx.ingress.kubernetes.io/canary-by-cookie": "canary"}},
+            "spec": {"ingressClassName": "nginx", "tls": [{"hosts": ["x"], "secretName": "t"}],
+                     "rules": [{"host": "x", "http": {"paths": [path("/api", "api-canary")]}}]}})
+    );
+    assert!(!leads(&router, &canary, &["api-canary".to_owned()]), "a canary is no route of its own");
+}
+
+#[test]
+fn a_gateway_keeps_filters_other_backends_and_other_rules() {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"rules": [
+            {"matches": [{"path": {"value": "/api"}}], "filters": [{"type": "RequestMirror"}],
+             "backendRefs": [{"name": "api", "port": 80, "weight": 7, "filters": [{"type": "X"}]}]},
+            {"backendRefs": [{"name": "api", "port": 80, "weight": 3}, {"name": "old", "port": 80}]},
+            {"backendRefs": [{"name": "api", "namespace": "other", "port": 80}]}]}});
+    let weighed = weigh(&Router::Gateway, &route, &services(), 20);
+    let rules = &weighed["spec"]["rules"];
+    assert_eq!(
+        rules[0]["backendRefs"],
+        json!([{"name": "api", "port": 80, "weight": 80, "filters": [{"type": "X"}]},
+               {"name": "api-canary", "port": 80, "weight": 20, "filters": [{"type": "X"}]}])
+    );
+    assert_eq!(rules[0]["filters"], route["spec"]["rules"][0]["filters"]);
+    assert_eq!(
+        rules[1]["backendRefs"],
+        json!([{"name": "api", "port": 80, "weight": 240}, {"name": "api-canary", "port": 80, "weight": 60},
+               {"name": "old", "port": 80, "weight": 100}])
+    );
+    assert_eq!(rules[2], route["spec"]["rules"][2]);
+}
+
+#[test]
+fn istio_sums_to_100_in_every_form_of_a_host() {
+    for (host, canary) in [
+        ("api", "api-canary"),
+        ("api.n", "api-canary.n"),
+        ("api.n.svc.cluster.local", "api-canary.n.svc.cluster.local"),
+    ] {
+        let service = json!({
+            "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+            "metadata": {"name": "shop", "namespace": "n"},
+            "spec": {"hosts": ["x"], "http": [
+                {"route": [{"destination": {"host": host, "subset": "v1"}}], "timeout": "3s"},
+                {"route": [{"destination": {"host": host}, "weight": 33},
+                           {"destination": {"host": "old"}, "weight": 67}]}]}});
+        assert!(leads(&Router::Istio, &service, &services()), "{host}");
+        let weighed = weigh(&Router::Istio, &service, &services(), 10);
+        assert_eq!(
+            weighed["spec"]["http"][0],
+            json!({"route": [{"destination": {"host": host, "subset": "v1"}, "weight": 90},
+                             {"destination": {"host": canary}, "weight": 10}], "timeout": "3s"})
+        );
+        let weights = weighed["spec"]["http"][1]["route"].as_array().unwrap().iter();
+        let weights: Vec<u64> = weights.map(|target| target["weight"].as_u64().unwrap()).collect();
+        assert_eq!(weights, [30, 3, 67]);
+    }
+    let other = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"namespace": "n"},
+        "spec": {"http": [{"route": [{"destination": {"host": "api.elsewhere"}}]}]}});
+    assert!(!leads(&Router::Istio, &other, &services()));
+}
+
+#[test]
+fn istios_rules_of_a_host_go_along_without_their_subsets() {
+    let rule = json!({"apiVersion": "networking.istio.io/v1", "kind": "DestinationRule",
+        "metadata": {"name": "api", "namespace": "n"},
+        "spec": {"host": "api", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}},
+                 "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}});
+    let clone = companion(&Router::Istio, &rule, &services()).unwrap();
+    assert_eq!(clone["metadata"]["name"], "api-canary");
+    assert_eq!(
+        clone["spec"],
+        json!({"host": "api-canary", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}})
+    );
+    assert_eq!(companion(&Router::Gateway, &rule, &services()), None);
+}
+
+#[test]
+fn an_alb_rule_becomes_an_action_and_an_action_is_divided() {
+    let plain = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"rules": [{"http": {"paths": [
+            {"path": "/", "backend": {"service": {"name": "api", "port": {"number": 80}}}},
+            {"path": "/admin", "backend": {"service": {"name": "api", "port": {"name": "admin"}}}}]}}]}});
+    assert!(leads(&Router::Alb, &plain, &services()));
+    let weighed = weigh(&Router::Alb, &plain, &services(), 30);
+    let paths = &weighed["spec"]["rules"][0]["http"]["paths"];
+    assert_eq!(paths[0]["backend"]["service"], json!({"name": "api", "port": {"name": "use-annotation"}}));
+    assert_eq!(
+        paths[1]["backend"]["service"],
+        json!({"name": "api-admin", "port": {"name": "use-annotation"}})
+    );
+    let action = |name: &str| -> Value {
+        let text = &weighed["metadata"]["annotations"][format!("alb.ingress.kubernetes.io/actions.{name}")];
+        serde_json::from_str(text.as_str().unwrap()).unwrap()
+    };
+    assert_eq!(
+        action("api")["forwardConfig"]["targetGroups"],
+        json!([{"serviceName": "api", "servicePort": 80, "weight": 70},
+               {"serviceName": "api-canary", "servicePort": 80, "weight": 30}])
+    );
+    assert_eq!(action("api-admin")["forwardConfig"]["targetGroups"][1]["servicePort"], "admin");
+
+    let mut own = plain.clone();
+    own["spec"]["rules"][0]["http"]["paths"] = json!([
+        {"path": "/", "backend": {"service": {"name": "split", "port": {"name": "use-annotation"}}}}]);
+    own["metadata"]["annotations"] = json!({"alb.ingress.kubernetes.io/actions.split": json!({
+        "Type": "forward", "ForwardConfig": {
+            "TargetGroups": [{"ServiceName": "api", "ServicePort": "80", "Weight": 1}],
+            "TargetGroupStickinessConfig": {"Enabled": true}}}).to_string()});
+    assert!(leads(&Router::Alb, &own, &services()));
+    let weighed = weigh(&Router::Alb, &own, &services(), 5);
+    let text = &weighed["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.split"];
+    assert_eq!(
+        serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap()["ForwardConfig"],
+        json!({"TargetGroups": [{"ServiceName": "api", "ServicePort": "80", "Weight": 95},
+                                {"ServiceName": "api-canary", "ServicePort": "80", "Weight": 5}],
+               "TargetGroupStickinessConfig": {"Enabled": true}})
+    );
+    assert_eq!(weighed["spec"], own["spec"]);
+}
+
+#[test]
+fn the_canary_service_is_reached_from_inside_only() {
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "api", "namespace": "n", "annotations": {"cloud": "x"}, "labels": {"a": "b"}},
+        "spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1", "loadBalancerSourceRanges": [],
+                 "selector": {"app": "api"}, "ports": [{"port": 80, "nodePort": 30001}]}});
+    assert_eq!(
+        service_beside(&service, "api-canary"),
+        json!({"apiVersion": "v1", "kind": "Service",
+               "metadata": {"name": "api-canary", "namespace": "n", "labels": {"a": "b"}},
+               "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}})
+    );
+}

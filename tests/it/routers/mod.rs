@@ -1,0 +1,5 @@
+//! Canaries whose weights a router carries.
+
+mod preflight;
+mod refusals;
+mod runs;
