@@ -15,7 +15,9 @@ pub struct Exposition<'a> {
     buckets_of: Selector,
     line: Vec<u8>,
     skipping: bool,
-    requests: Option<f64>,
+    /// Whether anything at all is told.
+    speaks: bool,
+    requests: f64,
     errors: f64,
     /// By the bits of the bound, which sort as the bounds do from zero on.
     buckets: BTreeMap<u64, f64>,
@@ -30,7 +32,8 @@ impl<'a> Exposition<'a> {
             buckets_of: names.latency.suffixed("_bucket"),
             line: Vec::new(),
             skipping: false,
-            requests: None,
+            speaks: false,
+            requests: 0.0,
             errors: 0.0,
             buckets: BTreeMap::new(),
         }
@@ -68,9 +71,10 @@ impl<'a> Exposition<'a> {
 
     fn take(&mut self, line: &str) {
         let Some((name, labels, value)) = parts(line) else { return };
+        self.speaks = true;
         let label = |wanted: &str| label_of(labels, wanted);
         if name == self.names.requests.name && self.names.requests.fits(&label) {
-            *self.requests.get_or_insert(0.0) += value;
+            self.requests += value;
         }
         if name == self.names.errors.name && self.names.errors.fits(&label) {
             self.errors += value;
@@ -83,12 +87,14 @@ impl<'a> Exposition<'a> {
         }
     }
 
-    /// All that was said, by a pod, at a moment (seconds since the epoch); nothing if requests are not counted there.
+    /// All that was said, by a pod, at a moment (seconds since the epoch); nothing if it tells no metrics at all. A
+    /// counter that is not there has counted nothing yet: many appear with the first request.
     #[must_use]
     pub fn finish(mut self, pod: &str, at: f64) -> Option<PodSample> {
         self.end_line();
         let buckets = self.buckets.into_iter().map(|(bits, count)| (f64::from_bits(bits), count)).collect();
-        Some(PodSample { pod: pod.to_owned(), at, requests: self.requests?, errors: self.errors, buckets })
+        let Self { requests, errors, .. } = self;
+        self.speaks.then(|| PodSample { pod: pod.to_owned(), at, requests, errors, buckets })
     }
 }
 
@@ -105,7 +111,8 @@ fn parts(line: &str) -> Option<(&str, &str, f64)> {
         (name, "", rest)
     };
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    value.is_finite().then_some((name.trim(), labels, value))
+    let name = name.trim();
+    (value.is_finite() && !name.is_empty()).then_some((name, labels, value))
 }
 
 /// Where the labels end: at the first brace outside of quotes.
@@ -193,13 +200,16 @@ broken{a="b
     }
 
     #[test]
-    fn a_process_that_counts_no_requests_says_nothing() {
+    fn a_process_that_tells_no_metrics_says_nothing() {
         let names = names();
-        for text in ["", "other_total 3\n", "\n\u{0}\u{1}{}{}{}\n", "http_requests_total{\"} 3", "{} 4"] {
+        for text in ["", "<html>", "\n\u{0}\u{1}{}{}{}\n", "http_requests_total{\"} 3", "{} 4"] {
             let mut exposition = Exposition::new(&names);
             exposition.feed(text.as_bytes());
             assert_eq!(exposition.finish("p", 0.0), None, "{text:?}");
         }
+        let mut exposition = Exposition::new(&names);
+        exposition.feed(b"other_total 3\n");
+        assert!(exposition.finish("p", 0.0).unwrap().requests.abs() < f64::EPSILON);
         let mut exposition = Exposition::new(&names);
         for _ in 0..3 {
             exposition.feed(&vec![b'x'; LONGEST_LINE]);

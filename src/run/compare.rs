@@ -272,17 +272,20 @@ impl Contest<'_> {
             (None, Verdict::Inconclusive) => "no request of the new revision for a minute",
             (None, Verdict::HoldStarved) => "the new revision gets too few requests",
             (None, Verdict::HoldSuspicious) => "the new revision may be worse than stable",
+            _ if self.lacks_data() => "no request of the new revision in this hold",
             (None, Verdict::Rollback | Verdict::PromoteReady | Verdict::Continue) => return None,
         };
-        let lacks_data = self.silent.is_some() || self.verdict == Verdict::Inconclusive;
-        let passes = lacks_data && self.gate.no_data == NoData::Pass;
+        let passes = self.lacks_data() && self.gate.no_data == NoData::Pass;
         (!passes).then(|| format!("gate {} of {}: {why}", self.gate.name, self.arm.component))
+    }
+
+    fn lacks_data(&self) -> bool {
+        self.silent.is_some() || self.verdict == Verdict::Inconclusive || self.requests() <= 0.0
     }
 
     /// Whether lack of data ends the run as soon as the hold's time is up.
     pub(super) fn fails_without_data(&self) -> bool {
-        let lacks_data = self.silent.is_some() || self.verdict == Verdict::Inconclusive;
-        lacks_data && self.gate.no_data == NoData::Fail
+        self.lacks_data() && self.gate.no_data == NoData::Fail
     }
 
     /// Whether the hold need not last any longer for it.

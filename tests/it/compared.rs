@@ -104,3 +104,21 @@ fn counters_that_are_not_there_are_no_pass() {
         assert!(why.contains("gate beside of api"), "{source:?}: {why}");
     }
 }
+
+/// What a store knows comes late and not for all pods at once: the first suspicion takes the traffic off, the aligned
+/// block decides.
+#[test]
+fn where_a_router_carries_the_weight_the_first_suspicion_brakes() {
+    let mut env = environment("nginx");
+    env.gates = beside(Source::Prometheus).gates;
+    let (ending, events) = release(env.clone(), 1, "2.0.0-err30", None);
+    assert!(cause(&ending).contains("worse than stable"), "{ending:?}");
+    let braked = events.iter().any(
+        |event| matches!(event, Kind::StepProgress { detail, .. } if detail.starts_with("brake: no traffic to the new api")),
+    );
+    assert!(braked, "{events:#?}");
+    for seed in 1..4 {
+        let (ending, _) = release(env.clone(), seed, "1.1.0", None);
+        assert_eq!(ending, Ending::Deployed, "seed {seed}");
+    }
+}

@@ -93,7 +93,7 @@ impl Stand<'_> {
             return Ok(None);
         }
         let bounds: Vec<f64> = match contest.comparison.latency {
-            Some(_) => all().next().map_or_else(Vec::new, finite_bounds),
+            Some(_) => all().map(finite_bounds).find(|bounds| !bounds.is_empty()).unwrap_or_default(),
             None => Vec::new(),
         };
         let mut params = self.comparisons.params.clone();
@@ -318,6 +318,10 @@ fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
     let count = |bound: f64| {
         sample.buckets.iter().find(|(known, _)| known.total_cmp(&bound).is_eq()).map(|(_, count)| *count)
     };
+    if sample.buckets.is_empty() && sample.requests <= 0.0 {
+        let within = vec![0.0; bounds.len()];
+        return Some(Counters { requests: 0.0, errors: 0.0, timed: Some(0.0), within });
+    }
     let within = bounds.iter().map(|bound| count(*bound)).collect::<Option<Vec<f64>>>()?;
     Some(Counters {
         requests: sample.requests,
@@ -376,7 +380,7 @@ pub(in crate::run) struct Subject<'a> {
     pub pods: &'a [String],
 }
 
-/// Whether a comparison finds the counters that it needs at what serves now, and where.
+/// Where a comparison finds the counters that it needs at what serves now, and whether they have counted anything yet.
 ///
 /// # Errors
 /// Why it does not, in words.
@@ -385,7 +389,7 @@ pub(in crate::run) async fn probe(
     cluster: &dyn Cluster,
     subject: &Subject<'_>,
     comparison: &Comparison,
-) -> Result<String, String> {
+) -> Result<(String, bool), String> {
     let workload = subject.workload;
     let mut missing = Vec::new();
     if comparison.source != Source::Prometheus {
@@ -397,7 +401,12 @@ pub(in crate::run) async fn probe(
                 match scrape::pod(cluster, &workload.namespace, pod, &endpoint, &comparison.counters, 0.0)
                     .await
                 {
-                    Ok(_) => return Ok(format!("read from the pods themselves ({endpoint})")),
+                    Ok(sample) => {
+                        return Ok((
+                            format!("read from the pods themselves ({endpoint})"),
+                            sample.requests > 0.0,
+                        ));
+                    }
                     Err(error) => missing.push(format!("pod {pod}: {error}")),
                 }
             }
@@ -415,7 +424,7 @@ pub(in crate::run) async fn probe(
         match world.metrics.samples(&what).await {
             Ok(samples) if !samples.is_empty() => {
                 let every = scrape_interval(samples.iter());
-                return Ok(format!("read from the metric store, scraped every {every:.0} s"));
+                return Ok((format!("read from the metric store, scraped every {every:.0} s"), true));
             }
             Ok(_) => missing.push(format!("the metric store has no {}", comparison.counters.requests)),
             Err(error) => missing.push(error.to_string()),

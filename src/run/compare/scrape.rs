@@ -65,7 +65,7 @@ pub(super) async fn pod(
         .stream(namespace, &target, &endpoint.path, LIMIT, TIMEOUT, &mut sink)
         .await
         .map_err(|error| error.message)?;
-    exposition.finish(pod, at).ok_or_else(|| format!("{} tells no {}", endpoint.path, names.requests))
+    exposition.finish(pod, at).ok_or_else(|| format!("{} tells no metrics", endpoint.path))
 }
 
 #[cfg(test)]

@@ -115,8 +115,14 @@ async fn comparable(
     let workload = now.workload.as_ref()?;
     let subject = Subject { target, component: id, workload, owners: &now.owners, pods: &now.pods };
     Some(match compare::probe(world, cluster, &subject, comparison).await {
-        Ok(how) => {
+        Ok((how, true)) => {
             Check::new(Level::Pass, Some(target), "metrics", format!("gate {} of {id}: {how}", gate.name))
+        }
+        Ok((how, false)) => {
+            let name = &comparison.counters.requests;
+            let detail = format!("gate {} of {id}: {how}, which has counted no {name} yet", gate.name);
+            Check::new(Level::Warn, Some(target), "metrics", detail)
+                .fix("has it had requests, and is metrics.counters.requests its name?")
         }
         Err(why) => {
             let detail = format!("gate {} of {id} has nothing to compare: {why}", gate.name);
