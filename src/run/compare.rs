@@ -60,6 +60,14 @@ fn share_of_alpha(epoch: u64) -> f64 {
     }
 }
 
+/// The evidence for a version is only worth telling where it could end the hold.
+fn told<'t>(text: &'t str, verdict: Verdict, comparison: &Comparison) -> &'t str {
+    if comparison.early_promotion || verdict != Verdict::Continue {
+        return text;
+    }
+    text.split_once("; evidence for it").map_or(text, |(against, _)| against)
+}
+
 /// The gates that compare with stable, each with an arm that it watches.
 fn compared<'a>(
     gates: &'a [Gate],
@@ -187,7 +195,7 @@ impl Stand<'_> {
     }
 
     fn decided(&self, contest: &mut Contest<'_>, decision: &Decision) -> Result<(), StepError> {
-        let text = &decision.explanation.text;
+        let text = told(&decision.explanation.text, decision.verdict, contest.comparison);
         contest.verdict = decision.verdict;
         let label = match decision.verdict {
             Verdict::Rollback => "bad",
@@ -198,7 +206,7 @@ impl Stand<'_> {
         };
         if decision.block.is_some() || label != "healthy" {
             let seen = contest.comparer.as_ref().map(|comparer| comparer.analysis.judge().seen());
-            self.tell_verdict(contest, label, seen, text.clone());
+            self.tell_verdict(contest, label, seen, text.to_owned());
         }
         match decision.verdict {
             Verdict::Rollback => {
