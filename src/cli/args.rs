@@ -146,7 +146,7 @@ pub enum Command {
     },
     /// The whole deployment against a simulated world, in virtual time
     Rehearse(RehearseArgs),
-    /// Judge recorded metrics as a canary's gates would
+    /// Ask the gates once, of what serves now; or judge recorded metrics as a canary's gates would
     Metrics(MetricsArgs),
     /// Print the JSON Schema of environment files
     Schema,
@@ -377,11 +377,17 @@ pub struct RehearseArgs {
 /// `metrics`.
 #[derive(Clone, Debug, Args)]
 pub struct MetricsArgs {
-    /// Recorded blocks or raw samples (JSON); - reads standard input
+    /// Environment whose gates are asked, once, of what serves now
+    #[arg(value_name = "ENV", required_unless_present = "replay", conflicts_with = "replay")]
+    pub env: Option<String>,
+    /// Only this target (repeat for more)
+    #[arg(short, long = "target", value_name = "TARGET", conflicts_with = "replay")]
+    pub targets: Vec<String>,
+    /// Recorded blocks or raw samples (JSON) instead; - reads standard input
     #[arg(long, value_name = "FILE")]
-    pub replay: PathBuf,
+    pub replay: Option<PathBuf>,
     /// Fail at what comes out otherwise than the file expects
-    #[arg(long)]
+    #[arg(long, requires = "replay")]
     pub check: bool,
 }
 

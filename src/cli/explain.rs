@@ -238,6 +238,16 @@ const CODES: &[(u16, &str, &str)] = &[
         "the judge says otherwise than the recording expects",
         "`--check` compares every log to the file's `tolerance`, and every verdict. The first difference is named; all blocks were printed.",
     ),
+    (
+        722,
+        "an environment without gates",
+        "`deployctl metrics ENV` asks the gates of the environment file once; there are none under `gates:`.",
+    ),
+    (
+        723,
+        "a gate is breached by what serves now",
+        "What serves now breaks a limit that a new release would be held to. Nothing was changed. A release into this state is held, since stable breaks the limit too, unless the gate says `shared: rollback`.",
+    ),
 ];
 
 /// All codes of the program, sorted.

@@ -9,6 +9,7 @@ mod dag;
 pub mod definitions;
 pub mod engine;
 mod evidence;
+pub mod gates_now;
 mod hold;
 pub mod intents;
 pub mod journal;

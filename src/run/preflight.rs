@@ -5,6 +5,8 @@ mod objects;
 mod permissions;
 mod routers;
 
+pub(super) use metrics::serving_now;
+
 use super::world::{Site, World};
 use super::{lease, unfinished};
 use crate::domain::environment::{Environment, Platform};

@@ -5,7 +5,7 @@ use deployctl::domain::counters::Selector;
 use deployctl::domain::environment::Environment;
 use deployctl::domain::event::Kind;
 use deployctl::domain::gate::{Metric, Source};
-use deployctl::run::Ending;
+use deployctl::run::{Ending, gates_now};
 use std::time::Duration;
 
 /// The shop with the comparison as its only gate.
@@ -121,4 +121,29 @@ fn where_a_router_carries_the_weight_the_first_suspicion_brakes() {
         let (ending, _) = release(env.clone(), seed, "1.1.0", None);
         assert_eq!(ending, Ending::Deployed, "seed {seed}");
     }
+}
+
+/// `deployctl metrics ENV`.
+#[test]
+fn gates_are_asked_once_of_what_serves_now() {
+    let asked = |env: Environment, version: &'static str| {
+        virtually(env, 5, async |story| {
+            assert_eq!(gates_now::run(&story.doors, &story.env).await.unwrap(), [], "nothing serves yet");
+            assert_eq!(story.deploy(version, &Told::default()).await, Life::Ended(Ending::Deployed));
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            let judged = gates_now::run(&story.doors, &story.env).await.unwrap();
+            judged.into_iter().map(|one| (one.gate, one.verdict, one.detail)).collect::<Vec<_>>()
+        })
+    };
+    let good = asked(environment("beside"), "1.0.0");
+    let [(rate, "healthy", value), (beside, "healthy", read)] = &good[..] else { panic!("{good:?}") };
+    assert_eq!((beside.as_str(), rate.as_str()), ("beside", "error-rate"));
+    assert_eq!(read, "counters are read from the pods themselves (:8080/metrics)");
+    assert!(
+        value.starts_with("error rate 0.")
+            && value.contains("(limit ≤ 5.00 %, ")
+            && value.ends_with("requests)")
+    );
+    let bad = asked(environment("canary"), "1.0.0-err30");
+    assert!(matches!(&bad[..], [(_, "bad", detail)] if detail.contains("limit ≤ 5.00 %")), "{bad:?}");
 }

@@ -1,11 +1,15 @@
-//! `deployctl metrics --replay FILE`: recorded metrics under the judge, block by block, as NDJSON.
+//! `deployctl metrics ENV`: the gates, once, of what serves now. `deployctl metrics --replay FILE`: recorded metrics under the
+//! judge, block by block, as NDJSON.
 
 use crate::cli::CliError;
-use crate::cli::args::MetricsArgs;
+use crate::cli::args::{MetricsArgs, PlaceArgs};
 use crate::cli::replay::{self, Judged, Settings, Stop, Vector, Visit};
 use crate::cli::session::Session;
+use crate::cli::{flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::rollout::sequential::{Logs, Verdict};
+use crate::run::gates_now::{self, Judged as Asked};
+use crate::run::prepare;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fs::File;
@@ -13,7 +17,52 @@ use std::io::{self, BufReader, BufWriter, Read, StdoutLock, Write};
 use std::path::Path;
 
 pub fn run(session: &Session, args: &MetricsArgs) -> Result<Exit, CliError> {
-    let source = open(&args.replay)?;
+    match (&args.replay, &args.env) {
+        (Some(file), _) => replay(session, file, args.check),
+        (None, Some(env)) => ask(session, &PlaceArgs { env: env.clone(), targets: args.targets.clone() }),
+        (None, None) => unreachable!("clap asks for one of the two"),
+    }
+}
+
+/// The gates, once, of what serves now.
+fn ask(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
+    let env = session.place(place)?;
+    if env.gates.is_empty() {
+        return Err(Failure::new(Code(722), Exit::Usage, format!("{} has no gates", place.env))
+            .next("add them under `gates:`; deployctl schema shows how")
+            .into());
+    }
+    flow::block_on(async {
+        let world = wiring::real(&env).await?;
+        prepare::reach(&world).await?;
+        let judged = gates_now::run(&world, &env).await?;
+        for one in &judged {
+            let Asked { target, gate, component, verdict, detail } = one;
+            if session.json() {
+                let line = serde_json::json!({"type": "gate_asked", "target": target, "gate": gate,
+                    "component": component, "verdict": verdict, "detail": detail});
+                session.print(&format!("{line}\n"));
+            } else {
+                session.print(&format!("{verdict:<15}  {target:<12} {component:<12} {gate}: {detail}\n"));
+            }
+        }
+        if judged.is_empty() {
+            session.note("no release of ours serves users there: nothing to ask");
+        }
+        let bad = judged.iter().filter(|one| one.verdict == "bad").count();
+        if bad > 0 {
+            let what = format!("{bad} of {} gates are breached by what serves now", judged.len());
+            return Err(Failure::new(Code(723), Exit::Internal, what)
+                .why("nothing was changed")
+                .next(format!("deployctl status {}", place.env))
+                .into());
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn replay(session: &Session, file: &Path, check: bool) -> Result<Exit, CliError> {
+    let source = open(file)?;
     let mut replay = Replay::new(session, BufWriter::new(io::stdout().lock()));
     let read = replay::read(BufReader::with_capacity(1 << 16, source), &mut replay);
     let flushed = replay.out.flush();
@@ -26,11 +75,11 @@ pub fn run(session: &Session, args: &MetricsArgs) -> Result<Exit, CliError> {
     }
     replay.tell_unknown();
     if !replay.wrong.is_empty() {
-        return Err(unreadable(&args.replay, &replay.wrong).into());
+        return Err(unreadable(file, &replay.wrong).into());
     }
     replay.summarise();
     match replay.mismatch() {
-        Some(first) if args.check => Err(differs(&first).into()),
+        Some(first) if check => Err(differs(&first).into()),
         _ => Ok(Exit::Done),
     }
 }

@@ -62,12 +62,13 @@ fn asks_a_store(gate: &Gate) -> bool {
 
 /// What serves a component now.
 #[derive(Default)]
-struct Now {
-    workload: Option<ObjectRef>,
+pub(in crate::run) struct Now {
+    /// Its workload, if pods of it are ready.
+    pub workload: Option<ObjectRef>,
     /// Owners of its pods, of any revision.
-    owners: Vec<String>,
+    pub owners: Vec<String>,
     /// Its ready pods.
-    pods: Vec<String>,
+    pub pods: Vec<String>,
 }
 
 async fn answered(
@@ -134,7 +135,7 @@ async fn comparable(
 }
 
 /// The component as it serves now, under any revision.
-async fn serving_now(cluster: &dyn Cluster, workload: &ObjectRef) -> Now {
+pub(in crate::run) async fn serving_now(cluster: &dyn Cluster, workload: &ObjectRef) -> Now {
     let mut snapshots = cluster.follow(&workload.namespace);
     let synced = snapshots.wait_for(|snapshot| snapshot.synced);
     let Ok(Ok(snapshot)) = tokio::time::timeout(LOOK_TIMEOUT, synced).await else {
