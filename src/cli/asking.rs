@@ -1,7 +1,9 @@
 //! Asking something of a run that goes on elsewhere: find it, leave the wish, see that it was heard.
 
 use super::CliError;
+use super::args::AskArgs;
 use super::session::{Session, actor};
+use super::{flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::intent::{Intent, Wish};
@@ -15,6 +17,24 @@ use std::time::Duration;
 
 /// How long a run may take to say on record that it heard.
 const HEARING: Duration = Duration::from_secs(10);
+
+/// Finds the run that goes on, leaves the wish that fits where it stands, and sees that it was heard. `wish` says what is
+/// asked and what comes of it.
+pub(super) fn run(
+    session: &Session,
+    args: &AskArgs,
+    wish: impl Fn(&Live) -> Result<(Wish, String), Failure>,
+) -> Result<Exit, CliError> {
+    let env = session.whole(&args.env)?;
+    flow::block_on(async {
+        let world = wiring::real(&env).await?;
+        let live = intents::live(&world, &env.name).await?;
+        still_forward(&live)?;
+        let (wish, effect) = wish(&live)?;
+        let intent = ask(session, &world, &live, wish, args.reason.as_deref()).await?;
+        heard(session, &world, &live, &intent, &effect).await
+    })
+}
 
 /// Leaves a wish and says so, with the targets that could not be told.
 pub(super) async fn ask(

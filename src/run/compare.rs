@@ -96,8 +96,8 @@ pub(super) struct Contest<'a> {
     silent: Option<String>,
     alerted: bool,
     verdict: Verdict,
-    /// Whether a router carries its weight, so that the brake takes.
-    routed: bool,
+    /// The share that a router sends to the new revision in this hold, so that the brake takes; `None` with pods as router.
+    routed: Option<f64>,
     /// Requests of the new revision that earlier holds had seen.
     before: f64,
 }
@@ -137,7 +137,7 @@ impl Stand<'_> {
                     arm,
                     comparison,
                     due: began,
-                    routed: self.routed(arm).is_some(),
+                    routed: self.routed(arm),
                     before: comparer.as_ref().map_or(0.0, Comparer::requests),
                     comparer,
                     silent: None,
@@ -273,7 +273,7 @@ impl Contest<'_> {
     pub(super) fn standing(&self) -> Option<String> {
         let braked = self.comparer.as_ref().is_some_and(|comparer| comparer.analysis.braked());
         let why = match (&self.silent, self.verdict) {
-            (None, Verdict::PromoteReady | Verdict::Continue) if braked && self.routed => {
+            (None, Verdict::PromoteReady | Verdict::Continue) if braked && self.routed.is_some() => {
                 "its traffic is held off"
             }
             (Some(why), _) => why,

@@ -9,8 +9,7 @@ use crate::domain::error::Failure;
 use crate::domain::gate::{Gate, Metric};
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::release::Outcome;
-use crate::ports::metrics::Measurement;
-use crate::rollout::gate::{self, GateVerdict};
+use crate::rollout::gate::{self, GateVerdict, Measured};
 
 /// What one gate says of one component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +55,11 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
                     Err(why) => ("backend down", why),
                 }
             } else {
-                let what = Measurement {
-                    metric: gate.metric.clone(),
-                    target: target.id.clone(),
-                    region: region.clone(),
-                    namespace: workload.namespace.clone(),
-                    component: id.clone(),
-                    owners: now.owners.clone(),
-                    window: gate.window,
-                };
-                measured(world, gate, &what).await
+                let place = (&target.id, region.as_str(), workload.namespace.as_str());
+                match now.owners.as_slice() {
+                    [] => (GateVerdict::NoData.label(), "no pod serves".to_owned()),
+                    _ => judged_by_limit(gate, &now.measure(world, gate, id, place).await),
+                }
             };
             let (target, gate, component) = (target.id.clone(), gate.name.clone(), id.clone());
             judged.push(Judged { target, gate, component, verdict, detail });
@@ -74,14 +68,10 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
     Ok(judged)
 }
 
-async fn measured(world: &World, gate: &Gate, what: &Measurement) -> (&'static str, String) {
-    if what.owners.is_empty() {
-        return (GateVerdict::NoData.label(), "no pod serves".to_owned());
-    }
-    let measured = world.metrics.measure(what).await;
-    let verdict = gate::judge(gate, &measured, None);
+fn judged_by_limit(gate: &Gate, measured: &Measured) -> (&'static str, String) {
+    let verdict = gate::judge(gate, measured, None);
     let limit = gate::limit_text(gate);
-    let detail = match &measured {
+    let detail = match measured {
         Ok(reading) => {
             let value =
                 reading.value.map_or_else(|| "no value".to_owned(), |value| gate.metric.format(value));

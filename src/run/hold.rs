@@ -47,7 +47,7 @@ impl Stand<'_> {
         let mut contests = self.contests(gates, arms);
         let mut probe_due = began + PROBE_INTERVAL;
         let mut asked: Option<Duration> = None;
-        loop {
+        let convinced = loop {
             self.crash_check(arms)?;
             let now = Instant::now();
             for post in posts.iter_mut().filter(|post| post.due <= now) {
@@ -80,7 +80,7 @@ impl Stand<'_> {
                 };
                 match against {
                     None => match self.approval(until, &clock, &mut asked)? {
-                        None => break,
+                        None => break convinced,
                         Some(end) => next = end,
                     },
                     Some(why) if late => {
@@ -98,9 +98,8 @@ impl Stand<'_> {
                 () = clock.changed() => {}
                 slept = self.sleep_until_next(look, probe, next, arms) => slept?,
             }
-        }
-        let early =
-            clock.elapsed() < duration && !contests.is_empty() && contests.iter().all(Contest::is_convinced);
+        };
+        let early = convinced && clock.elapsed() < duration;
         self.keep(contests);
         let approved = clock.approved().filter(|_| until.approval.is_some());
         let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));

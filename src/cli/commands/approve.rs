@@ -3,24 +3,17 @@
 use super::promote::waits_for_approval;
 use crate::cli::CliError;
 use crate::cli::args::AskArgs;
+use crate::cli::asking;
 use crate::cli::session::Session;
-use crate::cli::{asking, flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::domain::step::Stage;
-use crate::run::intents::{self, Live};
+use crate::run::intents::Live;
 
 pub fn run(session: &Session, args: &AskArgs) -> Result<Exit, CliError> {
-    let env = session.whole(&args.env)?;
-    flow::block_on(async {
-        let world = wiring::real(&env).await?;
-        let live = intents::live(&world, &env.name).await?;
-        asking::still_forward(&live)?;
-        let stage = asked_for(&live)?;
-        let (wish, effect) =
-            (Wish::Approve { stage: stage.id.clone() }, format!("`{}` is approved", stage.title));
-        let intent = asking::ask(session, &world, &live, wish, args.reason.as_deref()).await?;
-        asking::heard(session, &world, &live, &intent, &effect).await
+    asking::run(session, args, |live| {
+        let stage = asked_for(live)?;
+        Ok((Wish::Approve { stage: stage.id.clone() }, format!("`{}` is approved", stage.title)))
     })
 }
 

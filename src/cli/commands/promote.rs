@@ -2,24 +2,16 @@
 
 use crate::cli::CliError;
 use crate::cli::args::PromoteArgs;
+use crate::cli::asking;
 use crate::cli::session::Session;
-use crate::cli::{asking, flow, wiring};
 use crate::domain::effect::Effect;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::domain::step::Stage;
-use crate::run::intents::{self, Live};
+use crate::run::intents::Live;
 
 pub fn run(session: &Session, args: &PromoteArgs) -> Result<Exit, CliError> {
-    let env = session.whole(&args.ask.env)?;
-    flow::block_on(async {
-        let world = wiring::real(&env).await?;
-        let live = intents::live(&world, &env.name).await?;
-        asking::still_forward(&live)?;
-        let (wish, effect) = wish(&live, args.full)?;
-        let intent = asking::ask(session, &world, &live, wish, args.ask.reason.as_deref()).await?;
-        asking::heard(session, &world, &live, &intent, &effect).await
-    })
+    asking::run(session, &args.ask, |live| wish(live, args.full))
 }
 
 /// What a promote means where the run stands now.

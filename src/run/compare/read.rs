@@ -282,7 +282,7 @@ impl Stand<'_> {
     fn tell_weight(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
         let count = |workload: &ObjectRef| self.serving(workload).len();
         let new = count(&contest.arm.new);
-        let weight = match (&contest.arm.stable, self.routed(contest.arm)) {
+        let weight = match (&contest.arm.stable, contest.routed) {
             _ if comparer.analysis.braked() => return,
             (None, _) => Some(1.0),
             (Some(_), Some(routed)) => Some(routed),

@@ -8,6 +8,7 @@ use crate::domain::object::ObjectRef;
 use crate::plan::Plan;
 use crate::ports::Cluster;
 use crate::ports::metrics::{Measurement, MetricsError};
+use crate::rollout::gate::Measured;
 use crate::run::compare::{self, Subject};
 use crate::run::world::World;
 use std::time::Duration;
@@ -71,6 +72,29 @@ pub(in crate::run) struct Now {
     pub pods: Vec<String>,
 }
 
+impl Now {
+    /// What a gate's metric says of it.
+    pub async fn measure(
+        &self,
+        world: &World,
+        gate: &Gate,
+        component: &ComponentId,
+        (target, region, namespace): (&TargetId, &str, &str),
+    ) -> Measured {
+        let none = || vec!["none".to_owned()];
+        let what = Measurement {
+            metric: gate.metric.clone(),
+            target: target.clone(),
+            region: region.to_owned(),
+            namespace: namespace.to_owned(),
+            component: component.clone(),
+            owners: if self.owners.is_empty() { none() } else { self.owners.clone() },
+            window: gate.window,
+        };
+        world.metrics.measure(&what).await
+    }
+}
+
 async fn answered(
     env: &Environment,
     world: &World,
@@ -79,16 +103,8 @@ async fn answered(
     (gate, id): (&Gate, &ComponentId),
     now: &Now,
 ) -> Option<Check> {
-    let what = Measurement {
-        metric: gate.metric.clone(),
-        target: target.clone(),
-        region: plan.targets[target].region.clone(),
-        namespace: env.namespace.clone(),
-        component: id.clone(),
-        owners: if now.owners.is_empty() { vec!["none".to_owned()] } else { now.owners.clone() },
-        window: gate.window,
-    };
-    match world.metrics.measure(&what).await {
+    let place = (target, plan.targets[target].region.as_str(), env.namespace.as_str());
+    match now.measure(world, gate, id, place).await {
         Err(MetricsError::Refused { message }) => {
             let detail = format!("gate {} of {id}: {message}", gate.name);
             Some(Check::new(Level::Fail, Some(target), "metrics", detail).fix("mend the query"))
