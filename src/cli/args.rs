@@ -366,12 +366,34 @@ pub struct RehearseArgs {
     #[arg(long, value_name = "TIME")]
     pub interrupt_at: Option<String>,
     /// Ask something of the run at this virtual time, as from another machine, e.g. pause@12m (repeat for more): promote,
-    /// promote-full, pause, resume, approve, abort. What nobody approves so is approved after a minute or two.
+    /// promote-full, pause, resume, approve, abort; deploy begins a second release. What nobody approves so is approved
+    /// after a minute or two.
     #[arg(long = "ask", value_name = "WISH@TIME")]
     pub asks: Vec<String>,
+    /// Let the process die at this virtual time, or at its Nth write: write:37, write:37:after (repeat for more)
+    #[arg(long, value_name = "WHEN")]
+    pub crash_at: Vec<String>,
+    /// What the operator types, from an empty directory, once the process is over (repeat for more)
+    #[arg(long, value_name = "COMMAND")]
+    pub then: Vec<Then>,
+    /// In the end all faults are over, and resume is typed until no run is unfinished
+    #[arg(long)]
+    pub settle: bool,
+    /// Play N stories of random faults, crashes and commands instead, and report what breaks a rule
+    #[arg(long, value_name = "N", conflicts_with_all = ["faults", "asks", "crash_at", "then", "settle", "interrupt_at", "record"])]
+    pub campaign: Option<u64>,
     /// Record the session as an SVG picture
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,
+}
+
+/// What an operator types next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Then {
+    /// deployctl resume ENV
+    Resume,
+    /// deployctl rollback ENV
+    Rollback,
 }
 
 /// `metrics`.

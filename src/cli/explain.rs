@@ -224,6 +224,16 @@ const CODES: &[(u16, &str, &str)] = &[
         "Write WISH@TIME, e.g. `--ask pause@12m --ask resume@30m`: what an operator asks of the rehearsed run, and when.",
     ),
     (
+        731,
+        "wrong --crash-at",
+        "Write a virtual time (`--crash-at 12m`) or the number of a write (`--crash-at write:37`): the process dies before it, or with `:after` once it is carried out and before it is answered.",
+    ),
+    (
+        732,
+        "a rule was broken",
+        "What must hold of every release, whatever goes wrong, did not: traffic went where nobody was ready, somebody wrote without the lock, a rollback left something behind, a run could not be ended. This is a mistake in deployctl. The flags that are told play it again, exactly: please report them.",
+    ),
+    (
         713,
         "no plan to comment",
         "`--output github` writes a plan as a comment for a pull request: it goes with `plan`, and with --dry-run.",

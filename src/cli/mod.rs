@@ -2,6 +2,7 @@
 
 pub mod args;
 mod asking;
+pub mod campaign;
 mod commands;
 mod consent;
 pub mod explain;

@@ -21,6 +21,7 @@ pub(super) struct Session {
     pub printer: Arc<Printer>,
     /// The environment that the command speaks of, once it is known.
     env: OnceLock<String>,
+    quiet: bool,
 }
 
 impl Session {
@@ -43,7 +44,15 @@ impl Session {
             When::Never => report::ColorChoice::Never,
         };
         let output = Output::new(format, color, &Surroundings::of_stdout());
-        Self { root: global.root, output, printer: Arc::new(Printer::stdout(output)), env: OnceLock::new() }
+        let printer = Arc::new(Printer::stdout(output));
+        Self { root: global.root, output, printer, env: OnceLock::new(), quiet: false }
+    }
+
+    /// One that nobody listens to.
+    pub fn quiet() -> Self {
+        let output = Output::new(Format::Human, report::ColorChoice::Never, &Surroundings::default());
+        let printer = Arc::new(Printer::new(output, Box::new(std::io::sink())));
+        Self { root: PathBuf::new(), output, printer, env: OnceLock::new(), quiet: true }
     }
 
     pub fn json(&self) -> bool {
@@ -61,8 +70,10 @@ impl Session {
     }
 
     /// Prints beside what the command is for.
-    #[expect(clippy::unused_self, reason = "what is printed belongs to a session")]
     pub fn note(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
         let _ = std::io::stderr().lock().write_all(text.as_bytes());
     }
 

@@ -7,17 +7,26 @@ use crate::adapters::prometheus::Prometheus;
 use crate::adapters::secrets::LocalSecrets;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
+use crate::domain::object::LABEL_APPLICATION;
 use crate::domain::secret::{SecretRef, SecretValue};
 use crate::ports::secrets::SecretError;
 use crate::ports::{Clock, Secrets};
 use crate::run::{Site, World};
 use crate::sim;
-use crate::sim::faults::{Fault, ScheduledFault, When};
 use crate::sim::memory::MemoryState;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use serde_json::Value;
 use std::sync::Arc;
+use tokio::sync::watch;
+
+pub(super) use crate::sim::faults::{Fault, FaultKind, ScheduledFault, When};
+pub(super) use crate::sim::invariants::Violation;
+pub(super) use crate::sim::process::Death;
+pub(super) use crate::sim::random::Random;
+pub(super) use crate::sim::world::Judgement;
 
 /// What time it really is.
 pub(super) fn now() -> Timestamp {
@@ -87,10 +96,18 @@ fn no_way(env: &Environment, target: &Target, why: &str) -> Failure {
     .next(format!("deployctl rehearse {}, which needs no cluster", env.name))
 }
 
-/// A simulated world and the doors to it.
+/// A simulated world, for one story.
 pub(super) struct Simulated {
-    pub doors: World,
-    world: sim::world::World,
+    world: sim::World,
+    seed: u64,
+    /// What machines without a cluster keep.
+    memories: BTreeMap<TargetId, Arc<MemoryState>>,
+}
+
+/// A simulated world as it stood, to begin stories from.
+pub(super) struct Frozen {
+    world: sim::world::Frozen,
+    memories: BTreeMap<TargetId, Arc<MemoryState>>,
 }
 
 /// Requests per second that users send to each component of a live target: what the first two receive, then the rest.
@@ -113,36 +130,69 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
     if env.components.iter().any(defined_elsewhere) {
         world.serve_routes();
     }
-    let clock: Arc<dyn Clock> = Arc::new(world.clock());
-    let mut sites = BTreeMap::new();
-    for (index, target) in env.targets.iter().enumerate() {
+    for target in &env.targets {
         let cloud = world.cloud(target.region.as_deref().unwrap_or(target.id.as_str()));
         for backup in env.backup.rds.iter().filter(|backup| backup.target == target.id) {
             cloud.set_instance(&backup.instance, Some("available"));
         }
-        let mut site = if matches!(env.platform, Platform::Compose { .. }) {
-            let memory = Arc::new(MemoryState::new(Arc::clone(&clock)));
-            let compose = Arc::new(world.compose(target.id.as_str()));
-            Site { cluster: None, state: memory.clone(), lock: memory, cloud: None, compose: Some(compose) }
-        } else {
-            let client = kube::Client::new(world.api(target.id.as_str()), "default");
-            let cluster = KubeCluster::new(client, format!("simulated://{}", target.id));
-            site(cluster.with_seed(seed.wrapping_add(index as u64)), env, &clock)
-        };
-        site.cloud = Some(Arc::new(cloud));
-        sites.insert(target.id.clone(), site);
     }
-    let doors = World {
-        sites,
-        metrics: Arc::new(world.metrics()),
-        probe: Arc::new(world.probe(None)),
-        secrets: Arc::new(AnySecret),
-        clock,
-    };
-    Simulated { doors, world }
+    let clock: Arc<dyn Clock> = Arc::new(world.clock());
+    let machines = env.targets.iter().filter(|_| matches!(env.platform, Platform::Compose { .. }));
+    let memories = machines.map(|target| (target.id.clone(), Arc::new(MemoryState::new(Arc::clone(&clock)))));
+    Simulated { memories: memories.collect(), world, seed }
+}
+
+impl Frozen {
+    /// A world that goes on from here, by its own chance.
+    pub fn thaw(&self, seed: u64) -> Simulated {
+        let world = self.world.thaw(seed);
+        let clock: Arc<dyn Clock> = Arc::new(world.clock());
+        let copied = |memory: &Arc<MemoryState>| Arc::new(memory.copy(Arc::clone(&clock)));
+        let memories = self.memories.iter().map(|(target, memory)| (target.clone(), copied(memory)));
+        Simulated { memories: memories.collect(), world, seed }
+    }
 }
 
 impl Simulated {
+    /// The world as it stands.
+    pub fn freeze(&self) -> Frozen {
+        Frozen { world: self.world.freeze(), memories: self.memories.clone() }
+    }
+
+    /// The doors of a process on an operator's machine; the second turns true when the process dies.
+    pub fn process(&self, env: &Environment, name: &str) -> (World, watch::Receiver<bool>) {
+        let dead = self.world.begin_process(name);
+        let clock: Arc<dyn Clock> = Arc::new(self.world.operator_clock());
+        let mut sites = BTreeMap::new();
+        for (index, target) in env.targets.iter().enumerate() {
+            let mut site = if let Some(memory) = self.memories.get(&target.id) {
+                let compose = Arc::new(self.world.compose(target.id.as_str()));
+                let (state, lock) = (memory.clone(), memory.clone());
+                Site { cluster: None, state, lock, cloud: None, compose: Some(compose) }
+            } else {
+                let client = kube::Client::new(self.world.api_of(target.id.as_str(), name), "default");
+                let cluster = KubeCluster::new(client, format!("simulated://{}", target.id));
+                site(cluster.with_seed(self.seed.wrapping_add(index as u64)), env, &clock)
+            };
+            let region = target.region.as_deref().unwrap_or(target.id.as_str());
+            site.cloud = Some(Arc::new(self.world.cloud(region)));
+            sites.insert(target.id.clone(), site);
+        }
+        let doors = World {
+            sites,
+            metrics: Arc::new(self.world.metrics()),
+            probe: Arc::new(self.world.probe(None)),
+            secrets: Arc::new(AnySecret),
+            clock,
+        };
+        (doors, dead)
+    }
+
+    /// The world itself.
+    pub fn world(&self) -> &sim::World {
+        &self.world
+    }
+
     /// Drives the world; poll it beside what uses the doors.
     pub async fn run(&self) {
         self.world.run().await;
@@ -161,15 +211,36 @@ impl Simulated {
         }
     }
 
-    /// Begins the faults that wait for a label.
-    pub fn fire(&self, label: &str) {
-        self.world.fire(label);
+    /// A referee watches from now on: waves and bake are the environment's.
+    pub fn watch(&self, env: &Environment, bakes: bool) {
+        let names = |wave: &Vec<TargetId>| wave.iter().map(ToString::to_string).collect();
+        let bake = |place: usize| if place == 0 { env.bake.first } else { env.bake.later };
+        let bakes = (0..env.waves.len()).map(|place| if bakes { bake(place).as_millis() as u64 } else { 0 });
+        let rules = sim::invariants::Rules {
+            waves: env.waves.iter().map(names).collect(),
+            bakes: bakes.collect(),
+        };
+        self.world.watch(rules);
     }
 
-    /// Requests that users sent so far, and those of them that failed.
-    pub fn requests(&self) -> (u64, u64) {
-        let report = self.world.report();
-        (report.requests(), report.failed())
+    /// The objects of the application in a target that no controller made, by kind and name: what matters of each.
+    pub fn objects(&self, env: &Environment) -> BTreeMap<String, Value> {
+        let mut found = BTreeMap::new();
+        for target in env.targets.iter().filter(|target| !self.memories.contains_key(&target.id)) {
+            let meddled = self.world.meddled(target.id.as_str());
+            for object in self.world.snapshot(target.id.as_str()) {
+                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+                let ours = object["metadata"]["labels"][LABEL_APPLICATION] == env.application.as_str();
+                let by_hand = meddled.contains(&(namespace.to_owned(), name.to_owned()));
+                let made = object["metadata"]["ownerReferences"].is_array();
+                if ours && !made && !by_hand && namespace != env.state_namespace && name != env.state_namespace {
+                    let key = format!("{} {}/{name}", target.id, text("/kind"));
+                    found.insert(key, object.value().clone());
+                }
+            }
+        }
+        found
     }
 }
 

@@ -16,12 +16,20 @@ struct Entry {
     began: Option<Millis>,
     /// For faults that hit a number of requests.
     left: u64,
+    /// It is over before its time.
+    over: bool,
 }
 
 /// The schedule of faults and how far it is.
 #[derive(Clone, Debug, Default)]
 pub struct ActiveFaults {
     entries: Vec<Entry>,
+}
+
+impl Entry {
+    fn lasts(&self, began: Millis, now: Millis) -> bool {
+        self.fault.seconds == 0 || now < began + self.fault.seconds * 1000
+    }
 }
 
 /// The faults that change processes of one cluster now.
@@ -57,6 +65,7 @@ impl ActiveFaults {
             when: scheduled.when.clone(),
             began: None,
             left: 0,
+            over: false,
         });
         self.entries.len() - 1
     }
@@ -84,7 +93,7 @@ impl ActiveFaults {
     /// The fault at `place` begins.
     pub fn begin(&mut self, place: usize, now: Millis) -> Option<Fault> {
         let entry = self.entries.get_mut(place)?;
-        if entry.began.is_some() {
+        if entry.began.is_some() || entry.over {
             return None;
         }
         entry.began = Some(now);
@@ -103,12 +112,47 @@ impl ActiveFaults {
     fn at_work(&self, now: Millis) -> impl Iterator<Item = &Fault> {
         self.entries
             .iter()
-            .filter(move |entry| {
-                entry
-                    .began
-                    .is_some_and(|began| entry.fault.seconds == 0 || now < began + entry.fault.seconds * 1000)
-            })
+            .filter(move |entry| !entry.over && entry.began.is_some_and(|began| entry.lasts(began, now)))
             .map(|entry| &entry.fault)
+    }
+
+    /// A partition that names no region is one of the first.
+    pub fn settle_scope(&mut self, place: usize, first: &str) {
+        let Some(entry) = self.entries.get_mut(place) else { return };
+        if entry.fault.kind == FaultKind::Partition && entry.fault.scope.is_none() {
+            entry.fault.scope = Some(first.to_owned());
+        }
+    }
+
+    /// Everything that goes wrong is over, and what was still to come does not.
+    pub fn end(&mut self) {
+        for entry in &mut self.entries {
+            entry.over = true;
+            entry.left = 0;
+        }
+    }
+
+    /// The faults that have begun in a cluster, and when, those that are over included.
+    pub fn history(&self, cluster: &str) -> impl Iterator<Item = (Millis, &Fault)> {
+        let begun = self.entries.iter().filter_map(|entry| Some((entry.began?, &entry.fault)));
+        begun.filter(move |(_, fault)| fault.kind.on_pods() || fault.hits_cluster(cluster))
+    }
+
+    /// How far the clock of the operator's machine is off, in milliseconds.
+    #[must_use]
+    pub fn clock_skew(&self) -> i64 {
+        let jumps = self.entries.iter().filter(|entry| {
+            entry.began.is_some() && !entry.over && entry.fault.kind == FaultKind::ClockJump
+        });
+        jumps.map(|entry| (entry.fault.amount * 1000.0) as i64).sum()
+    }
+
+    /// Until when the operator's machine stands still, if it does.
+    #[must_use]
+    pub fn suspended_until(&self, now: Millis) -> Option<Millis> {
+        let stands = self.entries.iter().filter(|entry| entry.fault.kind == FaultKind::Suspend && !entry.over);
+        let ends = stands.filter_map(|entry| Some(entry.began? + (entry.fault.amount.max(0.0) * 1000.0) as Millis));
+        ends.filter(|end| *end > now).max()
     }
 
     /// The fault of this kind that is at work in the cluster.
@@ -162,20 +206,28 @@ fn revisions_under_test(cluster: &Cluster) -> BTreeMap<String, u64> {
 }
 
 impl Effects {
+    /// Whether a process is of the revision under test.
+    #[must_use]
+    pub fn is_tested(&self, run: &PodRun) -> bool {
+        self.tested.get(&run.component) == Some(&revision_number(&run.revision))
+    }
+
     /// How `run` behaves now, if faults change it.
     #[must_use]
     pub fn apply(&self, run: &PodRun) -> Option<Behaviour> {
         let mut changed: Option<Behaviour> = None;
         for fault in &self.faults {
-            let tested = fault.kind == FaultKind::SharedErrorSpike
-                || self.tested.get(&run.component) == Some(&revision_number(&run.revision));
-            if !tested || run.job || !fault.hits_component(&self.cluster, &run.component) {
+            let tested = fault.kind.spares_no_version() || self.is_tested(run);
+            let meant = run.job == (fault.kind == FaultKind::HookHang) || fault.kind == FaultKind::RegistryDown;
+            if !tested || !meant || !fault.hits_component(&self.cluster, &run.component) {
                 continue;
             }
             let behaviour = changed.get_or_insert_with(|| run.own.clone());
             match fault.kind {
                 FaultKind::CrashLoop => behaviour.crash = true,
-                FaultKind::ErrorSpike | FaultKind::SharedErrorSpike => {
+                FaultKind::RegistryDown => behaviour.registry_down = true,
+                FaultKind::HookHang => behaviour.hang = true,
+                FaultKind::ErrorSpike | FaultKind::SharedErrorSpike | FaultKind::Dependency => {
                     behaviour.error_share = behaviour.error_share.max(fault.amount / 100.0);
                 }
                 FaultKind::Latency => behaviour.added_latency += fault.amount / 1000.0,

@@ -13,19 +13,27 @@ use super::queue::Millis;
 pub struct VirtualClock {
     start: Timestamp,
     epoch: Instant,
+    /// Milliseconds that had passed at the epoch.
+    before: Millis,
 }
 
 impl VirtualClock {
     /// A clock that shows `start` now.
     #[must_use]
     pub fn starting_at(start: Timestamp) -> Self {
-        Self { start, epoch: Instant::now() }
+        Self { start, epoch: Instant::now(), before: 0 }
+    }
+
+    /// A clock of the same start that shows `millis` after it now.
+    #[must_use]
+    pub fn going_on_from(&self, millis: Millis) -> Self {
+        Self { start: self.start, epoch: Instant::now(), before: millis }
     }
 
     /// Whole virtual milliseconds since the start.
     #[must_use]
     pub fn millis(&self) -> Millis {
-        self.epoch.elapsed().as_millis() as Millis
+        self.before + self.epoch.elapsed().as_millis() as Millis
     }
 
     /// The virtual time of day.
@@ -43,7 +51,7 @@ impl VirtualClock {
     /// The tokio instant of `millis` after the start, to sleep until.
     #[must_use]
     pub fn instant(&self, millis: Millis) -> Instant {
-        self.epoch + Duration::from_millis(millis)
+        self.epoch + Duration::from_millis(millis.saturating_sub(self.before))
     }
 
     /// Milliseconds from the start to `time`; 0 before the start.

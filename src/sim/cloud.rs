@@ -29,7 +29,7 @@ struct Snapshot {
 }
 
 /// What has been made in all regions.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CloudState {
     snapshots: BTreeMap<(String, String), Snapshot>,
     instances: BTreeMap<(String, String), String>,

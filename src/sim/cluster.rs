@@ -1,6 +1,6 @@
 //! One simulated cluster: its objects, controllers, processes and traffic, and how a change of one moves the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
@@ -18,7 +18,9 @@ use super::random::Random;
 use super::routers::Hindrance;
 use super::series::History;
 use super::spec::ClusterSpec;
-use super::traffic::Traffic;
+use super::faults::FaultKind;
+use super::traffic::{Answers, Blame, Traffic};
+use crate::domain::object::LABEL_COMPONENT;
 
 /// From the end of a job's pod until its controller counts it, in milliseconds: it works in batches.
 const JOB_BATCH: (Millis, Millis) = (200, 1_000);
@@ -53,6 +55,7 @@ pub enum Happening {
 }
 
 /// A cluster.
+#[derive(Clone)]
 pub struct Cluster {
     /// Its name.
     pub name: String,
@@ -68,6 +71,12 @@ pub struct Cluster {
     pub baseline: BTreeMap<String, u64>,
     /// What keeps its routers from what the API says.
     pub hindrance: Hindrance,
+    /// How often the routers were given something new.
+    pub planes: u64,
+    /// Components that stop before they start anew, as their workloads say.
+    recreated: BTreeSet<String>,
+    /// What other operators changed by hand: namespace and name.
+    pub meddled: BTreeSet<(String, String)>,
     spec: ClusterSpec,
     random: Random,
     index: Index,
@@ -117,6 +126,9 @@ impl Cluster {
             history: History::new(scrape_seconds),
             baseline: BTreeMap::new(),
             hindrance: Hindrance::None,
+            planes: 0,
+            recreated: BTreeSet::new(),
+            meddled: BTreeSet::new(),
             spec: spec.clone(),
             random,
             index: Index::default(),
@@ -128,6 +140,17 @@ impl Cluster {
             due: BTreeMap::new(),
             plane_dirty: false,
         }
+    }
+
+    /// A cluster of its own that stands as this one does; chance goes on from `random`.
+    #[must_use]
+    pub fn copy(&self, random: &mut Random) -> Self {
+        let mut copy = self.clone();
+        copy.random = random.fork();
+        let mut store = lock(&self.store).clone();
+        store.reseed(copy.random.bits());
+        copy.store = Arc::new(Mutex::new(store));
+        copy
     }
 
     /// A wait from the cluster's randomness, in milliseconds.
@@ -204,6 +227,9 @@ impl Cluster {
             if change.typ == ChangeType::Modified || kind != KindId::SECRETS {
                 return;
             }
+        }
+        if kind == KindId::DEPLOYMENTS && object::text(&change.object, &["spec", "strategy", "type"]) == "Recreate" {
+            self.recreated.insert(object::label(&change.object, LABEL_COMPONENT).to_owned());
         }
         if kind == KindId::PODS {
             self.note_pod(change, moment, follow);
@@ -340,12 +366,27 @@ impl Cluster {
     }
 
     /// One second of traffic and scraping.
-    pub fn second(&mut self, moment: Moment, faults: &ActiveFaults) {
+    ///
+    /// `blame` takes what finds nobody in time.
+    pub fn second(&mut self, moment: Moment, faults: &ActiveFaults, blame: Blame) {
         let hour = moment.now.to_zoned(jiff::tz::TimeZone::UTC);
         let hour = f64::from(hour.hour()) + f64::from(hour.minute()) / 60.0;
         let effects = faults.effects(self, moment.at);
         let behaviour = |run: &super::pods::PodRun| effects.apply(run);
-        self.traffic.second(&mut self.kubelet, hour, &mut self.random, &behaviour, moment.at);
+        let shared = [FaultKind::SharedErrorSpike, FaultKind::Dependency]
+            .into_iter()
+            .any(|kind| faults.of_kind(kind, &self.name, moment.at).is_some());
+        let (baseline, recreated) = (&self.baseline, &self.recreated);
+        let culprit = |run: &super::pods::PodRun| {
+            let stable = baseline.get(&run.component).copied().unwrap_or(0);
+            let tested = !shared && super::active::revision_number(&run.revision) > stable;
+            if tested { Blame::Release } else { Blame::World }
+        };
+        let nobody = |component: &str| if recreated.contains(component) { Blame::Release } else { blame };
+        let rise = faults.of_kind(FaultKind::LoadRise, &self.name, moment.at);
+        let answers = Answers { behaviour: &behaviour, culprit: &culprit, nobody: &nobody };
+        self.traffic.rise = rise.map_or(1.0, |fault| (1.0 + fault.amount / 100.0).max(0.0));
+        self.traffic.second(&mut self.kubelet, hour, &mut self.random, &answers, moment.at);
         self.history.scrape(&self.kubelet, moment.at);
     }
 

@@ -29,7 +29,7 @@ struct Running {
 }
 
 /// All machines.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ComposeState {
     projects: BTreeMap<(String, String), BTreeMap<String, Running>>,
     images: BTreeMap<String, Vec<String>>,

@@ -68,123 +68,38 @@ pub enum FaultKind {
     TerraformFail,
     /// The exclusive device of the Pi is in use.
     DeviceBusy,
+    /// Watches show changes late.
+    StaleRead,
+    /// The API server refuses the credentials.
+    TokenExpired,
+    /// One region cannot be reached from the operator's machine, which is not told so.
+    Partition,
+    /// The image registry gives no images.
+    RegistryDown,
+    /// Requests that use a dependency fail, whatever the version.
+    Dependency,
+    /// Jobs never end.
+    HookHang,
+    /// Another operator scales a workload.
+    OperatorScales,
+    /// Another operator sets another image.
+    OperatorSetsImage,
+    /// Another operator edits the selector of a Service.
+    OperatorEditsService,
+    /// More users come.
+    LoadRise,
+    /// The namespaces' quotas shrink below what runs.
+    QuotaShrink,
+    /// The API server can store nothing more.
+    DiskFull,
+    /// The clock of the operator's machine jumps.
+    ClockJump,
+    /// The operator's machine stands still.
+    Suspend,
 }
 
-/// How the first number of a fault is meant.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Amount {
-    None,
-    Percent(f64),
-    Millis(f64),
-    Seconds(f64),
-    Count(f64),
-}
-
-/// Name, kind, first number with its default, default duration in seconds (0: for good), description.
-type Row = (&'static str, FaultKind, Amount, u64, &'static str);
-
-const TABLE: &[Row] = &[
-    ("crash-loop", FaultKind::CrashLoop, Amount::None, 0, "the new version crashes soon after every start"),
-    (
-        "error-spike",
-        FaultKind::ErrorSpike,
-        Amount::Percent(20.0),
-        0,
-        "PERCENT of the new version's requests fail",
-    ),
-    (
-        "shared-error-spike",
-        FaultKind::SharedErrorSpike,
-        Amount::Percent(20.0),
-        300,
-        "PERCENT of all versions' requests fail, for SECONDS",
-    ),
-    (
-        "latency",
-        FaultKind::Latency,
-        Amount::Millis(300.0),
-        0,
-        "the new version's requests take MILLISECONDS longer",
-    ),
-    (
-        "smoke-fail",
-        FaultKind::SmokeFail,
-        Amount::None,
-        0,
-        "the new version serves traffic, but /health answers 503",
-    ),
-    ("image-missing", FaultKind::ImageMissing, Amount::None, 0, "the new version's image cannot be pulled"),
-    (
-        "config-missing",
-        FaultKind::ConfigMissing,
-        Amount::None,
-        0,
-        "the new version reads a key that its Secret does not have",
-    ),
-    (
-        "slow-start",
-        FaultKind::SlowStart,
-        Amount::Seconds(60.0),
-        0,
-        "the new version needs SECONDS to become ready",
-    ),
-    ("unready", FaultKind::Unready, Amount::None, 0, "the new version never becomes ready"),
-    (
-        "pod-crash-after",
-        FaultKind::PodCrashAfter,
-        Amount::Seconds(120.0),
-        0,
-        "the new version crashes after SECONDS",
-    ),
-    ("api-down", FaultKind::ApiDown, Amount::None, 60, "the API server cannot be reached, for SECONDS"),
-    ("api-slow", FaultKind::ApiSlow, Amount::Millis(2000.0), 120, "the API server answers MILLISECONDS late"),
-    ("conflict", FaultKind::Conflict, Amount::Count(5.0), 0, "the next COUNT writes answer 409"),
-    ("throttle", FaultKind::Throttle, Amount::None, 20, "requests answer 429 with Retry-After, for SECONDS"),
-    ("watch-drop", FaultKind::WatchDrop, Amount::None, 0, "all watches break off once"),
-    ("gone", FaultKind::Gone, Amount::None, 0, "the API server forgets its history: watches get 410 once"),
-    ("node-loss", FaultKind::NodeLoss, Amount::None, 0, "a node stops answering, with its pods"),
-    (
-        "metrics-down",
-        FaultKind::MetricsDown,
-        Amount::None,
-        300,
-        "the metric store cannot be reached, for SECONDS",
-    ),
-    ("no-data", FaultKind::NoData, Amount::None, 300, "the metric store has no data, for SECONDS"),
-    ("nan", FaultKind::NotANumber, Amount::None, 300, "the metric store answers NaN, for SECONDS"),
-    (
-        "metrics-delay",
-        FaultKind::MetricsDelay,
-        Amount::Seconds(120.0),
-        600,
-        "the metric store lags SECONDS behind",
-    ),
-    ("quota", FaultKind::Quota, Amount::None, 0, "quotas allow no more pods than there are"),
-    (
-        "router-stuck",
-        FaultKind::RouterStuck,
-        Amount::None,
-        0,
-        "routers accept new weights and rules and do not follow them",
-    ),
-    (
-        "router-late",
-        FaultKind::RouterLate,
-        Amount::Seconds(20.0),
-        0,
-        "routers follow new weights and rules SECONDS late",
-    ),
-    ("lease-stolen", FaultKind::LeaseStolen, Amount::None, 0, "somebody else takes the lock"),
-    ("snapshot-fail", FaultKind::SnapshotFail, Amount::None, 0, "the database snapshot fails"),
-    ("terraform-fail", FaultKind::TerraformFail, Amount::None, 0, "terraform apply fails"),
-    (
-        "device-busy",
-        FaultKind::DeviceBusy,
-        Amount::None,
-        0,
-        "the exclusive device is in use by another process",
-    ),
-];
+mod table;
+use table::{Amount, Row, TABLE};
 
 impl FaultKind {
     fn row(self) -> &'static Row {
@@ -212,7 +127,35 @@ impl FaultKind {
                 | Self::SlowStart
                 | Self::Unready
                 | Self::PodCrashAfter
+                | Self::RegistryDown
+                | Self::Dependency
+                | Self::HookHang
         )
+    }
+
+    /// True if it hits every version, and not the one under test alone.
+    #[must_use]
+    pub fn spares_no_version(self) -> bool {
+        matches!(self, Self::SharedErrorSpike | Self::RegistryDown | Self::Dependency | Self::HookHang)
+    }
+
+    /// True if it can take capacity or routes away from users.
+    #[must_use]
+    pub fn disturbs_traffic(self) -> bool {
+        self.on_pods()
+            || matches!(
+                self,
+                Self::NodeLoss
+                    | Self::RouterStuck
+                    | Self::RouterLate
+                    | Self::Quota
+                    | Self::QuotaShrink
+                    | Self::OperatorScales
+                    | Self::OperatorSetsImage
+                    | Self::OperatorEditsService
+                    | Self::LoadRise
+                    | Self::StaleRead
+            )
     }
 }
 
@@ -230,6 +173,19 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Every kind of fault.
+    #[must_use]
+    pub fn kinds() -> Vec<FaultKind> {
+        TABLE.iter().map(|row| row.1).collect()
+    }
+
+    /// A fault of this kind as it is without arguments.
+    #[must_use]
+    pub fn usual(kind: FaultKind) -> Self {
+        let row = kind.row();
+        Self { kind, amount: row.2.usual(), seconds: row.3, scope: None }
+    }
+
     /// Every fault with a line about it.
     #[must_use]
     pub fn list() -> Vec<(String, &'static str)> {
@@ -355,10 +311,7 @@ impl FromStr for Fault {
                 .map(|(_, near)| near.to_owned());
             return Err(FaultError::Unknown { name: name.to_owned(), near });
         };
-        let (mut amount, takes_amount) = match amount {
-            Amount::None => (0.0, false),
-            Amount::Percent(n) | Amount::Millis(n) | Amount::Seconds(n) | Amount::Count(n) => (*n, true),
-        };
+        let (mut amount, takes_amount) = (amount.usual(), *amount != Amount::None);
         let (mut lasts, mut scope, mut numbers) = (*seconds, None, 0);
         for part in parts.filter(|part| !part.is_empty()) {
             let Ok(number) = part.trim_end_matches(['%', 's']).parse::<f64>() else {

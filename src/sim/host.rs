@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use super::active::ActiveFaults;
 use super::faults::FaultKind;
 use super::kube::errors::ApiStatus;
-use super::kube::host::{Fault, Host, LogRequest, ProxyRequest};
+use super::kube::host::{Fault, Host, Identity, LogRequest, ProxyRequest};
 use super::kube::request::RequestInfo;
 use super::kube::store::Store;
+use super::process::{Fate, changes_something};
 use super::world::Shared;
 
 /// What an overloaded API server tells a client to wait, in seconds.
@@ -41,17 +42,35 @@ impl Host for ClusterHost {
         self.shared.clock().now()
     }
 
-    fn after_write(&self) {
-        self.shared.changed();
+    fn before_write(&self, who: &Identity, request: &RequestInfo) {
+        if changes_something(request) {
+            self.shared.state().before_write(self.cluster, &who.uid, request);
+        }
     }
 
-    fn fault(&self, request: &RequestInfo) -> Option<Fault> {
+    fn after_write(&self, who: &Identity, request: &RequestInfo, done: bool) {
+        self.shared.changed();
+        if done && changes_something(request) {
+            self.shared.state().after_write(self.cluster, &who.uid, request);
+        }
+    }
+
+    fn fault(&self, who: &Identity, request: &RequestInfo) -> Option<Fault> {
         // the world catches up before the request looks at it
         let mut state = self.shared.state();
         let name = state.clusters[self.cluster].name.clone();
         let at = state.moment().at;
         let random = state.random().bits();
-        request_fault(&mut state.faults, &name, at, request, random)
+        let fault = request_fault(&mut state.faults, &name, at, request, random);
+        match state.processes.meet(&who.uid, request) {
+            Fate::Lives => fault,
+            Fate::Dead => Some(Fault::Hang),
+            Fate::DiesAfter => Some(fault.unwrap_or(Fault::HangAfter)),
+        }
+    }
+
+    fn cache_lag(&self) -> Duration {
+        self.shared.cache_lag(self.cluster)
     }
 
     fn pod_log(&self, request: &LogRequest<'_>) -> Result<String, ApiStatus> {
@@ -115,8 +134,21 @@ fn request_fault(
     request: &RequestInfo,
     random: u64,
 ) -> Option<Fault> {
+    if faults.of_kind(FaultKind::Partition, cluster, at).is_some() {
+        return Some(Fault::Hang);
+    }
     if faults.of_kind(FaultKind::ApiDown, cluster, at).is_some() {
         return Some(Fault::Drop);
+    }
+    if faults.of_kind(FaultKind::TokenExpired, cluster, at).is_some() {
+        return Some(Fault::Refuse(ApiStatus::new(401, "Unauthorized", "Unauthorized"), None));
+    }
+    let stores = changes_something(request) && !request.verb.starts_with("delete");
+    if stores && faults.of_kind(FaultKind::DiskFull, cluster, at).is_some() {
+        return Some(Fault::Refuse(
+            ApiStatus::internal("etcdserver: mvcc: database space exceeded"),
+            None,
+        ));
     }
     if faults.of_kind(FaultKind::Throttle, cluster, at).is_some() {
         let message = "the server has received too many requests and has asked us to try again later";

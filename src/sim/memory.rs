@@ -29,6 +29,15 @@ impl MemoryState {
         Self { clock, records: Mutex::default(), followers: Mutex::default(), holder: Mutex::default() }
     }
 
+    /// The same records and lock on another clock.
+    #[must_use]
+    pub fn copy(&self, clock: Arc<dyn Clock>) -> Self {
+        let copy = Self::new(clock);
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *copy.records.lock().unwrap_or_else(PoisonError::into_inner) = records;
+        copy
+    }
+
     fn matching(&self, kind: RecordKind, prefix: &str) -> Vec<Record> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let matching = records.iter().filter(|((of, name), _)| *of == kind && name.starts_with(prefix));

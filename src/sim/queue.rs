@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 /// Virtual milliseconds since the world began.
 pub type Millis = u64;
 
+#[derive(Clone)]
 struct Entry<A> {
     at: Millis,
     sequence: u64,
@@ -36,6 +37,7 @@ impl<A> Ord for Entry<A> {
 }
 
 /// A queue of timed actions.
+#[derive(Clone)]
 pub struct Queue<A> {
     heap: BinaryHeap<Reverse<Entry<A>>>,
     sequence: u64,
@@ -70,7 +72,7 @@ impl<A> Queue<A> {
 }
 
 /// Keys that wait to be worked on: a key that waits already is not added again, as in a controller's work queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pending<K>(BTreeSet<K>);
 
 impl<K: Ord> Default for Pending<K> {
@@ -98,7 +100,7 @@ impl<K: Ord> Pending<K> {
 
 /// Keys that are to be worked on later: as in a controller's delaying queue, a key waits once, for the earliest of its
 /// times.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delayed<K>(BTreeMap<K, Millis>);
 
 impl<K: Ord> Default for Delayed<K> {

@@ -33,6 +33,7 @@ pub enum Hindrance {
 impl Cluster {
     /// Gives the routers what the API says now, as far as they take it.
     pub(super) fn route(&mut self, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
+        self.planes += 1;
         let mut plane = Plane::read(&lock(&self.store), &self.kubelet);
         if !plane.has_rules_of(self.traffic.newest()) && self.holds_back(moment, follow) {
             plane.keep_rules_of(self.traffic.newest());

@@ -50,7 +50,7 @@ impl Increase {
 }
 
 /// The series of a cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
     interval: u64,
     second: u64,

@@ -7,13 +7,24 @@ use super::cluster::{Cluster, Happening, Moment, lock};
 use super::faults::{Fault, FaultKind};
 use super::kube::controllers::object;
 use super::kube::kinds::KindId;
-use super::kube::store::Key;
+use super::kube::store::{DeleteOptions, Key, Stored};
 use super::pods::life::Step;
 use super::pods::{PodIndex, Stage};
 use super::queue::Millis;
+use crate::domain::object::{LABEL_COMPONENT, LABEL_REVISION};
+use std::sync::Arc;
 
 /// Within so many milliseconds the processes of a version crash one after the other.
 const CRASH_SPREAD: (Millis, Millis) = (100, 2_500);
+
+/// Who steals Leases.
+const SOMEBODY: &str = "somebody-else/1";
+
+/// Who sets quotas.
+const PLATFORM: &str = "platform-team";
+
+/// The field manager of other operators.
+pub const OTHERS: &str = "kubectl-edit";
 
 impl Cluster {
     /// A fault begins.
@@ -39,7 +50,12 @@ impl Cluster {
             }
             FaultKind::WatchDrop => lock(&self.store).drop_watches(),
             FaultKind::RouterStuck | FaultKind::RouterLate => self.hinder(fault, moment, follow),
-            FaultKind::Quota => self.fill_quotas(moment),
+            FaultKind::Quota => self.fill_quotas(moment, 0),
+            FaultKind::QuotaShrink => self.fill_quotas(moment, fault.amount.max(0.0) as usize),
+            FaultKind::Partition => lock(&self.store).drop_watches(),
+            FaultKind::OperatorScales | FaultKind::OperatorSetsImage | FaultKind::OperatorEditsService => {
+                self.meddle(fault, moment);
+            }
             FaultKind::LeaseStolen => self.steal_leases(moment),
             _ => {}
         }
@@ -77,8 +93,8 @@ impl Cluster {
         }
     }
 
-    /// Every namespace that runs pods may run no more than it does now.
-    fn fill_quotas(&mut self, moment: Moment) {
+    /// Every namespace that runs pods may run no more than it does now, or so many fewer.
+    fn fill_quotas(&mut self, moment: Moment, fewer: usize) {
         let mut store = lock(&self.store);
         let mut namespaces: Vec<(String, usize)> = Vec::new();
         for pod in store.iter(KindId::PODS, None) {
@@ -91,10 +107,14 @@ impl Cluster {
             let quota = json!({
                 "apiVersion": "v1", "kind": "ResourceQuota",
                 "metadata": {"name": "platform", "namespace": namespace},
-                "spec": {"hard": {"pods": count.to_string()}},
+                "spec": {"hard": {"pods": count.saturating_sub(fewer).to_string()}},
             });
             // a namespace that goes away takes none
-            let _ = store.create(moment.now, "platform-team", KindId::RESOURCE_QUOTAS, quota);
+            let key = Key::new(KindId::RESOURCE_QUOTAS, &namespace, "platform");
+            let spec = quota["spec"].clone();
+            if store.create(moment.now, PLATFORM, KindId::RESOURCE_QUOTAS, quota).is_err() {
+                let _ = store.modify(moment.now, PLATFORM, &key, |quota| quota["spec"] = spec);
+            }
         }
     }
 
@@ -110,11 +130,70 @@ impl Cluster {
         for key in keys {
             let _ = store.modify(moment.now, "deployctl", &key, |lease| {
                 let transitions = object::count(lease, &["spec", "leaseTransitions"]) + 1;
-                lease["spec"]["holderIdentity"] = "somebody-else/1".into();
+                lease["spec"]["holderIdentity"] = SOMEBODY.into();
                 lease["spec"]["leaseTransitions"] = transitions.into();
                 lease["spec"]["acquireTime"] = stamp.as_str().into();
                 lease["spec"]["renewTime"] = stamp.as_str().into();
             });
+        }
+    }
+
+    /// What kept the cluster from working is over: its quotas are lifted, its routers follow again.
+    pub fn heal(&mut self, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
+        self.hindrance = super::routers::Hindrance::None;
+        follow.push((moment.at, Happening::Route));
+        let mut store = lock(&self.store);
+        let quotas: Vec<Key> = store
+            .iter(KindId::RESOURCE_QUOTAS, None)
+            .filter(|quota| object::name(quota) == "platform")
+            .map(|quota| Key::new(KindId::RESOURCE_QUOTAS, object::namespace(quota), "platform"))
+            .collect();
+        for key in quotas {
+            let _ = store.delete(moment.now, PLATFORM, &key, &DeleteOptions::default());
+        }
+        let stolen: Vec<Key> = store
+            .iter(KindId::LEASES, None)
+            .filter(|lease| lease["spec"]["holderIdentity"] == SOMEBODY)
+            .map(|lease| Key::new(KindId::LEASES, object::namespace(lease), object::name(lease)))
+            .collect();
+        for key in stolen {
+            let _ = store.modify(moment.now, "deployctl", &key, |lease| lease["spec"]["holderIdentity"] = "".into());
+        }
+    }
+
+    /// Another operator changes an object of the application by hand.
+    fn meddle(&mut self, fault: &Fault, moment: Moment) {
+        let kind = if fault.kind == FaultKind::OperatorEditsService {
+            KindId::SERVICES
+        } else {
+            KindId::DEPLOYMENTS
+        };
+        let keys: Vec<Key> = {
+            let store = lock(&self.store);
+            let ours = |object: &&Arc<Stored>| {
+                let component = object::label(object, LABEL_COMPONENT);
+                !component.is_empty() && fault.hits_component(&self.name, component)
+            };
+            let objects = store.iter(kind, None).filter(ours);
+            objects.map(|found| Key::new(kind, object::namespace(found), object::name(found))).collect()
+        };
+        let place = self.draw_below(keys.len());
+        let Some(key) = keys.get(place) else { return };
+        let done = lock(&self.store).modify(moment.now, OTHERS, key, |object| match fault.kind {
+            FaultKind::OperatorScales => object["spec"]["replicas"] = (fault.amount.max(0.0) as u64).into(),
+            FaultKind::OperatorSetsImage => {
+                let image = &mut object["spec"]["template"]["spec"]["containers"][0]["image"];
+                let name = image.as_str().unwrap_or_default().rsplit_once(':').map(|(name, _)| name.to_owned());
+                *image = format!("{}:hotfix", name.unwrap_or_default()).into();
+            }
+            _ => {
+                if let Some(selector) = object["spec"]["selector"].as_object_mut() {
+                    selector.remove(LABEL_REVISION);
+                }
+            }
+        });
+        if done.is_ok() {
+            self.meddled.insert((key.namespace.clone(), key.name.clone()));
         }
     }
 

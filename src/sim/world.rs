@@ -4,7 +4,9 @@
 //! Nothing here sleeps or draws but from the world's own clock and seed. Run it on a current-thread runtime whose
 //! clock is paused; [`World::run`] must be polled beside whatever uses the world.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -14,19 +16,27 @@ use super::clock::VirtualClock;
 use super::cloud::{CloudState, SimCloud};
 use super::cluster::{Cluster, Happening, Moment, lock};
 use super::compose::{ComposeState, SimCompose};
-use super::faults::{Fault, ScheduledFault};
+use super::faults::{Fault, FaultKind, ScheduledFault};
 use super::host::ClusterHost;
+use super::invariants::Referee;
 use super::kube::ApiService;
+use super::kube::request::RequestInfo;
 use super::kube::store::Store;
 use super::metrics::SimMetrics;
 use super::probe::SimProbe;
+use super::process::Processes;
 use super::queue::{Millis, Queue};
 use super::random::Random;
 use super::report::WorldReport;
 use super::spec::WorldSpec;
+use super::traffic::Blame;
 use crate::sim::kube::store::Stored;
 
+mod story;
+pub use story::{Frozen, Judgement, OperatorClock};
+
 /// What happens at a time.
+#[derive(Clone)]
 enum Action {
     /// Something in a cluster.
     Cluster(usize, Happening),
@@ -46,6 +56,9 @@ pub struct State {
     pub cloud: CloudState,
     /// Machines with Compose.
     pub compose: ComposeState,
+    /// Processes of operators' machines.
+    pub processes: Processes,
+    referee: Option<Referee>,
     queue: Queue<Action>,
     at: Millis,
     clock: VirtualClock,
@@ -57,6 +70,8 @@ pub struct Shared {
     state: Mutex<State>,
     clock: VirtualClock,
     wake: Notify,
+    /// Whether a watch cache has ever lagged here.
+    lagging: AtomicBool,
     names: Vec<String>,
     stores: Vec<Arc<Mutex<Store>>>,
 }
@@ -93,6 +108,17 @@ impl Shared {
         &self.stores[cluster]
     }
 
+    /// How far a cluster's watch cache lags behind.
+    #[must_use]
+    pub fn cache_lag(&self, cluster: usize) -> Duration {
+        if !self.lagging.load(Ordering::Relaxed) {
+            return Duration::ZERO;
+        }
+        let state = self.state();
+        let fault = state.faults.of_kind(FaultKind::StaleRead, &self.names[cluster], state.at);
+        fault.map_or(Duration::ZERO, |fault| Duration::from_secs_f64(fault.amount.max(0.0)))
+    }
+
     fn cluster(&self, name: &str) -> Option<usize> {
         self.names.iter().position(|known| known == name)
     }
@@ -110,12 +136,10 @@ impl State {
                     let moment = self.moment();
                     self.clusters[place].happen(what, moment, &self.faults, &mut follow);
                     self.push(place, follow);
+                    self.moved(place);
                 }
                 Action::Second => {
-                    let moment = self.moment();
-                    for cluster in &mut self.clusters {
-                        cluster.second(moment, &self.faults);
-                    }
+                    self.second();
                     self.queue.push(self.at + 1_000, Action::Second);
                 }
                 Action::Fault(place) => self.begin(place),
@@ -132,6 +156,40 @@ impl State {
             let mut follow = Vec::new();
             self.clusters[place].drain(moment, &mut follow);
             self.push(place, follow);
+            self.moved(place);
+        }
+    }
+
+    fn second(&mut self) {
+        let moment = self.moment();
+        for (place, cluster) in self.clusters.iter_mut().enumerate() {
+            let referee = self.referee.as_ref();
+            let blame = referee.map_or(Blame::World, |referee| referee.blame(place, cluster, &self.faults));
+            cluster.second(moment, &self.faults, blame);
+        }
+        if let Some(referee) = &mut self.referee {
+            referee.second(&self.clusters, &self.faults, self.at);
+        }
+    }
+
+    fn moved(&mut self, place: usize) {
+        if let Some(referee) = &mut self.referee {
+            referee.moved(place, &self.clusters[place], self.at);
+        }
+    }
+
+    /// A request is about to write.
+    pub fn before_write(&mut self, place: usize, who: &str, request: &RequestInfo) {
+        let judged = self.processes.knows(who) && request.resource != "leases" && request.resource != "secrets";
+        if judged && let Some(referee) = &mut self.referee {
+            referee.before(place, &self.clusters[place]);
+        }
+    }
+
+    /// A request has written.
+    pub fn after_write(&mut self, place: usize, who: &str, request: &RequestInfo) {
+        if self.processes.knows(who) && let Some(referee) = &mut self.referee {
+            referee.after(place, &self.clusters, &self.faults, who, request, self.at);
         }
     }
 
@@ -154,6 +212,9 @@ impl State {
 
     fn begin(&mut self, place: usize) {
         let at = self.at;
+        if let Some(first) = self.clusters.first() {
+            self.faults.settle_scope(place, &first.name);
+        }
         if let Some(fault) = self.faults.begin(place, at) {
             self.strike(&fault);
         }
@@ -182,7 +243,6 @@ impl World {
             .iter()
             .map(|cluster| Cluster::new(cluster, spec.start, spec.scrape_seconds, &mut random))
             .collect();
-        let stores = clusters.iter().map(|cluster| Arc::clone(&cluster.store)).collect();
         let names = clusters.iter().map(|cluster| cluster.name.clone()).collect();
         let faults = ActiveFaults::new(&spec.faults);
         let mut queue = Queue::default();
@@ -195,12 +255,27 @@ impl World {
             faults,
             cloud: CloudState::default(),
             compose: ComposeState::default(),
+            processes: Processes::default(),
+            referee: None,
             queue,
             at: 0,
             clock,
             random,
         };
-        let shared = Shared { state: Mutex::new(state), clock, wake: Notify::new(), names, stores };
+        Self::of(state, names)
+    }
+
+    fn of(state: State, names: Vec<String>) -> Self {
+        let stores = state.clusters.iter().map(|cluster| Arc::clone(&cluster.store)).collect();
+        let clock = state.clock;
+        let shared = Shared {
+            state: Mutex::new(state),
+            clock,
+            wake: Notify::new(),
+            lagging: AtomicBool::new(false),
+            names,
+            stores,
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -307,6 +382,9 @@ impl World {
 
     /// Adds a fault to the schedule and, if its time has come, begins it.
     pub fn add_fault(&self, fault: &ScheduledFault) {
+        if fault.fault.kind == FaultKind::StaleRead {
+            self.shared.lagging.store(true, Ordering::Relaxed);
+        }
         let mut state = self.shared.state();
         let place = state.faults.add(fault);
         if let super::faults::When::At(at) = fault.when {

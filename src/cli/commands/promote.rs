@@ -15,7 +15,7 @@ pub fn run(session: &Session, args: &PromoteArgs) -> Result<Exit, CliError> {
 }
 
 /// What a promote means where the run stands now.
-pub(super) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Failure> {
+pub(in crate::cli) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Failure> {
     let env = &live.plan.environment;
     if full {
         return Ok((Wish::PromoteFull, "goes on to the end without holding again".to_owned()));
@@ -50,7 +50,7 @@ fn holds(stage: &Stage) -> bool {
 }
 
 /// Whether a stage needs a person's yes.
-pub(super) fn waits_for_approval(stage: &Stage) -> bool {
+pub(in crate::cli) fn waits_for_approval(stage: &Stage) -> bool {
     stage
         .steps
         .iter()

@@ -123,14 +123,15 @@ impl ApiService {
         let info = RequestInfo::of(&parts);
         let write = info.is_write();
         tokio::time::sleep(if write { self.latency.write } else { self.latency.read }).await;
-        let mut lose_answer = false;
-        match self.host.fault(&info) {
+        let (mut lose_answer, mut keep_answer) = (false, false);
+        match self.host.fault(&self.identity, &info) {
             None => {}
             Some(Fault::Delay(delay)) => tokio::time::sleep(delay).await,
             Some(Fault::Refuse(status, retry_after)) => return Ok(refusal(&status, retry_after)),
             Some(Fault::Drop) => return Err(lost()),
             Some(Fault::DropAfter) => lose_answer = true,
             Some(Fault::Hang) => futures::future::pending().await,
+            Some(Fault::HangAfter) => keep_answer = true,
         }
         let incoming = Incoming {
             info,
@@ -139,9 +140,15 @@ impl ApiService {
             headers: parts.headers,
             body,
         };
+        if write {
+            self.host.before_write(&self.identity, &incoming.info);
+        }
         let answer = self.answer(&incoming);
         if write {
-            self.host.after_write();
+            self.host.after_write(&self.identity, &incoming.info, answer.is_ok());
+        }
+        if keep_answer {
+            futures::future::pending::<()>().await;
         }
         if lose_answer {
             return Err(lost());

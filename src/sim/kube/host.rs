@@ -18,12 +18,20 @@ pub trait Host: Send + Sync {
     /// The time.
     fn now(&self) -> Timestamp;
 
-    /// A request has written: the world may let its controllers react.
-    fn after_write(&self) {}
+    /// A request is about to be carried out that may write.
+    fn before_write(&self, _who: &Identity, _request: &RequestInfo) {}
 
-    /// What goes wrong with a request.
-    fn fault(&self, _request: &RequestInfo) -> Option<Fault> {
+    /// A request that may write was carried out, or refused: the world may let its controllers react.
+    fn after_write(&self, _who: &Identity, _request: &RequestInfo, _done: bool) {}
+
+    /// What goes wrong with somebody's request.
+    fn fault(&self, _who: &Identity, _request: &RequestInfo) -> Option<Fault> {
         None
+    }
+
+    /// How far the server's watch cache lags behind what is stored.
+    fn cache_lag(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Whether somebody may do something; the identity's own denials decide unless the world knows better.
@@ -58,6 +66,8 @@ pub enum Fault {
     DropAfter,
     /// It is never answered: the connection hangs.
     Hang,
+    /// It is performed, and never answered.
+    HangAfter,
 }
 
 /// A request for a container's log.

@@ -74,6 +74,13 @@ pub struct Recorded {
     pub(crate) encoded: OnceLock<Bytes>,
 }
 
+impl Recorded {
+    /// When it was written.
+    pub(crate) fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
 /// The objects of one cluster.
 #[derive(Debug)]
 pub struct Store {
@@ -99,6 +106,26 @@ const HISTORY_WINDOW: usize = 10_000;
 
 /// How long a change stays in the watch window: `DefaultEventFreshDuration` of the API server's watch cache.
 const HISTORY_AGE: Duration = Duration::from_secs(75);
+
+/// A copy has no watchers.
+impl Clone for Store {
+    fn clone(&self) -> Self {
+        let signals = self.signals.iter().map(|_| tokio::sync::watch::Sender::new(0)).collect();
+        Self {
+            kinds: self.kinds.clone(),
+            objects: self.objects.clone(),
+            history: self.history.clone(),
+            version: self.version,
+            floor: self.floor.clone(),
+            window: self.window,
+            written_at: self.written_at,
+            undrained: self.undrained.clone(),
+            random: self.random,
+            shapes: self.shapes.clone(),
+            signals,
+        }
+    }
+}
 
 impl Default for Store {
     fn default() -> Self {
@@ -299,6 +326,11 @@ impl Store {
     pub fn compact(&mut self) {
         self.floor.fill(self.version);
         self.history.iter_mut().for_each(VecDeque::clear);
+    }
+
+    /// Uids, generated names and addresses follow from another seed from here on.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = seed;
     }
 
     /// The next number of the store's own sequence: uids, generated names and addresses come from it.

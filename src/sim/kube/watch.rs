@@ -23,6 +23,8 @@ use super::view::{ListOptions, View, partial};
 
 /// How long a watch lasts if the client does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(45);
+/// How often a watch whose cache lags looks for what has become visible.
+const LATE_LOOK: Duration = Duration::from_millis(500);
 /// How often a quiet watch tells its client the version, if the client wants to know.
 const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 
@@ -203,12 +205,16 @@ impl Watcher {
             if !self.request.first.is_empty() || self.request.ends {
                 continue;
             }
-            let wake =
+            let mut wake =
                 if self.request.bookmarks { self.next_bookmark.min(self.deadline) } else { self.deadline };
+            if !self.host.cache_lag().is_zero() {
+                wake = wake.min(Instant::now() + LATE_LOOK);
+            }
             match tokio::time::timeout_at(wake, self.request.signal.changed()).await {
                 Ok(Ok(())) => {}
                 // the cluster is gone
                 Ok(Err(_)) => return None,
+                Err(_) if Instant::now() < self.deadline.min(self.next_bookmark) => {}
                 Err(_) => self.on_time(),
             }
         }
@@ -216,16 +222,23 @@ impl Watcher {
 
     /// Takes over what has happened since the last look.
     fn collect(&mut self) {
+        let lag = self.host.cache_lag();
+        let until = (!lag.is_zero()).then(|| self.host.now() - lag);
         let store = self.host.store().lock().unwrap_or_else(PoisonError::into_inner);
         let request = &mut self.request;
         match store.changes_since(request.options.kind, request.version) {
             Ok(changes) => {
                 let mut events = VecDeque::new();
+                let mut seen = store.version();
                 for recorded in changes {
+                    if until.is_some_and(|until| recorded.at() > until) {
+                        seen = recorded.change.seq - 1;
+                        break;
+                    }
                     events.extend(request.event(&store, recorded, self.host.as_ref()));
                 }
                 request.first.extend(events);
-                request.version = store.version();
+                request.version = seen.max(request.version);
             }
             Err(oldest) => {
                 let why = format!("too old resource version: {} ({oldest})", request.version);

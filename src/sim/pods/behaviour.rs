@@ -30,6 +30,10 @@ pub struct Behaviour {
     pub smoke_fail: bool,
     /// Seconds after which the process ends with code 1.
     pub crash_after: Option<f64>,
+    /// The registry gives no images that the node does not have.
+    pub registry_down: bool,
+    /// A job's process never ends.
+    pub hang: bool,
 }
 
 impl Behaviour {
@@ -49,6 +53,8 @@ impl Behaviour {
             smoke_fail: has("smokefail"),
             fail: has("fail") && !has("smokefail"),
             crash_after: None,
+            registry_down: false,
+            hang: false,
         }
     }
 }

@@ -22,6 +22,9 @@ const PROBE_COMPLAINTS: Millis = 10_000;
 /// Between two tries to make a container whose configuration is wrong, in milliseconds.
 const CONFIG_RETRY: (Millis, Millis) = (10_000, 15_000);
 
+/// Between two tries to pull an image from a registry that does not answer, in milliseconds.
+const PULL_RETRY: (Millis, Millis) = (10_000, 20_000);
+
 /// What happens to a process next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -147,6 +150,9 @@ impl Desk<'_, '_> {
             self.tell(false, "Pulling", &format!("Pulling image \"{image}\""));
             return vec![(self.cx.random.millis((200, 900)), Step::PullFailed)];
         }
+        if self.behaviour.registry_down && !self.kubelet.has_image(&node, &image) {
+            return self.registry_down(&image);
+        }
         let pull = self.kubelet.pull_time(&node, &image, self.cx.random);
         if pull == 0 {
             let message = format!("Container image \"{image}\" already present on machine");
@@ -171,6 +177,17 @@ impl Desk<'_, '_> {
         self.kubelet.runs[self.index].has_ip = true;
         self.write("Pending", &Container::Waiting { reason: "ErrImagePull", message });
         vec![(self.cx.random.millis((900, 1_500)), Step::PullBackOff)]
+    }
+
+    /// The registry does not answer: the node asks again, and again.
+    fn registry_down(&mut self, image: &str) -> Later {
+        let why = format!("failed to do request: Head \"https://registry/{image}\": dial tcp: i/o timeout");
+        let message = format!("failed to pull and unpack image \"{image}\": {why}");
+        self.tell(true, "Failed", &format!("Failed to pull image \"{image}\": {message}"));
+        self.tell(true, "Failed", "Error: ErrImagePull");
+        self.kubelet.runs[self.index].has_ip = true;
+        self.write("Pending", &Container::Waiting { reason: "ErrImagePull", message });
+        vec![(self.cx.random.millis(PULL_RETRY), Step::Admit)]
     }
 
     fn pull_back_off(&mut self) -> Later {
@@ -228,6 +245,9 @@ impl Desk<'_, '_> {
         self.write("Running", &Container::Running { since: stamp });
         if self.behaviour.crash {
             return vec![(self.cx.random.millis((150, 900)), Step::Exit(1))];
+        }
+        if job && self.behaviour.hang {
+            return Vec::new();
         }
         if job {
             let time = self.job_time();

@@ -215,7 +215,7 @@ fn variable(container: &Value, name: &str) -> Option<String> {
 }
 
 /// All processes of a cluster, those that have ended included.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Kubelet {
     /// By index; the order is that of their pods' scheduling.
     pub runs: Vec<PodRun>,
@@ -286,6 +286,11 @@ impl Kubelet {
             run.alive = false;
             run.epoch += 1;
         }
+    }
+
+    /// Whether the node has the image.
+    fn has_image(&self, node: &str, image: &str) -> bool {
+        self.times.images_present || self.images.contains(&(node.to_owned(), image.to_owned()))
     }
 
     /// How long the node needs to have the image; 0 if it has it.

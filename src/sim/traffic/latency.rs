@@ -110,7 +110,7 @@ pub fn timeouts_at(use_: f64) -> f64 {
     ((use_ - 1.3) * 0.25).clamp(0.0, 0.6)
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Table {
     /// Cumulative probabilities of the buckets, scaled to 32 bits.
     cumulative: [u32; BUCKETS],
@@ -155,7 +155,7 @@ fn normal_cdf(x: f64) -> f64 {
 }
 
 /// Draws latencies; keeps a table per factor and added delay.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct LatencyModel {
     tables: BTreeMap<(u32, u32), Table>,
 }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use self::latency::{Counters, LatencyModel, factor_at, timeouts_at};
-use self::plane::{Miss, Plane};
+use self::plane::{Miss, Plane, ServiceName};
 use super::pods::behaviour::Behaviour;
 use super::pods::{Kubelet, PodIndex};
 use super::queue::Millis;
@@ -60,6 +60,63 @@ pub struct Tally {
     pub failed: u64,
 }
 
+/// Who took requests away from users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The version under test, or a workload that stops before it starts anew.
+    Release,
+    /// What happens anyway.
+    World,
+    /// How the release was carried out.
+    Orchestration,
+}
+
+/// Failed requests by who is to blame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failed {
+    /// By the version under test.
+    pub release: u64,
+    /// By the world.
+    pub world: u64,
+    /// By how the release was carried out.
+    pub orchestration: u64,
+}
+
+impl Failed {
+    fn add(&mut self, blame: Blame, count: u64) {
+        match blame {
+            Blame::Release => self.release += count,
+            Blame::World => self.world += count,
+            Blame::Orchestration => self.orchestration += count,
+        }
+    }
+}
+
+/// How processes answer now, and who is to blame where they do not.
+pub struct Answers<'a> {
+    /// How a process behaves, if faults change it.
+    pub behaviour: &'a dyn Fn(&super::pods::PodRun) -> Option<Behaviour>,
+    /// Who is to blame for errors of a process.
+    pub culprit: &'a dyn Fn(&super::pods::PodRun) -> Blame,
+    /// Who is to blame when requests for a component find nobody, or nobody in time.
+    pub nobody: &'a dyn Fn(&str) -> Blame,
+}
+
+/// What is sent to a component, by Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Burden {
+    /// The component that users mean.
+    pub component: String,
+    /// Mean requests per second.
+    pub rps: f64,
+    /// Requests per second that one pod answers.
+    pub pod_capacity: f64,
+    /// The sum of its route's weights.
+    pub sum: f64,
+    /// Percent of it by Service.
+    pub weights: Vec<(ServiceName, f64)>,
+}
+
 /// What one component of one cluster received.
 #[derive(Clone, Debug, Default)]
 pub struct Received {
@@ -69,6 +126,8 @@ pub struct Received {
     pub by_revision: BTreeMap<String, Tally>,
     /// Requests that found no ready endpoint or a dead one.
     pub unrouted: u64,
+    /// Failed requests by who is to blame.
+    pub blamed: Failed,
     /// Seconds in which nothing answered.
     pub seconds_down: u64,
     /// The longest run of seconds in which the answering pods could not carry the load.
@@ -78,7 +137,7 @@ pub struct Received {
 }
 
 /// One load and its connections.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Flow {
     spec: LoadSpec,
     /// Where new connections go: the shares, by plane number.
@@ -93,7 +152,7 @@ struct Flow {
 }
 
 /// The traffic of one cluster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Traffic {
     flows: Vec<Flow>,
     plane: Arc<Plane>,
@@ -106,6 +165,8 @@ pub struct Traffic {
     pub held_share: f64,
     /// Seconds after which a long-lived connection is opened anew, in the mean.
     pub held_seconds: f64,
+    /// How many times as many users come now.
+    pub rise: f64,
     noise: f64,
 }
 
@@ -132,6 +193,7 @@ impl Traffic {
             model: LatencyModel::default(),
             held_share: 0.1,
             held_seconds: 60.0,
+            rise: 1.0,
             noise: 0.0,
         }
     }
@@ -168,6 +230,31 @@ impl Traffic {
         &self.plane
     }
 
+    /// What is sent where, as the routers were told last; nothing of components that were never ready.
+    #[must_use]
+    pub fn burdens(&self) -> Vec<Burden> {
+        let open = self.flows.iter().filter(|flow| flow.open && flow.spec.rps > 0.0);
+        let burdens = open.map(|flow| {
+            let routers = &self.newest;
+            let address = flow.address(routers);
+            let (sum, weights) = match &address {
+                Some((host, path)) => (routers.weight_sum(host, path), routers.weights(host, path)),
+                None => {
+                    let service = routers.service_of(&flow.spec.component);
+                    (100.0, service.into_iter().map(|service| (service, 100.0)).collect())
+                }
+            };
+            Burden {
+                component: flow.spec.component.clone(),
+                rps: flow.spec.rps,
+                pod_capacity: flow.spec.pod_capacity,
+                sum,
+                weights,
+            }
+        });
+        burdens.collect()
+    }
+
     /// What each component received.
     pub fn received(&self) -> impl Iterator<Item = (&str, &Received)> {
         self.flows.iter().map(|flow| (flow.spec.component.as_str(), &flow.received))
@@ -192,13 +279,13 @@ impl Traffic {
         self.model.one(factor_at(rate / capacity.max(0.1)), added, random)
     }
 
-    /// One second of traffic. `day` is the hour of the day; `behaviour` tells how a process behaves now.
+    /// One second of traffic. `hour` is the hour of the day.
     pub fn second(
         &mut self,
         kubelet: &mut Kubelet,
         hour: f64,
         random: &mut Random,
-        behaviour: &dyn Fn(&super::pods::PodRun) -> Option<Behaviour>,
+        answers: &Answers<'_>,
         now: Millis,
     ) {
         for index in kubelet.present().collect::<Vec<_>>() {
@@ -212,10 +299,10 @@ impl Traffic {
         let level = (curve + self.noise).max(0.2);
         for place in 0..self.flows.len() {
             self.refresh(place);
-            let rps = self.flows[place].spec.rps * level;
+            let rps = self.flows[place].spec.rps * level * self.rise;
             let requests = random.poisson(rps);
             let shares = self.shares_now(place, kubelet);
-            self.flow(place, requests, rps, &shares, kubelet, random, behaviour, now);
+            self.flow(place, requests, rps, &shares, kubelet, random, answers, now);
         }
     }
 
@@ -227,11 +314,7 @@ impl Traffic {
         }
         flow.fresh_of = Some(self.plane_number);
         let routers = &self.plane;
-        let address = if flow.spec.host.is_empty() {
-            routers.address_of(&flow.spec.component)
-        } else {
-            Some((flow.spec.host.clone(), flow.spec.path.clone()))
-        };
+        let address = flow.address(routers);
         flow.fresh = match address {
             Some((host, path)) => routers.shares(&host, &path),
             None => match routers.service_of(&flow.spec.component) {
@@ -279,7 +362,7 @@ impl Traffic {
         shares: &[(PodIndex, f64)],
         kubelet: &mut Kubelet,
         random: &mut Random,
-        behaviour: &dyn Fn(&super::pods::PodRun) -> Option<Behaviour>,
+        answers: &Answers<'_>,
         now: Millis,
     ) {
         let flow = &mut self.flows[place];
@@ -296,6 +379,8 @@ impl Traffic {
         let lost = if live.is_empty() { requests } else { random.binomial(requests, 1.0 - routed.min(1.0)) };
         flow.received.unrouted += lost;
         flow.received.all.failed += lost;
+        let nobody = (answers.nobody)(&flow.spec.component);
+        flow.received.blamed.add(nobody, lost);
         let (mut left, mut mass) = (requests - lost, live.iter().map(|(_, share)| share).sum::<f64>());
         for (pod, share) in live {
             let count = if mass - share <= 1e-9 { left } else { random.binomial(left, share / mass) };
@@ -306,12 +391,14 @@ impl Traffic {
             if count == 0 {
                 continue;
             }
-            let changed = behaviour(run);
+            let changed = (answers.behaviour)(run);
             let effect = changed.as_ref().unwrap_or(&run.own);
             let on = now >= run.started_at + (effect.late * 1000.0) as Millis;
             let use_ = run.rate / capacity.max(0.1);
-            let errors = if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS) + timeouts_at(use_);
-            let failed = random.binomial(count, errors.min(1.0));
+            let (own, late) = (if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS), timeouts_at(use_));
+            let failed = random.binomial(count, (own + late).min(1.0));
+            let in_vain = (failed as f64 * late / (own + late)).round() as u64;
+            let culprit = if own > USUAL_ERRORS { (answers.culprit)(run) } else { Blame::World };
             let added = if on { effect.added_latency } else { 0.0 };
             let mut counted = Counters { ok: count - failed, errors: failed, ..Counters::default() };
             self.model.draw(count, factor_at(use_), added, random, &mut counted);
@@ -319,6 +406,8 @@ impl Traffic {
             run.total.add(&counted);
             let flow = &mut flow.received;
             flow.all.failed += failed;
+            flow.blamed.add(nobody, in_vain);
+            flow.blamed.add(culprit, failed - in_vain);
             let revision = match flow.by_revision.get_mut(&run.revision) {
                 Some(tally) => tally,
                 None => flow.by_revision.entry(run.revision.clone()).or_default(),
@@ -330,6 +419,14 @@ impl Traffic {
 }
 
 impl Flow {
+    /// The host and path that users ask for, if they come through a router.
+    fn address(&self, routers: &Plane) -> Option<(String, String)> {
+        if self.spec.host.is_empty() {
+            return routers.address_of(&self.spec.component);
+        }
+        Some((self.spec.host.clone(), self.spec.path.clone()))
+    }
+
     fn note_capacity(&mut self, capacity: f64, rps: f64, down: bool) {
         self.received.seconds_down += u64::from(down);
         if capacity < rps {

@@ -205,6 +205,15 @@ impl Plane {
         rule.backends.first().map(|(backend, _)| backend.clone()).ok_or(Miss::NoEndpoint)
     }
 
+    /// The sum of the weights that a route carries; 100 for one that has a single backend.
+    #[must_use]
+    pub fn weight_sum(&self, host: &str, path: &str) -> f64 {
+        match self.rule(host, path) {
+            Some(rule) if rule.backends.len() > 1 => rule.backends.iter().map(|(_, weight)| weight).sum(),
+            _ => 100.0,
+        }
+    }
+
     /// The configured weights of a host and path by Service, in percent.
     #[must_use]
     pub fn weights(&self, host: &str, path: &str) -> Vec<(ServiceName, f64)> {

@@ -36,7 +36,7 @@ impl Host for TestHost {
         self.inner.now()
     }
 
-    fn after_write(&self) {
+    fn after_write(&self, _: &Identity, _: &RequestInfo, _: bool) {
         let mut store = self.store().lock().unwrap();
         for change in store.drain_changes() {
             if change.object["metadata"]["finalizers"] == json!(["foregroundDeletion"]) {
@@ -48,7 +48,7 @@ impl Host for TestHost {
         }
     }
 
-    fn fault(&self, request: &RequestInfo) -> Option<Fault> {
+    fn fault(&self, _: &Identity, request: &RequestInfo) -> Option<Fault> {
         let name = format!("{} {}", request.verb, request.resource);
         let mut faults = self.faults.lock().unwrap();
         let at = faults.iter().position(|(wanted, _)| *wanted == name);

@@ -65,7 +65,7 @@ impl Default for Settings {
 }
 
 /// Which objects depend on which owner, by the owner's UID.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Index {
     dependents: BTreeMap<String, BTreeSet<Key>>,
     alive: BTreeMap<String, Key>,

@@ -18,13 +18,13 @@ const DISTINCT_MESSAGES: usize = 10;
 /// What stands before the message of a combined event.
 const COMBINED: &str = "(combined from similar events): ";
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Group {
     messages: BTreeMap<String, String>,
 }
 
 /// Tells events and remembers which were told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Recorder {
     groups: BTreeMap<(String, String, String), Group>,
 }

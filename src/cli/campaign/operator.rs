@@ -1,11 +1,12 @@
-//! Operators of a rehearsal: what they ask of the run, from elsewhere, and that they approve what waits for them.
+//! Operators of a story: what they ask of the run, from elsewhere, and that they approve what waits for them.
 
+use super::schedule::Ask;
+use super::theatre::Elsewhere;
 use crate::cli::commands::promote;
-use crate::domain::error::{Code, Exit, Failure};
+use crate::cli::wiring::Simulated;
+use crate::domain::environment::{Environment, Strategy};
 use crate::domain::intent::Wish;
 use crate::domain::release::Actor;
-use crate::domain::units;
-use crate::plan::Plan;
 use crate::run::World;
 use crate::run::intents::{self, Live};
 use std::time::Duration;
@@ -13,61 +14,53 @@ use tokio::time::Instant;
 
 /// How often an operator looks whether something waits for approval.
 const LOOK: Duration = Duration::from_mins(1);
-/// What can be asked.
-const WISHES: [&str; 6] = ["promote", "promote-full", "pause", "resume", "approve", "abort"];
-
-/// Something to be asked at a virtual time after the run's begin.
-#[derive(Debug)]
-pub(super) struct Ask {
-    wish: String,
-    at: Duration,
-}
-
-/// Reads `pause@12m`.
-pub(super) fn read(text: &str) -> Result<Ask, Failure> {
-    let wrong = |why: String| {
-        Failure::new(Code(714), Exit::Usage, format!("--ask {text} cannot be read"))
-            .why(why)
-            .next(format!("write WISH@TIME, e.g. pause@12m; wishes: {}", WISHES.join(", ")))
-    };
-    let Some((wish, at)) = text.split_once('@') else { return Err(wrong("there is no `@`".to_owned())) };
-    if !WISHES.contains(&wish) {
-        return Err(wrong(format!("`{wish}` cannot be asked")));
-    }
-    Ok(Ask { wish: wish.to_owned(), at: units::parse_duration(at).map_err(wrong)? })
-}
 
 /// Asks what is to be asked, and approves what nobody else does. Never ends.
-pub(super) async fn play(doors: &World, plan: &Plan, mut asks: Vec<Ask>) {
+pub(super) async fn play(simulated: &Simulated, env: &Environment, asks: &[Ask], elsewhere: &dyn Elsewhere) {
     let began = Instant::now();
-    asks.sort_by_key(|ask| ask.at);
-    let asking = async {
-        for ask in &asks {
+    let own = asks.iter().any(|ask| ask.wish == "approve");
+    let approving = needs_approval(env) && !own;
+    if asks.is_empty() && !approving {
+        return std::future::pending().await;
+    }
+    let (doors, _) = simulated.process(env, "operator");
+    let asking = asks.iter().map(|ask| {
+        let doors = &doors;
+        async move {
             tokio::time::sleep_until(began + ask.at).await;
-            if let Ok(live) = intents::live(doors, &plan.environment).await
+            if ask.wish == "deploy" {
+                elsewhere.second_release().await;
+            } else if let Ok(live) = intents::live(doors, &env.name).await
                 && let Some(wish) = wish(&live, &ask.wish)
             {
                 let _ = intents::ask(doors, &live, wish, who("operator"), None).await;
             }
         }
-    };
-    let own = asks.iter().any(|ask| ask.wish == "approve");
-    let waits = plan.stages.iter().any(promote::waits_for_approval) && !own;
+    });
     let approving = async {
-        if waits {
-            approve(doors, plan).await;
+        if approving {
+            approve(&doors, &env.name).await;
         }
     };
-    tokio::join!(asking, approving);
+    tokio::join!(futures::future::join_all(asking), approving);
     std::future::pending::<()>().await;
 }
 
+/// Whether any hold of a release waits for a person.
+fn needs_approval(env: &Environment) -> bool {
+    let waits = env.components.iter().any(|component| match &component.strategy {
+        Strategy::Canary(canary) => canary.steps.iter().any(|step| step.approve.is_some()),
+        _ => false,
+    });
+    waits || env.approve_waves.is_some()
+}
+
 /// Approves what has waited since the last look.
-async fn approve(doors: &World, plan: &Plan) {
+async fn approve(doors: &World, env: &str) {
     let mut seen = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let Ok(live) = intents::live(doors, &plan.environment).await else { continue };
+        let Ok(live) = intents::live(doors, env).await else { continue };
         let stage =
             live.stage().filter(|stage| promote::waits_for_approval(stage)).map(|stage| stage.id.clone());
         if let Some(stage) = stage.clone().filter(|stage| seen.as_ref() == Some(stage))

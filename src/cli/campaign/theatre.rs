@@ -1,0 +1,646 @@
+//! Plays stories: a release and what follows it, by the code of the commands, in a simulated world and virtual time.
+//!
+//! The release before is brought into the world once; every story begins from a copy of that. A seed plays the same
+//! story again, alone or among ten thousand.
+
+use super::checks::{self, Picture};
+use super::operator;
+use super::schedule::{Crash, Schedule, Then};
+use super::tally::{Counts, Heard, Tally};
+use crate::cli::session::{Session, Wanted, actor};
+use crate::cli::wiring::{self, FaultKind, Frozen, Judgement, Simulated, Violation};
+use crate::cli::{CliError, flow};
+use crate::domain::environment::{Bake, Environment, OnFailure, Platform};
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::event::Event;
+use crate::domain::object::Object;
+use crate::plan::Plan;
+use crate::run::journal::Phase;
+use crate::run::lease::Patience;
+use crate::run::prepare::{self, Rollback};
+use crate::run::{Ending, Report, World, unfinished};
+use async_trait::async_trait;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// Commands that may follow until everything is settled.
+const COMMANDS: usize = 12;
+/// From the end of a process to the next command.
+const THINKING: Duration = Duration::from_secs(20);
+/// How long the world is left alone before the last look.
+const REST: Duration = Duration::from_mins(3);
+/// Beyond what a run may take forward: the way back, and waiting for a lock.
+const BEYOND: Duration = Duration::from_hours(2);
+/// Requests that no command needs.
+const STORM: u64 = 200_000;
+
+/// What is played, and from where.
+pub struct Theatre {
+    pub(super) wanted: Wanted,
+    frozen: Frozen,
+}
+
+/// How one process of a story ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Life {
+    /// What was typed.
+    pub command: &'static str,
+    /// Its exit code; none if the process died.
+    pub exit: Option<Exit>,
+    /// Why, where there is a reason.
+    pub cause: String,
+    /// How long it took, in virtual time.
+    pub took: Duration,
+}
+
+/// A story that was played.
+#[derive(Clone, Debug, Default)]
+pub struct Played {
+    /// Its processes, in order.
+    pub lives: Vec<Life>,
+    /// What was broken, as far as it is known.
+    pub violations: Vec<Violation>,
+    /// What the referee saw.
+    pub judgement: Judgement,
+    /// From the turn to the end of each way back.
+    pub ways_back: Vec<Duration>,
+    /// Steps that were begun again.
+    pub retried: u64,
+    /// Writes of all processes.
+    pub writes: u64,
+    /// Labels that were fired.
+    pub labels: Vec<String>,
+}
+
+/// Who watches a story.
+pub(in crate::cli) trait Audience {
+    /// Where commands print.
+    fn session(&self) -> &Session;
+    /// A command is typed.
+    fn typed(&self, command: &str);
+    /// Whether a plan may be performed; an error if somebody must say yes and did not.
+    fn approves(&self, plan: &Plan) -> Result<bool, CliError>;
+    /// Who shows what a run tells.
+    fn report<'a>(&'a self, plan: &Plan) -> Box<dyn Report + 'a>;
+    /// The command that was just played refused.
+    fn refused(&self, _: CliError) {}
+}
+
+/// Wraps the doors of every process: how tests put a mistake between the run and the world.
+pub type Tamper = dyn Fn(World) -> World + Send + Sync;
+
+/// An audience that sees nothing.
+struct Nobody(Session);
+
+struct Silence;
+
+impl Report for Silence {
+    fn event(&self, _: &Event) {}
+}
+
+impl Audience for Nobody {
+    fn session(&self) -> &Session {
+        &self.0
+    }
+
+    fn typed(&self, _: &str) {}
+
+    fn approves(&self, plan: &Plan) -> Result<bool, CliError> {
+        flow::uncontested(plan)?;
+        Ok(plan.has_changes())
+    }
+
+    fn report<'a>(&'a self, _: &Plan) -> Box<dyn Report + 'a> {
+        Box::new(Silence)
+    }
+}
+
+/// How a process came to its end.
+enum End {
+    Died,
+    Ended(Ending),
+    Refused(CliError),
+    Nothing,
+    Hangs,
+}
+
+/// What another operator can do in a story.
+#[async_trait(?Send)]
+pub(super) trait Elsewhere {
+    /// Begins a second release.
+    async fn second_release(&self);
+}
+
+/// One story while it is played.
+struct Story<'a> {
+    theatre: &'a Theatre,
+    schedule: &'a Schedule,
+    simulated: &'a Simulated,
+    tally: &'a Tally<'a>,
+    audience: &'a dyn Audience,
+    tamper: Option<&'a Tamper>,
+    began: Instant,
+    before: Picture,
+    processes: Cell<u32>,
+    limit: Cell<Duration>,
+    /// Another operator's release came through.
+    overtaken: Cell<bool>,
+    lives: RefCell<Vec<Life>>,
+    violations: RefCell<Vec<Violation>>,
+}
+
+impl Theatre {
+    /// An environment with the release before already there, unless the story begins with nothing.
+    pub fn of(env: Environment, from_nothing: bool) -> Result<Self, CliError> {
+        let version = crate::cli::session::version(&env)?;
+        let rendered = crate::render::render_targets(&env, &version)?;
+        let wanted = Wanted { env, version, components: BTreeSet::new(), rendered, prune: Vec::new() };
+        Self::new(wanted, from_nothing)
+    }
+
+    pub(in crate::cli) fn new(wanted: Wanted, from_nothing: bool) -> Result<Self, CliError> {
+        let frozen = virtual_time(async {
+            let simulated = wiring::simulated(&wanted.env, 1, &routed(&wanted));
+            if !from_nothing {
+                let story = baseline(&wanted, &simulated);
+                tokio::select! {
+                    biased;
+                    result = story => result?,
+                    () = simulated.run() => unreachable!("the world never ends"),
+                }
+            }
+            Ok(simulated.freeze())
+        })?;
+        Ok(Self { wanted, frozen })
+    }
+
+    /// Plays a story that nobody watches.
+    pub fn play(&self, schedule: &Schedule, tamper: Option<&Tamper>) -> Played {
+        let nobody = Nobody(Session::quiet());
+        let played = virtual_time(async { Ok(self.story(schedule, &nobody, tamper, |_| {}).await) });
+        played.unwrap_or_default()
+    }
+
+    /// Plays a story; `ended` sees the world when it is over.
+    pub(in crate::cli) async fn story(
+        &self,
+        schedule: &Schedule,
+        audience: &dyn Audience,
+        tamper: Option<&Tamper>,
+        ended: impl FnOnce(&Simulated),
+    ) -> Played {
+        let simulated = self.frozen.thaw(schedule.seed);
+        let tally = Tally::new(&simulated);
+        let story = Story {
+            theatre: self,
+            schedule,
+            simulated: &simulated,
+            tally: &tally,
+            audience,
+            tamper,
+            began: Instant::now(),
+            before: Picture::of(&simulated, &self.wanted.env),
+            processes: Cell::new(0),
+            limit: Cell::new(self.wanted.env.limits.run + BEYOND),
+            overtaken: Cell::new(false),
+            lives: RefCell::default(),
+            violations: RefCell::default(),
+        };
+        let noticed = simulated.world().judgement();
+        simulated.arm(&schedule.faults);
+        for crash in &schedule.crashes {
+            if let Crash::Write(death) = crash {
+                simulated.world().schedule_death(*death);
+            }
+        }
+        simulated.watch(&self.wanted.env, !schedule.asks.iter().any(|ask| ask.wish.starts_with("promote")));
+        tokio::select! {
+            biased;
+            () = story.play() => {}
+            () = simulated.run() => unreachable!("the world never ends"),
+        }
+        let Counts { labels, retried, ways_back, .. } = tally.counts();
+        let mut judgement = simulated.world().judgement();
+        judgement.requests -= noticed.requests;
+        judgement.failed.release -= noticed.failed.release;
+        judgement.failed.world -= noticed.failed.world;
+        judgement.failed.orchestration -= noticed.failed.orchestration;
+        let mut violations = judgement.violations.clone();
+        violations.extend(story.violations.take());
+        if judgement.failed.orchestration > 0 && !violations.iter().any(|known| known.invariant == "requests") {
+            let what = format!("{} requests failed by the release's own doing", judgement.failed.orchestration);
+            violations.push(Violation { at: simulated.world().clock().millis(), invariant: "requests", what });
+        }
+        ended(&simulated);
+        let (writes, lives) = (simulated.world().writes(), story.lives.take());
+        Played { lives, violations, judgement, ways_back, retried, writes, labels }
+    }
+}
+
+impl Story<'_> {
+    async fn play(&self) {
+        tokio::select! {
+            biased;
+            () = self.commands() => {}
+            () = operator::play(self.simulated, &self.theatre.wanted.env, &self.schedule.asks, self) => {
+                unreachable!("an operator never ends")
+            }
+        }
+    }
+
+    async fn commands(&self) {
+        let mut then = self.schedule.then.iter();
+        let (mut command, mut healed) = ("deploy", false);
+        for _ in 0..COMMANDS {
+            let end = self.process(command).await;
+            if matches!(end, End::Hangs) {
+                return;
+            }
+            let finished = matches!(end, End::Ended(Ending::Deployed | Ending::RolledBack { .. }) | End::Nothing);
+            if finished && !self.schedule.settle && then.len() == 0 {
+                return;
+            }
+            tokio::time::sleep(THINKING).await;
+            command = match then.next() {
+                Some(Then::Resume) => "resume",
+                Some(Then::Rollback) => "rollback",
+                None if !self.schedule.settle => return,
+                None => {
+                    if !std::mem::replace(&mut healed, true) {
+                        self.simulated.world().heal();
+                        tokio::time::sleep(REST).await;
+                    }
+                    if self.is_settled().await {
+                        return self.last_look().await;
+                    }
+                    "resume"
+                }
+            };
+        }
+        if self.schedule.settle {
+            self.broken("stuck", format!("{COMMANDS} commands, and still a run is unfinished"));
+        }
+    }
+
+    fn broken(&self, invariant: &'static str, what: String) {
+        let at = self.simulated.world().clock().millis();
+        self.violations.borrow_mut().push(Violation { at, invariant, what });
+    }
+
+    /// Doors of a process of its own, as on a machine with an empty directory.
+    fn doors(&self, who: &str) -> (String, World, watch::Receiver<bool>) {
+        let number = self.processes.get() + 1;
+        self.processes.set(number);
+        let name = format!("{who}-{number}");
+        let (doors, dead) = self.simulated.process(&self.theatre.wanted.env, &name);
+        let doors = match self.tamper {
+            Some(tamper) if who != "auditor" => tamper(doors),
+            _ => doors,
+        };
+        (name, doors, dead)
+    }
+
+    async fn is_settled(&self) -> bool {
+        let (_, doors, _) = self.doors("auditor");
+        matches!(unfinished::latest(&doors).await, Ok(run) if !run.as_ref().is_some_and(unfinished::Run::is_unfinished))
+    }
+
+    /// All is over: what is on record, and what stands there.
+    async fn last_look(&self) {
+        let (_, doors, _) = self.doors("auditor");
+        let Ok(Some(run)) = unfinished::latest(&doors).await else { return };
+        if self.overtaken.get() {
+            return;
+        }
+        let (now, at) = (self.picture(), self.simulated.world().clock().millis());
+        let found = checks::settled(&run, &self.before, &now, &self.passed_over(), at);
+        self.violations.borrow_mut().extend(found);
+        let back = matches!(&run.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back");
+        if back && run.plan.rollback_of.is_none() {
+            self.as_it_was(&Ending::RolledBack { cause: String::new() });
+        }
+    }
+
+    fn picture(&self) -> Picture {
+        Picture::of(self.simulated, &self.theatre.wanted.env)
+    }
+
+    fn as_it_was(&self, ending: &Ending) {
+        if self.theatre.wanted.env.on_failure == OnFailure::Hold || self.overtaken.get() {
+            return;
+        }
+        let at = self.simulated.world().clock().millis();
+        let found = checks::at_the_end(ending, &self.before, &self.picture(), &self.passed_over(), at);
+        let mut known = self.violations.borrow_mut();
+        let fresh: Vec<Violation> =
+            found.into_iter().filter(|one| !known.iter().any(|other| other.what == one.what)).collect();
+        known.extend(fresh);
+    }
+
+    /// What other operators changed by hand is theirs.
+    fn passed_over(&self) -> BTreeSet<String> {
+        let meddled = self.theatre.wanted.env.targets.iter().flat_map(|target| {
+            let names = self.simulated.world().meddled(target.id.as_str());
+            names.into_iter().flat_map(move |(_, name)| {
+                ["Deployment", "Service"].map(|kind| format!("{} {kind}/{name}", target.id))
+            })
+        });
+        meddled.collect()
+    }
+
+    /// One process, from what is typed to its end.
+    async fn process(&self, command: &'static str) -> End {
+        let (name, doors, mut dead) = self.doors(command);
+        if self.processes.get() > 1 {
+            self.audience.typed(command);
+        }
+        let (count, interrupts) = watch::channel(0);
+        let began = Instant::now();
+        let work = self.command(command, &doors, interrupts);
+        let work = self.standing_still(work);
+        let interrupted = async {
+            if let Some(at) = self.schedule.interrupt_at {
+                tokio::time::sleep_until(self.began + at).await;
+                if command == "deploy" {
+                    count.send_replace(1);
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        let crash = self.next_crash(began);
+        let end = tokio::select! {
+            biased;
+            _ = dead.wait_for(|dead| *dead) => End::Died,
+            () = crash => End::Died,
+            end = tokio::time::timeout(self.limit.get(), work) => end.unwrap_or(End::Hangs),
+            () = interrupted => unreachable!("an operator never ends"),
+        };
+        self.note(command, &name, &end, began.elapsed());
+        match end {
+            End::Refused(error) => {
+                self.audience.refused(error);
+                End::Refused(CliError::Failure(Failure::new(Code(1), Exit::Internal, "told")))
+            }
+            end => end,
+        }
+    }
+
+    /// The process does nothing while its machine stands still.
+    async fn standing_still(&self, work: impl Future<Output = End>) -> End {
+        let suspends = self.schedule.faults.iter().any(|fault| fault.fault.kind == FaultKind::Suspend);
+        let mut work = pin!(work);
+        if !suspends {
+            return work.await;
+        }
+        loop {
+            let world = self.simulated.world();
+            if let Some(until) = world.suspended_until() {
+                tokio::time::sleep_until(world.clock().instant(until)).await;
+            }
+            let step = std::future::poll_fn(|cx| match world.suspended_until() {
+                Some(_) => Poll::Ready(None),
+                None => work.as_mut().poll(cx).map(Some),
+            });
+            if let Some(end) = step.await {
+                return end;
+            }
+        }
+    }
+
+    /// Ends at the next time at which a process dies, if that is to come.
+    async fn next_crash(&self, began: Instant) {
+        let times = self.schedule.crashes.iter().filter_map(|crash| match crash {
+            Crash::At(at) => Some(self.began + *at),
+            Crash::Write(_) => None,
+        });
+        match times.filter(|at| *at >= began).min() {
+            Some(at) => tokio::time::sleep_until(at).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn note(&self, command: &'static str, process: &str, end: &End, took: Duration) {
+        let (exit, cause) = match end {
+            End::Died => (None, "the process died".to_owned()),
+            End::Nothing => (Some(Exit::Done), "nothing to do".to_owned()),
+            End::Hangs => {
+                let limit = crate::domain::units::human(self.limit.get());
+                self.broken("ends", format!("{command} had not ended after {limit}"));
+                (None, "it hangs".to_owned())
+            }
+            End::Ended(ending) => {
+                self.as_it_was(ending);
+                let cause = match ending {
+                    Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),
+                    Ending::Broken { cause, remaining } => format!("{cause}; {}", remaining.join("; ")),
+                    Ending::Deployed | Ending::Interrupted => String::new(),
+                };
+                (Some(flow::exit_of(ending)), cause)
+            }
+            End::Refused(CliError::Failure(failure)) => {
+                let why = failure.why.join("; ");
+                (Some(failure.exit), format!("{} {}: {why}", failure.code, failure.what))
+            }
+            End::Refused(CliError::Mistakes(_)) => (Some(Exit::Usage), "mistakes".to_owned()),
+        };
+        let requests = self.simulated.world().requests_of(process);
+        if requests > STORM {
+            self.broken("storm", format!("{command} sent {requests} requests"));
+        }
+        self.lives.borrow_mut().push(Life { command, exit, cause, took });
+    }
+
+    async fn command(&self, command: &str, doors: &World, interrupts: watch::Receiver<u32>) -> End {
+        let result = match command {
+            "deploy" => self.deploy(doors, interrupts, &self.theatre.wanted).await,
+            "resume" => self.resume(doors, interrupts).await,
+            _ => self.rollback(doors, interrupts).await,
+        };
+        match result {
+            Ok(Some(ending)) => End::Ended(ending),
+            Ok(None) => End::Nothing,
+            Err(error) => End::Refused(error),
+        }
+    }
+
+    /// `deployctl ENV`.
+    async fn deploy(
+        &self,
+        doors: &World,
+        interrupts: watch::Receiver<u32>,
+        wanted: &Wanted,
+    ) -> Result<Option<Ending>, CliError> {
+        let request = flow::request(wanted, None, None);
+        let plan = prepare::plan(doors, &request).await?;
+        let session = self.audience.session();
+        flow::preflight(session, wanted, doors, &plan).await?;
+        if !self.audience.approves(&plan)? {
+            return Ok(None);
+        }
+        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
+        let (patience, request) = (Patience::None, &request);
+        flow::perform(session, doors, request, &plan, patience, &heard, interrupts).await.map(Some)
+    }
+
+    /// `deployctl resume ENV`.
+    async fn resume(
+        &self,
+        doors: &World,
+        interrupts: watch::Receiver<u32>,
+    ) -> Result<Option<Ending>, CliError> {
+        prepare::reach(doors).await?;
+        let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) else {
+            return Ok(None);
+        };
+        let back = match &run.replayed.phase {
+            Phase::Aborting { cause, .. } => Some(cause.clone()),
+            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
+        };
+        self.go_on(doors, &run, back, interrupts).await.map(Some)
+    }
+
+    async fn go_on(
+        &self,
+        doors: &World,
+        run: &unfinished::Run,
+        back: Option<String>,
+        interrupts: watch::Receiver<u32>,
+    ) -> Result<Ending, CliError> {
+        let heard = Heard { tally: self.tally, inner: self.audience.report(&run.plan) };
+        let session = self.audience.session();
+        flow::go_on(session, doors, run, Patience::UntilLapsed, back, &heard, interrupts).await
+    }
+
+    /// `deployctl rollback ENV`.
+    async fn rollback(
+        &self,
+        doors: &World,
+        interrupts: watch::Receiver<u32>,
+    ) -> Result<Option<Ending>, CliError> {
+        prepare::reach(doors).await?;
+        if let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) {
+            let cause = format!("taken back by {}", actor());
+            let ending = self.go_on(doors, &run, Some(cause), interrupts.clone()).await?;
+            if ending != Ending::Deployed {
+                return Ok(Some(ending));
+            }
+        }
+        let env = self.theatre.wanted.env.clone();
+        let (components, rendered) = (BTreeSet::new(), BTreeMap::new());
+        let wanted = Wanted { env, version: String::new(), components, rendered, prune: Vec::new() };
+        let request = flow::request(&wanted, Some(Rollback::Previous), None);
+        let plan = prepare::plan(doors, &request).await?;
+        if !self.audience.approves(&plan)? {
+            return Ok(None);
+        }
+        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
+        let session = self.audience.session();
+        let patience = Patience::UntilLapsed;
+        flow::perform(session, doors, &request, &plan, patience, &heard, interrupts).await.map(Some)
+    }
+}
+
+#[async_trait(?Send)]
+impl Elsewhere for Story<'_> {
+    /// Another operator types `deployctl ENV --version NEXT`.
+    async fn second_release(&self) {
+        let (_, doors, _) = self.doors("second");
+        let mut wanted = Wanted {
+            env: self.theatre.wanted.env.clone(),
+            version: format!("{}-second", self.theatre.wanted.version),
+            components: BTreeSet::new(),
+            rendered: BTreeMap::new(),
+            prune: Vec::new(),
+        };
+        wanted.env.version = Some(wanted.version.clone());
+        if !matches!(wanted.env.platform, Platform::Compose { .. }) {
+            let Ok(rendered) = crate::render::render_targets(&wanted.env, &wanted.version) else { return };
+            wanted.rendered = rendered;
+        }
+        let (_count, interrupts) = watch::channel(0);
+        if let Ok(Some(_)) = self.deploy(&doors, interrupts, &wanted).await {
+            self.overtaken.set(true);
+        }
+    }
+}
+
+/// Time stands still while anything can run, and jumps when all wait.
+pub(in crate::cli) fn virtual_time<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = runtime.map_err(|error| {
+        CliError::from(
+            Failure::new(Code(1), Exit::Internal, "the runtime cannot start").why(error.to_string()),
+        )
+    })?;
+    runtime.block_on(work)
+}
+
+/// Components that a route leads to: users send requests to these.
+fn routed(wanted: &Wanted) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let is_route = |object: &&Object| matches!(object.kind(), "Ingress" | "HTTPRoute" | "VirtualService");
+    for object in wanted.rendered.values().flatten().filter(is_route) {
+        let name = object.component.as_ref().map(ToString::to_string).unwrap_or_default();
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The release before, brought there by the same code; then users for a while, so that gates have something to compare.
+async fn baseline(wanted: &Wanted, simulated: &Simulated) -> Result<(), CliError> {
+    let mut before = Wanted {
+        env: wanted.env.clone(),
+        version: version_before(&wanted.version),
+        components: BTreeSet::new(),
+        rendered: BTreeMap::new(),
+        prune: Vec::new(),
+    };
+    before.env.version = Some(before.version.clone());
+    if !matches!(before.env.platform, Platform::Compose { .. }) {
+        before.rendered = crate::render::render_targets(&before.env, &before.version)?;
+    }
+    // What comes before the story needs neither backups nor waiting.
+    before.env.backup.rds.clear();
+    before.env.terraform = None;
+    before.env.bake = Bake::default();
+    before.env.approve_waves = None;
+    let (doors, _) = simulated.process(&before.env, "baseline");
+    let request = flow::request(&before, None, None);
+    let plan = prepare::plan(&doors, &request).await?;
+    let (_count, interrupts) = watch::channel(0);
+    let quiet = Session::quiet();
+    let ending =
+        flow::perform(&quiet, &doors, &request, &plan, Patience::None, &Silence, interrupts).await?;
+    if ending != Ending::Deployed {
+        let why = format!("{ending:?}");
+        return Err(Failure::new(
+            Code(712),
+            Exit::RolledBack,
+            "the manifests do not come up in the simulated world",
+        )
+        .why(why)
+        .next(format!("deployctl rehearse {} --from-nothing shows how", wanted.env.name))
+        .into());
+    }
+    drop(doors);
+    tokio::time::sleep(flow::WARM_UP).await;
+    Ok(())
+}
+
+/// One patch version below; `0` for what is no version.
+fn version_before(version: &str) -> String {
+    let Some((head, patch)) = version.rsplit_once('.') else { return format!("{version}-before") };
+    match patch.parse::<u64>() {
+        Ok(number) if number > 0 => format!("{head}.{}", number - 1),
+        _ => format!("{version}-before"),
+    }
+}
