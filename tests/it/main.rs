@@ -4,6 +4,7 @@ mod adapters;
 mod apply;
 mod architecture;
 mod cli;
+mod campaign;
 mod compared;
 mod config;
 mod control;

@@ -25,9 +25,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Stories whose schedules are made shorter; of more, the flags are told as they were drawn.
-const SHRUNK: usize = 20;
+const SHRUNK: usize = 5;
 /// Stories that may be played to make one schedule shorter.
-const TRIES: usize = 150;
+const TRIES: usize = 40;
 
 /// What a campaign is asked for.
 #[derive(Clone, Copy, Debug)]
