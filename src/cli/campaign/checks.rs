@@ -112,9 +112,11 @@ pub(super) fn at_the_end(
 }
 
 /// What is wrong with the journal of a run that is over, and with what it left.
+///
+/// `known` names what the releases brought that came to a good end: they may keep it for a way back.
 pub(super) fn settled(
     run: &unfinished::Run,
-    before: &Picture,
+    known: &BTreeSet<String>,
     now: &Picture,
     passed_over: &BTreeSet<String>,
     at: u64,
@@ -141,7 +143,7 @@ pub(super) fn settled(
         for name in wanted.difference(&names).filter(|name| !passed_over.contains(*name)) {
             tell("deployed", format!("{name} is not there"));
         }
-        let known: BTreeSet<String> = wanted.union(&before.names()).cloned().collect();
+        let known: BTreeSet<String> = wanted.union(known).cloned().collect();
         for name in names.difference(&known) {
             tell("deployed", format!("{name} was left behind"));
         }

@@ -148,6 +148,8 @@ struct Story<'a> {
     before: Picture,
     processes: Cell<u32>,
     limit: Cell<Duration>,
+    /// What was there before, and what releases brought that came to a good end.
+    known: RefCell<BTreeSet<String>>,
     /// Another operator's release came through.
     overtaken: Cell<bool>,
     lives: RefCell<Vec<Life>>,
@@ -206,11 +208,13 @@ impl Theatre {
             began: Instant::now(),
             before: Picture::of(&simulated, &self.wanted.env),
             processes: Cell::new(0),
+            known: RefCell::default(),
             limit: Cell::new(self.wanted.env.limits.run + BEYOND),
             overtaken: Cell::new(false),
             lives: RefCell::default(),
             violations: RefCell::default(),
         };
+        story.known.borrow_mut().extend(story.before.names());
         let noticed = simulated.world().judgement();
         simulated.arm(&schedule.faults);
         for crash in &schedule.crashes {
@@ -318,7 +322,7 @@ impl Story<'_> {
             return;
         }
         let (now, at) = (self.picture(), self.simulated.world().clock().millis());
-        let found = checks::settled(&run, &self.before, &now, &self.passed_over(), at);
+        let found = checks::settled(&run, &self.known.borrow(), &now, &self.passed_over(), at);
         self.violations.borrow_mut().extend(found);
         let back = matches!(&run.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back");
         if back && run.plan.rollback_of.is_none() {
@@ -435,6 +439,9 @@ impl Story<'_> {
             }
             End::Ended(ending) => {
                 self.as_it_was(ending);
+                if *ending == Ending::Deployed {
+                    self.known.borrow_mut().extend(self.picture().names());
+                }
                 let cause = match ending {
                     Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),
                     Ending::Broken { cause, remaining } => format!("{cause}; {}", remaining.join("; ")),

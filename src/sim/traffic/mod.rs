@@ -406,7 +406,9 @@ impl Traffic {
             run.total.add(&counted);
             let flow = &mut flow.received;
             flow.all.failed += failed;
-            flow.blamed.add(nobody, in_vain);
+            // a burst is nobody's doing while what comes in the mean can be carried
+            let overloaded = rps * share > capacity;
+            flow.blamed.add(if overloaded { nobody } else { Blame::World }, in_vain);
             flow.blamed.add(culprit, failed - in_vain);
             let revision = match flow.by_revision.get_mut(&run.revision) {
                 Some(tally) => tally,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
-    /// Stable is scaled to nothing as soon as the new revision is scaled up.
+    /// Stable is scaled to one pod as soon as the new revision is scaled up.
     DrainsBeforeTheSwitch,
     /// The new revision has no pods when its first weight is written.
     WeighsBeforeReady,
@@ -132,7 +132,7 @@ impl Cluster for Twisted {
 
     async fn scale(&self, workload: &ObjectRef, replicas: u32) -> Result<u32, ClusterError> {
         if self.mistake == Mistake::DrainsBeforeTheSwitch && *workload == Self::new_one() && replicas > 0 {
-            let _ = self.inner.scale(&Self::stable(), 0).await;
+            let _ = self.inner.scale(&Self::stable(), 1).await;
         }
         self.inner.scale(workload, replicas).await
     }
