@@ -20,6 +20,7 @@ use crate::run::prepare::{self, Request, Rollback};
 use crate::run::{Ending, Engine, Report, World, unfinished};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -106,11 +107,21 @@ async fn lock(
     Leases::acquire(world, &targets, holder, patience, &waiting).await
 }
 
+/// Holders of locks in this process.
+static HOLDERS: AtomicU64 = AtomicU64::new(0);
+
 fn holder(world: &World, plan: &Plan, epoch: u64, by: Actor) -> Holder {
     let now = world.clock.now();
     let verb = if plan.rollback_of.is_some() { "rollback to" } else { "deploy" };
     Holder {
-        id: format!("{}/{epoch}/{}", plan.run, std::process::id()),
+        // Two who begin in the same second, each as process 1 of a container, are two.
+        id: format!(
+            "{}/{epoch}/{}.{}.{}",
+            plan.run,
+            by.host,
+            std::process::id(),
+            HOLDERS.fetch_add(1, Ordering::Relaxed)
+        ),
         by,
         reason: format!("{verb} {}", plan.version),
         since: now,

@@ -113,6 +113,9 @@ pub(super) struct Frozen {
 /// Requests per second that users send to each component of a live target: what the first two receive, then the rest.
 const LOADS: [f64; 3] = [60.0, 25.0, 10.0];
 
+/// Requests per second that users send for each pod that there is at least, at the most: one can answer 20.
+const EACH: f64 = 12.0;
+
 /// The environment's targets as simulated clusters (or a Compose machine), under the load of users where they are live.
 pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simulated {
     let clusters = env.targets.iter().map(|target| {
@@ -120,8 +123,12 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
         if target.traffic == TrafficClass::None {
             return spec;
         }
-        let loads = routed.iter().enumerate();
-        spec.with_load(loads.map(|(i, name)| sim::traffic::LoadSpec::new(name, LOADS[i.min(2)])).collect())
+        let loads = routed.iter().enumerate().map(|(i, name)| {
+            let component = env.components.iter().find(|component| component.id.as_str() == name);
+            let bearable = component.map_or(f64::INFINITY, |known| f64::from(known.replicas.min) * EACH);
+            sim::traffic::LoadSpec::new(name, LOADS[i.min(2)].min(bearable))
+        });
+        spec.with_load(loads.collect())
     });
     let world = sim::world::World::new(&sim::spec::WorldSpec::new(seed, clusters.collect()));
     let defined_elsewhere = |component: &Component| {
@@ -232,7 +239,9 @@ impl Simulated {
                 let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
                 let ours = object["metadata"]["labels"][LABEL_APPLICATION] == env.application.as_str();
-                let by_hand = meddled.contains(&(namespace.to_owned(), name.to_owned()));
+                let by_hand = meddled.iter().any(|(kind, place, known)| {
+                    *kind == text("/kind") && place == namespace && known == name
+                });
                 let made = object["metadata"]["ownerReferences"].is_array();
                 if ours && !made && !by_hand && namespace != env.state_namespace && name != env.state_namespace {
                     let key = format!("{} {}/{name}", target.id, text("/kind"));

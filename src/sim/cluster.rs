@@ -75,8 +75,8 @@ pub struct Cluster {
     pub planes: u64,
     /// Components that stop before they start anew, as their workloads say.
     recreated: BTreeSet<String>,
-    /// What other operators changed by hand: namespace and name.
-    pub meddled: BTreeSet<(String, String)>,
+    /// What other operators changed by hand: kind, namespace and name.
+    pub meddled: BTreeSet<(&'static str, String, String)>,
     spec: ClusterSpec,
     random: Random,
     index: Index,
@@ -382,7 +382,11 @@ impl Cluster {
             let tested = !shared && super::active::revision_number(&run.revision) > stable;
             if tested { Blame::Release } else { Blame::World }
         };
-        let nobody = |component: &str| if recreated.contains(component) { Blame::Release } else { blame };
+        // a first release has nobody to fall back on
+        let nobody = |component: &str| {
+            let alone = recreated.contains(component) || !baseline.contains_key(component);
+            if alone && blame == Blame::Orchestration { Blame::Release } else { blame }
+        };
         let rise = faults.of_kind(FaultKind::LoadRise, &self.name, moment.at);
         let answers = Answers { behaviour: &behaviour, culprit: &culprit, nobody: &nobody };
         self.traffic.rise = rise.map_or(1.0, |fault| (1.0 + fault.amount / 100.0).max(0.0));

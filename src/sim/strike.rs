@@ -193,7 +193,8 @@ impl Cluster {
             }
         });
         if done.is_ok() {
-            self.meddled.insert((key.namespace.clone(), key.name.clone()));
+            let kind = if key.kind == KindId::SERVICES { "Service" } else { "Deployment" };
+            self.meddled.insert((kind, key.namespace.clone(), key.name.clone()));
         }
     }
 

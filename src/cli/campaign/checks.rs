@@ -31,6 +31,7 @@ impl Picture {
                     Some(format!("{name} differs: {}", first_difference(before, after, "")))
                 }
                 (Some(_), None) => Some(format!("{name} is gone")),
+                _ if is_kept_by_kind(name) => None,
                 _ => Some(format!("{name} was left behind")),
             }
         });
@@ -40,6 +41,12 @@ impl Picture {
     pub fn names(&self) -> BTreeSet<String> {
         self.0.keys().cloned().collect()
     }
+}
+
+/// Whether an object stays though no release needs it: others may live in it, or data.
+fn is_kept_by_kind(name: &str) -> bool {
+    let kind = name.split_once(' ').map_or(name, |(_, object)| object);
+    ["Namespace/", "PersistentVolumeClaim/", "CustomResourceDefinition/"].iter().any(|kept| kind.starts_with(kept))
 }
 
 /// Workloads whose size belongs to an autoscaler.

@@ -145,7 +145,8 @@ struct Story<'a> {
     audience: &'a dyn Audience,
     tamper: Option<&'a Tamper>,
     began: Instant,
-    before: Picture,
+    /// What a way back leads to: as it was when the last run came to a good end.
+    before: RefCell<Picture>,
     processes: Cell<u32>,
     limit: Cell<Duration>,
     /// What was there before, and what releases brought that came to a good end.
@@ -206,7 +207,7 @@ impl Theatre {
             audience,
             tamper,
             began: Instant::now(),
-            before: Picture::of(&simulated, &self.wanted.env),
+            before: RefCell::new(Picture::of(&simulated, &self.wanted.env)),
             processes: Cell::new(0),
             known: RefCell::default(),
             limit: Cell::new(self.wanted.env.limits.run + BEYOND),
@@ -214,7 +215,7 @@ impl Theatre {
             lives: RefCell::default(),
             violations: RefCell::default(),
         };
-        story.known.borrow_mut().extend(story.before.names());
+        story.known.borrow_mut().extend(story.before.borrow().names());
         let noticed = simulated.world().judgement();
         simulated.arm(&schedule.faults);
         for crash in &schedule.crashes {
@@ -339,7 +340,7 @@ impl Story<'_> {
             return;
         }
         let at = self.simulated.world().clock().millis();
-        let found = checks::at_the_end(ending, &self.before, &self.picture(), &self.passed_over(), at);
+        let found = checks::at_the_end(ending, &self.before.borrow(), &self.picture(), &self.passed_over(), at);
         let mut known = self.violations.borrow_mut();
         let fresh: Vec<Violation> =
             found.into_iter().filter(|one| !known.iter().any(|other| other.what == one.what)).collect();
@@ -350,9 +351,7 @@ impl Story<'_> {
     fn passed_over(&self) -> BTreeSet<String> {
         let meddled = self.theatre.wanted.env.targets.iter().flat_map(|target| {
             let names = self.simulated.world().meddled(target.id.as_str());
-            names.into_iter().flat_map(move |(_, name)| {
-                ["Deployment", "Service"].map(|kind| format!("{} {kind}/{name}", target.id))
-            })
+            names.into_iter().map(move |(kind, _, name)| format!("{} {kind}/{name}", target.id))
         });
         meddled.collect()
     }
@@ -440,7 +439,9 @@ impl Story<'_> {
             End::Ended(ending) => {
                 self.as_it_was(ending);
                 if *ending == Ending::Deployed {
-                    self.known.borrow_mut().extend(self.picture().names());
+                    let now = self.picture();
+                    self.known.borrow_mut().extend(now.names());
+                    self.before.replace(now);
                 }
                 let cause = match ending {
                     Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),

@@ -8,7 +8,7 @@ mod capacity;
 mod lock;
 mod waves;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::active::ActiveFaults;
 use super::cluster::Cluster;
@@ -101,6 +101,8 @@ struct Watched {
     /// Ready endpoints of each Service, and when they last grew fewer.
     ready: BTreeMap<(String, String), (usize, Option<Millis>)>,
     full: BTreeMap<String, usize>,
+    /// What ran before.
+    images: BTreeSet<String>,
     below_full: BTreeMap<String, u64>,
     worst_below_full: u64,
 }
@@ -120,6 +122,7 @@ impl Referee {
     pub fn new(rules: Rules, clusters: &[Cluster]) -> Self {
         let watched = clusters.iter().map(|cluster| Watched {
             full: capacity::sizes(cluster),
+            images: waves::images(cluster),
             planes: u64::MAX,
             ..Watched::default()
         });
@@ -148,7 +151,7 @@ impl Referee {
     pub fn before(&mut self, place: usize, cluster: &Cluster) {
         let watched = &mut self.clusters[place];
         watched.before = capacity::promised(cluster);
-        watched.fresh_before = waves::fresh(cluster);
+        watched.fresh_before = waves::fresh(cluster, &watched.images);
     }
 
     /// A process has written.
@@ -187,13 +190,19 @@ impl Referee {
         for (subject, what) in &promised {
             let shaken = subject.service.as_ref().and_then(|service| watched.ready.get(service));
             let shaken = shaken.and_then(|(_, at)| *at).is_some_and(|at| now < at + unseen);
-            let ours = !watched.before.contains_key(subject) && !shaken && cluster.meddled.is_empty();
+            // what a component lacked before it lacks no less behind another Service
+            let known = |before: &Subject| {
+                before == subject
+                    || (subject.invariant == Invariant::Capacity
+                        && (before.invariant, &before.name) == (subject.invariant, &subject.name))
+            };
+            let ours = !watched.before.keys().any(known) && !shaken && cluster.meddled.is_empty();
             if ours {
                 watched.standing.entry(subject.clone()).or_default().ours = true;
                 self.violations.push(violation(now, subject.invariant, format!("{write}: {what}")));
             }
         }
-        let fresh = waves::fresh(cluster);
+        let fresh = waves::fresh(cluster, &watched.images);
         let more = fresh > watched.fresh_before;
         watched.last_write = Some(now);
         if more && let Some(why) = self.too_early(name, clusters, now) {

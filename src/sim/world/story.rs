@@ -158,9 +158,9 @@ impl World {
         judged
     }
 
-    /// What other operators changed by hand in a cluster: namespace and name.
+    /// What other operators changed by hand in a cluster: kind, namespace and name.
     #[must_use]
-    pub fn meddled(&self, cluster: &str) -> Vec<(String, String)> {
+    pub fn meddled(&self, cluster: &str) -> Vec<(&'static str, String, String)> {
         let place = self.place(cluster);
         self.shared.state().clusters[place].meddled.iter().cloned().collect()
     }
