@@ -17,8 +17,8 @@ use crate::sim;
 use crate::sim::memory::MemoryState;
 use async_trait::async_trait;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -223,10 +223,8 @@ impl Simulated {
         let names = |wave: &Vec<TargetId>| wave.iter().map(ToString::to_string).collect();
         let bake = |place: usize| if place == 0 { env.bake.first } else { env.bake.later };
         let bakes = (0..env.waves.len()).map(|place| if bakes { bake(place).as_millis() as u64 } else { 0 });
-        let rules = sim::invariants::Rules {
-            waves: env.waves.iter().map(names).collect(),
-            bakes: bakes.collect(),
-        };
+        let rules =
+            sim::invariants::Rules { waves: env.waves.iter().map(names).collect(), bakes: bakes.collect() };
         self.world.watch(rules);
     }
 
@@ -236,14 +234,20 @@ impl Simulated {
         for target in env.targets.iter().filter(|target| !self.memories.contains_key(&target.id)) {
             let meddled = self.world.meddled(target.id.as_str());
             for object in self.world.snapshot(target.id.as_str()) {
-                let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+                let text =
+                    |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
                 let ours = object["metadata"]["labels"][LABEL_APPLICATION] == env.application.as_str();
                 let by_hand = meddled.iter().any(|(kind, place, known)| {
                     *kind == text("/kind") && place == namespace && known == name
                 });
                 let made = object["metadata"]["ownerReferences"].is_array();
-                if ours && !made && !by_hand && namespace != env.state_namespace && name != env.state_namespace {
+                if ours
+                    && !made
+                    && !by_hand
+                    && namespace != env.state_namespace
+                    && name != env.state_namespace
+                {
                     let key = format!("{} {}/{name}", target.id, text("/kind"));
                     found.insert(key, object.value().clone());
                 }

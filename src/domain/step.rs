@@ -124,8 +124,12 @@ pub fn next(status: Status, event: Transition) -> Result<Status, IllegalTransiti
     use Status as S;
     use Transition as T;
     match (status, event) {
-        // A resume repeats a step that was begun; after an interrupt it begins undone ones anew.
-        (S::Pending | S::Started | S::Undone | S::Failed | S::Done, T::Start) => Ok(S::Started),
+        // A resume repeats a step that was begun; after an interrupt it begins undone ones anew, and those that the
+        // retreat was taking back when its process died or failed: every effect may be repeated.
+        (
+            S::Pending | S::Started | S::Undone | S::Failed | S::Done | S::Undoing | S::UndoFailed,
+            T::Start,
+        ) => Ok(S::Started),
         (S::Started, T::Finish) => Ok(S::Done),
         (S::Started, T::Fail) => Ok(S::Failed),
         (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::StartUndo) => Ok(S::Undoing),
@@ -156,6 +160,8 @@ mod tests {
             (S::Undoing, T::FinishUndo, S::Undone),
             (S::Undoing, T::FailUndo, S::UndoFailed),
             (S::Undone, T::Start, S::Started),
+            (S::Undoing, T::Start, S::Started),
+            (S::UndoFailed, T::Start, S::Started),
         ];
         for (from, event, to) in legal {
             assert_eq!(next(from, event), Ok(to));
@@ -166,8 +172,6 @@ mod tests {
             (S::Done, T::Finish),
             (S::Undone, T::Finish),
             (S::Undone, T::StartUndo),
-            (S::Undoing, T::Start),
-            (S::UndoFailed, T::Start),
         ];
         for (status, event) in illegal {
             assert_eq!(next(status, event), Err(IllegalTransition { status, event }));

@@ -18,9 +18,6 @@ use std::time::Duration;
 /// Attempts at one undo, 3 s apart.
 const ATTEMPTS: u32 = 5;
 
-/// How long routers may take to follow what was written. Pods that they may still lead to stay for so long.
-const FOLLOW: Duration = Duration::from_secs(5);
-
 type ChainId = (TargetId, Option<ComponentId>);
 
 /// What is still wrong after a rollback.
@@ -43,9 +40,6 @@ impl Engine<'_> {
                 continue;
             }
             self.teller().tell(Kind::RollbackLane { lane: *lane });
-            if *lane == Lane::Capacity && self.has_moved_traffic_back() {
-                tokio::time::sleep(FOLLOW).await;
-            }
             let ways =
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
@@ -56,13 +50,6 @@ impl Engine<'_> {
                 }
             }
         }
-    }
-
-    fn has_moved_traffic_back(&self) -> bool {
-        let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
-        let mut traffic =
-            steps.filter(|step| matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. }));
-        traffic.any(|step| matches!(self.status(step), Status::Undone | Status::UndoFailed))
     }
 
     /// The steps to take back in a lane, by target and component, last first.

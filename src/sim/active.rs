@@ -141,17 +141,20 @@ impl ActiveFaults {
     /// How far the clock of the operator's machine is off, in milliseconds.
     #[must_use]
     pub fn clock_skew(&self) -> i64 {
-        let jumps = self.entries.iter().filter(|entry| {
-            entry.began.is_some() && !entry.over && entry.fault.kind == FaultKind::ClockJump
-        });
+        let jumps = self
+            .entries
+            .iter()
+            .filter(|entry| entry.began.is_some() && !entry.over && entry.fault.kind == FaultKind::ClockJump);
         jumps.map(|entry| (entry.fault.amount * 1000.0) as i64).sum()
     }
 
     /// Until when the operator's machine stands still, if it does.
     #[must_use]
     pub fn suspended_until(&self, now: Millis) -> Option<Millis> {
-        let stands = self.entries.iter().filter(|entry| entry.fault.kind == FaultKind::Suspend && !entry.over);
-        let ends = stands.filter_map(|entry| Some(entry.began? + (entry.fault.amount.max(0.0) * 1000.0) as Millis));
+        let stands =
+            self.entries.iter().filter(|entry| entry.fault.kind == FaultKind::Suspend && !entry.over);
+        let ends =
+            stands.filter_map(|entry| Some(entry.began? + (entry.fault.amount.max(0.0) * 1000.0) as Millis));
         ends.filter(|end| *end > now).max()
     }
 
@@ -218,7 +221,8 @@ impl Effects {
         let mut changed: Option<Behaviour> = None;
         for fault in &self.faults {
             let tested = fault.kind.spares_no_version() || self.is_tested(run);
-            let meant = run.job == (fault.kind == FaultKind::HookHang) || fault.kind == FaultKind::RegistryDown;
+            let meant =
+                run.job == (fault.kind == FaultKind::HookHang) || fault.kind == FaultKind::RegistryDown;
             if !tested || !meant || !fault.hits_component(&self.cluster, &run.component) {
                 continue;
             }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::active::ActiveFaults;
+use super::faults::FaultKind;
 use super::kube::controllers::events::Recorder;
 use super::kube::controllers::{self, Context, Controller, Index, Work, object};
 use super::kube::kinds::KindId;
@@ -18,7 +19,6 @@ use super::random::Random;
 use super::routers::Hindrance;
 use super::series::History;
 use super::spec::ClusterSpec;
-use super::faults::FaultKind;
 use super::traffic::{Answers, Blame, Traffic};
 use crate::domain::object::LABEL_COMPONENT;
 
@@ -78,7 +78,7 @@ pub struct Cluster {
     /// What other operators changed by hand: kind, namespace and name.
     pub meddled: BTreeSet<(&'static str, String, String)>,
     spec: ClusterSpec,
-    random: Random,
+    pub(super) random: Random,
     index: Index,
     pending: Pending<Work>,
     /// What controllers meant to look at again.
@@ -228,7 +228,9 @@ impl Cluster {
                 return;
             }
         }
-        if kind == KindId::DEPLOYMENTS && object::text(&change.object, &["spec", "strategy", "type"]) == "Recreate" {
+        if kind == KindId::DEPLOYMENTS
+            && object::text(&change.object, &["spec", "strategy", "type"]) == "Recreate"
+        {
             self.recreated.insert(object::label(&change.object, LABEL_COMPONENT).to_owned());
         }
         if kind == KindId::PODS {
@@ -325,7 +327,7 @@ impl Cluster {
         self.with_context(moment, follow, |cx| controllers::reconcile(cx, work));
     }
 
-    fn with_context<T>(
+    pub(super) fn with_context<T>(
         &mut self,
         moment: Moment,
         follow: &mut Vec<(Millis, Happening)>,
@@ -393,92 +395,6 @@ impl Cluster {
         self.traffic.second(&mut self.kubelet, hour, &mut self.random, &answers, moment.at);
         self.history.scrape(&self.kubelet, moment.at);
     }
-
-    /// A node stops answering; returns its name.
-    pub fn lose_node(&mut self, moment: Moment, follow: &mut Vec<(Millis, Happening)>) -> Option<String> {
-        let nodes: Vec<String> = {
-            let store = lock(&self.store);
-            store
-                .iter(KindId::NODES, None)
-                .map(|node| object::name(node).to_owned())
-                .filter(|node| !self.kubelet.is_lost(node))
-                .collect()
-        };
-        let used: Vec<&String> = nodes
-            .iter()
-            .filter(|node| self.kubelet.present().any(|index| self.kubelet.runs[index].node == **node))
-            .collect();
-        let candidates: Vec<&String> = if used.is_empty() { nodes.iter().collect() } else { used };
-        let node = (*candidates.get(self.random.below(candidates.len()))?).clone();
-        self.kubelet.lose_node(&node);
-        follow.push((moment.at + 40_000, Happening::NodeUnreachable(node.clone())));
-        follow.push((moment.at + 340_000, Happening::NodeEvicted(node.clone())));
-        Some(node)
-    }
-
-    fn node_unreachable(&mut self, node: &str, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
-        let stamp = super::clock::seconds_text(moment.now);
-        self.with_context(moment, follow, |cx| {
-            let Some(object) = cx.get(KindId::NODES, "", node) else {
-                return;
-            };
-            cx.modify_status(KindId::NODES, &object, Controller::Kubelet, |node| {
-                let ready = json!({
-                    "type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown",
-                    "message": "Kubelet stopped posting node status.", "lastTransitionTime": stamp,
-                });
-                object::set(node, &["status", "conditions"], json!([ready]));
-            });
-            cx.modify(KindId::NODES, &object, Controller::Kubelet, |node| {
-                object::set(
-                    node,
-                    &["spec", "taints"],
-                    json!([
-                        {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule", "timeAdded": stamp},
-                        {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": stamp},
-                    ]),
-                );
-            });
-            cx.event(
-                &object,
-                Controller::Kubelet,
-                false,
-                "NodeNotReady",
-                &format!("Node {node} status is now: NodeNotReady"),
-            );
-            for pod in cx.list(KindId::PODS, None) {
-                if object::text(&pod, &["spec", "nodeName"]) == node && object::ready(&pod) {
-                    cx.modify_status(KindId::PODS, &pod, Controller::Kubelet, |pod| set_unready(pod, &stamp));
-                    cx.event(&pod, Controller::Kubelet, true, "NodeNotReady", "Node is not ready");
-                }
-            }
-        });
-        for run in self.kubelet.runs.iter_mut().filter(|run| run.node == node) {
-            run.ready = false;
-        }
-    }
-
-    fn evict(&mut self, node: &str, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
-        self.with_context(moment, follow, |cx| {
-            for pod in cx.list(KindId::PODS, None) {
-                if object::text(&pod, &["spec", "nodeName"]) == node {
-                    cx.event(
-                        &pod,
-                        Controller::GarbageCollector,
-                        false,
-                        "TaintManagerEviction",
-                        &format!(
-                            "Marking for deletion Pod {}/{}",
-                            object::namespace(&pod),
-                            object::name(&pod)
-                        ),
-                    );
-                    // nobody is there to confirm: the pod is taken from the API by force
-                    cx.remove_pod(&pod);
-                }
-            }
-        });
-    }
 }
 
 /// CPU use of the process of a pod, in thousandths of a core.
@@ -488,16 +404,6 @@ fn cpu_use(kubelet: &Kubelet, traffic: &Traffic, uid: &str) -> i64 {
         let use_ = 0.06 + 0.9 * run.load / traffic.pod_capacity(&run.component).max(0.1);
         (run.cpu_request as f64 * use_).round() as i64
     })
-}
-
-/// A pod that is not ready any more because its node is not.
-fn set_unready(pod: &mut Value, stamp: &str) {
-    for condition in pod["status"]["conditions"].as_array_mut().into_iter().flatten() {
-        if matches!(object::text(condition, &["type"]), "Ready" | "ContainersReady") {
-            condition["status"] = "False".into();
-            condition["lastTransitionTime"] = stamp.into();
-        }
-    }
 }
 
 /// A time in both its forms.

@@ -145,10 +145,7 @@ fn request_fault(
     }
     let stores = changes_something(request) && !request.verb.starts_with("delete");
     if stores && faults.of_kind(FaultKind::DiskFull, cluster, at).is_some() {
-        return Some(Fault::Refuse(
-            ApiStatus::internal("etcdserver: mvcc: database space exceeded"),
-            None,
-        ));
+        return Some(Fault::Refuse(ApiStatus::internal("etcdserver: mvcc: database space exceeded"), None));
     }
     if faults.of_kind(FaultKind::Throttle, cluster, at).is_some() {
         let message = "the server has received too many requests and has asked us to try again later";

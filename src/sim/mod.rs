@@ -13,6 +13,7 @@ pub mod invariants;
 pub mod kube;
 pub mod memory;
 pub mod metrics;
+mod nodes;
 pub mod pods;
 pub mod probe;
 pub mod process;

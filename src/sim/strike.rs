@@ -157,7 +157,8 @@ impl Cluster {
             .map(|lease| Key::new(KindId::LEASES, object::namespace(lease), object::name(lease)))
             .collect();
         for key in stolen {
-            let _ = store.modify(moment.now, "deployctl", &key, |lease| lease["spec"]["holderIdentity"] = "".into());
+            let _ = store
+                .modify(moment.now, "deployctl", &key, |lease| lease["spec"]["holderIdentity"] = "".into());
         }
     }
 
@@ -183,7 +184,8 @@ impl Cluster {
             FaultKind::OperatorScales => object["spec"]["replicas"] = (fault.amount.max(0.0) as u64).into(),
             FaultKind::OperatorSetsImage => {
                 let image = &mut object["spec"]["template"]["spec"]["containers"][0]["image"];
-                let name = image.as_str().unwrap_or_default().rsplit_once(':').map(|(name, _)| name.to_owned());
+                let name =
+                    image.as_str().unwrap_or_default().rsplit_once(':').map(|(name, _)| name.to_owned());
                 *image = format!("{}:hotfix", name.unwrap_or_default()).into();
             }
             _ => {

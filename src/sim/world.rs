@@ -180,7 +180,8 @@ impl State {
 
     /// A request is about to write.
     pub fn before_write(&mut self, place: usize, who: &str, request: &RequestInfo) {
-        let judged = self.processes.knows(who) && request.resource != "leases" && request.resource != "secrets";
+        let judged =
+            self.processes.knows(who) && request.resource != "leases" && request.resource != "secrets";
         if judged && let Some(referee) = &mut self.referee {
             referee.before(place, &self.clusters[place]);
         }
@@ -188,7 +189,9 @@ impl State {
 
     /// A request has written.
     pub fn after_write(&mut self, place: usize, who: &str, request: &RequestInfo) {
-        if self.processes.knows(who) && let Some(referee) = &mut self.referee {
+        if self.processes.knows(who)
+            && let Some(referee) = &mut self.referee
+        {
             referee.after(place, &self.clusters, &self.faults, who, request, self.at);
         }
     }

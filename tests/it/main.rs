@@ -3,8 +3,8 @@
 mod adapters;
 mod apply;
 mod architecture;
-mod cli;
 mod campaign;
+mod cli;
 mod compared;
 mod config;
 mod control;

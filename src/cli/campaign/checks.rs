@@ -46,7 +46,9 @@ impl Picture {
 /// Whether an object stays though no release needs it: others may live in it, or data.
 fn is_kept_by_kind(name: &str) -> bool {
     let kind = name.split_once(' ').map_or(name, |(_, object)| object);
-    ["Namespace/", "PersistentVolumeClaim/", "CustomResourceDefinition/"].iter().any(|kept| kind.starts_with(kept))
+    ["Namespace/", "PersistentVolumeClaim/", "CustomResourceDefinition/"]
+        .iter()
+        .any(|kept| kind.starts_with(kept))
 }
 
 /// Workloads whose size belongs to an autoscaler.
@@ -77,7 +79,8 @@ fn facts(object: &Value, autoscaled: bool) -> Value {
             port.as_object_mut().and_then(|port| port.remove("nodePort"));
         }
     }
-    let kept = |name: &str| !name.starts_with("deployment.kubernetes.io/") && !name.starts_with("deployctl.dev/");
+    let kept =
+        |name: &str| !name.starts_with("deployment.kubernetes.io/") && !name.starts_with("deployctl.dev/");
     let notes = object["metadata"]["annotations"].as_object().into_iter().flatten();
     let notes: Map<String, Value> =
         notes.filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect();
@@ -137,7 +140,8 @@ pub(super) fn settled(
     let status = |step: &Step| run.replayed.status.get(&step.id).copied().unwrap_or_default();
     let steps = || run.plan.stages.iter().flat_map(|stage| &stage.steps);
     for step in steps().filter(|step| matches!(step.undo, Undo::Effects { .. })) {
-        let open = matches!(status(step), Status::Started | Status::Undoing | Status::Failed | Status::UndoFailed);
+        let open =
+            matches!(status(step), Status::Started | Status::Undoing | Status::Failed | Status::UndoFailed);
         if open {
             tell("journal", format!("{} is {:?} though the run ended ({outcome})", step.id, status(step)));
         }

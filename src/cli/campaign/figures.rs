@@ -117,9 +117,10 @@ impl Figures {
                 "command": super::command(env, &broken.schedule),
             })
         });
-        let ends = self.ends.iter().map(|((command, end), count)| {
-            json!({"command": command, "end": end, "count": count})
-        });
+        let ends = self
+            .ends
+            .iter()
+            .map(|((command, end), count)| json!({"command": command, "end": end, "count": count}));
         let [requests, release, world, orchestration] = self.requests;
         let whole = json!({
             "type": "campaign_finished", "environment": env, "seed": seed, "stories": self.stories,

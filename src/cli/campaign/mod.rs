@@ -3,7 +3,9 @@
 //! What a seed gives does not depend on the number of cores: every story is drawn by its number and played on a clock
 //! and a chance of its own, and what came of it is counted in the order of the numbers.
 
+mod beginning;
 mod checks;
+mod commands;
 mod draw;
 mod figures;
 mod operator;
@@ -11,9 +13,10 @@ pub mod schedule;
 mod tally;
 mod theatre;
 
+pub(super) use beginning::virtual_time;
 pub use schedule::{Ask, Crash, Schedule, Then};
+pub(super) use theatre::Audience;
 pub use theatre::{Life, Played, Tamper, Theatre};
-pub(super) use theatre::{Audience, virtual_time};
 
 use crate::cli::CliError;
 use crate::cli::wiring::Violation;
@@ -96,8 +99,8 @@ fn side_by_side<I: Sync, T: Send>(items: &[I], threads: usize, work: impl Fn(&I)
     std::thread::scope(|scope| {
         for _ in 0..threads.min(items.len()) {
             scope.spawn(|| {
-                while let Some((place, item)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|place| Some((place, items.get(place)?)))
+                while let Some((place, item)) = Some(next.fetch_add(1, Ordering::Relaxed))
+                    .and_then(|place| Some((place, items.get(place)?)))
                 {
                     let result = work(item);
                     done.lock().expect("no panic while held").push((place, result));

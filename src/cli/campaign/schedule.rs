@@ -106,9 +106,10 @@ impl std::fmt::Display for Crash {
 impl Schedule {
     /// As a command line asks for it.
     pub(in crate::cli) fn of(args: &RehearseArgs) -> Result<Self, Failure> {
-        let interrupt = args.interrupt_at.as_deref().map(|text| {
-            units::parse_duration(text).map_err(|why| Failure::new(Code(706), Exit::Usage, why))
-        });
+        let interrupt = args
+            .interrupt_at
+            .as_deref()
+            .map(|text| units::parse_duration(text).map_err(|why| Failure::new(Code(706), Exit::Usage, why)));
         let then = args.then.iter().map(|then| match then {
             crate::cli::args::Then::Resume => Then::Resume,
             crate::cli::args::Then::Rollback => Then::Rollback,

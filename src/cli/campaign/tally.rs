@@ -64,7 +64,9 @@ impl<'a> Tally<'a> {
                 labels.push("rollback:begin".to_owned());
                 counts.turned = Some(event.at);
             }
-            Kind::RollbackLane { lane } => labels.push(format!("rollback:{}", format!("{lane:?}").to_lowercase())),
+            Kind::RollbackLane { lane } => {
+                labels.push(format!("rollback:{}", format!("{lane:?}").to_lowercase()))
+            }
             Kind::RunFinished { outcome: "rolled-back", .. } => {
                 let turned = counts.turned.take();
                 counts.ways_back.extend(turned.map(|turned| event.at.duration_since(turned).unsigned_abs()));

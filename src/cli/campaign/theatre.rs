@@ -3,25 +3,23 @@
 //! The release before is brought into the world once; every story begins from a copy of that. A seed plays the same
 //! story again, alone or among ten thousand.
 
+use super::beginning::{baseline, routed, virtual_time};
 use super::checks::{self, Picture};
 use super::operator;
 use super::schedule::{Crash, Schedule, Then};
-use super::tally::{Counts, Heard, Tally};
-use crate::cli::session::{Session, Wanted, actor};
+use super::tally::{Counts, Tally};
+use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring::{self, FaultKind, Frozen, Judgement, Simulated, Violation};
 use crate::cli::{CliError, flow};
-use crate::domain::environment::{Bake, Environment, OnFailure, Platform};
+use crate::domain::environment::{Environment, OnFailure};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::Event;
-use crate::domain::object::Object;
 use crate::plan::Plan;
 use crate::run::journal::Phase;
-use crate::run::lease::Patience;
-use crate::run::prepare::{self, Rollback};
 use crate::run::{Ending, Report, World, unfinished};
 use async_trait::async_trait;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -97,7 +95,7 @@ pub type Tamper = dyn Fn(World) -> World + Send + Sync;
 /// An audience that sees nothing.
 struct Nobody(Session);
 
-struct Silence;
+pub(super) struct Silence;
 
 impl Report for Silence {
     fn event(&self, _: &Event) {}
@@ -121,7 +119,7 @@ impl Audience for Nobody {
 }
 
 /// How a process came to its end.
-enum End {
+pub(super) enum End {
     Died,
     Ended(Ending),
     Refused(CliError),
@@ -137,12 +135,12 @@ pub(super) trait Elsewhere {
 }
 
 /// One story while it is played.
-struct Story<'a> {
-    theatre: &'a Theatre,
+pub(super) struct Story<'a> {
+    pub(super) theatre: &'a Theatre,
     schedule: &'a Schedule,
     simulated: &'a Simulated,
-    tally: &'a Tally<'a>,
-    audience: &'a dyn Audience,
+    pub(super) tally: &'a Tally<'a>,
+    pub(super) audience: &'a dyn Audience,
     tamper: Option<&'a Tamper>,
     began: Instant,
     /// What a way back leads to: as it was when the last run came to a good end.
@@ -152,7 +150,7 @@ struct Story<'a> {
     /// What was there before, and what releases brought that came to a good end.
     known: RefCell<BTreeSet<String>>,
     /// Another operator's release came through.
-    overtaken: Cell<bool>,
+    pub(super) overtaken: Cell<bool>,
     lives: RefCell<Vec<Life>>,
     violations: RefCell<Vec<Violation>>,
 }
@@ -237,9 +235,15 @@ impl Theatre {
         judgement.failed.orchestration -= noticed.failed.orchestration;
         let mut violations = judgement.violations.clone();
         violations.extend(story.violations.take());
-        if judgement.failed.orchestration > 0 && !violations.iter().any(|known| known.invariant == "requests") {
-            let what = format!("{} requests failed by the release's own doing", judgement.failed.orchestration);
-            violations.push(Violation { at: simulated.world().clock().millis(), invariant: "requests", what });
+        if judgement.failed.orchestration > 0 && !violations.iter().any(|known| known.invariant == "requests")
+        {
+            let what =
+                format!("{} requests failed by the release's own doing", judgement.failed.orchestration);
+            violations.push(Violation {
+                at: simulated.world().clock().millis(),
+                invariant: "requests",
+                what,
+            });
         }
         ended(&simulated);
         let (writes, lives) = (simulated.world().writes(), story.lives.take());
@@ -266,7 +270,8 @@ impl Story<'_> {
             if matches!(end, End::Hangs) {
                 return;
             }
-            let finished = matches!(end, End::Ended(Ending::Deployed | Ending::RolledBack { .. }) | End::Nothing);
+            let finished =
+                matches!(end, End::Ended(Ending::Deployed | Ending::RolledBack { .. }) | End::Nothing);
             if finished && !self.schedule.settle && then.len() == 0 {
                 return;
             }
@@ -287,7 +292,8 @@ impl Story<'_> {
                 }
             };
         }
-        if self.schedule.settle {
+        // what another operator broke by hand, a person has to mend
+        if self.schedule.settle && self.passed_over().is_empty() {
             self.broken("stuck", format!("{COMMANDS} commands, and still a run is unfinished"));
         }
     }
@@ -298,7 +304,7 @@ impl Story<'_> {
     }
 
     /// Doors of a process of its own, as on a machine with an empty directory.
-    fn doors(&self, who: &str) -> (String, World, watch::Receiver<bool>) {
+    pub(super) fn doors(&self, who: &str) -> (String, World, watch::Receiver<bool>) {
         let number = self.processes.get() + 1;
         self.processes.set(number);
         let name = format!("{who}-{number}");
@@ -340,7 +346,8 @@ impl Story<'_> {
             return;
         }
         let at = self.simulated.world().clock().millis();
-        let found = checks::at_the_end(ending, &self.before.borrow(), &self.picture(), &self.passed_over(), at);
+        let found =
+            checks::at_the_end(ending, &self.before.borrow(), &self.picture(), &self.passed_over(), at);
         let mut known = self.violations.borrow_mut();
         let fresh: Vec<Violation> =
             found.into_iter().filter(|one| !known.iter().any(|other| other.what == one.what)).collect();
@@ -461,194 +468,5 @@ impl Story<'_> {
             self.broken("storm", format!("{command} sent {requests} requests"));
         }
         self.lives.borrow_mut().push(Life { command, exit, cause, took });
-    }
-
-    async fn command(&self, command: &str, doors: &World, interrupts: watch::Receiver<u32>) -> End {
-        let result = match command {
-            "deploy" => self.deploy(doors, interrupts, &self.theatre.wanted).await,
-            "resume" => self.resume(doors, interrupts).await,
-            _ => self.rollback(doors, interrupts).await,
-        };
-        match result {
-            Ok(Some(ending)) => End::Ended(ending),
-            Ok(None) => End::Nothing,
-            Err(error) => End::Refused(error),
-        }
-    }
-
-    /// `deployctl ENV`.
-    async fn deploy(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-        wanted: &Wanted,
-    ) -> Result<Option<Ending>, CliError> {
-        let request = flow::request(wanted, None, None);
-        let plan = prepare::plan(doors, &request).await?;
-        let session = self.audience.session();
-        flow::preflight(session, wanted, doors, &plan).await?;
-        if !self.audience.approves(&plan)? {
-            return Ok(None);
-        }
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
-        let (patience, request) = (Patience::None, &request);
-        flow::perform(session, doors, request, &plan, patience, &heard, interrupts).await.map(Some)
-    }
-
-    /// `deployctl resume ENV`.
-    async fn resume(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Option<Ending>, CliError> {
-        prepare::reach(doors).await?;
-        let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) else {
-            return Ok(None);
-        };
-        let back = match &run.replayed.phase {
-            Phase::Aborting { cause, .. } => Some(cause.clone()),
-            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
-        };
-        self.go_on(doors, &run, back, interrupts).await.map(Some)
-    }
-
-    async fn go_on(
-        &self,
-        doors: &World,
-        run: &unfinished::Run,
-        back: Option<String>,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Ending, CliError> {
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&run.plan) };
-        let session = self.audience.session();
-        flow::go_on(session, doors, run, Patience::UntilLapsed, back, &heard, interrupts).await
-    }
-
-    /// `deployctl rollback ENV`.
-    async fn rollback(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Option<Ending>, CliError> {
-        prepare::reach(doors).await?;
-        if let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) {
-            let cause = format!("taken back by {}", actor());
-            let ending = self.go_on(doors, &run, Some(cause), interrupts.clone()).await?;
-            if ending != Ending::Deployed {
-                return Ok(Some(ending));
-            }
-        }
-        let env = self.theatre.wanted.env.clone();
-        let (components, rendered) = (BTreeSet::new(), BTreeMap::new());
-        let wanted = Wanted { env, version: String::new(), components, rendered, prune: Vec::new() };
-        let request = flow::request(&wanted, Some(Rollback::Previous), None);
-        let plan = prepare::plan(doors, &request).await?;
-        if !self.audience.approves(&plan)? {
-            return Ok(None);
-        }
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
-        let session = self.audience.session();
-        let patience = Patience::UntilLapsed;
-        flow::perform(session, doors, &request, &plan, patience, &heard, interrupts).await.map(Some)
-    }
-}
-
-#[async_trait(?Send)]
-impl Elsewhere for Story<'_> {
-    /// Another operator types `deployctl ENV --version NEXT`.
-    async fn second_release(&self) {
-        let (_, doors, _) = self.doors("second");
-        let mut wanted = Wanted {
-            env: self.theatre.wanted.env.clone(),
-            version: format!("{}-second", self.theatre.wanted.version),
-            components: BTreeSet::new(),
-            rendered: BTreeMap::new(),
-            prune: Vec::new(),
-        };
-        wanted.env.version = Some(wanted.version.clone());
-        if !matches!(wanted.env.platform, Platform::Compose { .. }) {
-            let Ok(rendered) = crate::render::render_targets(&wanted.env, &wanted.version) else { return };
-            wanted.rendered = rendered;
-        }
-        let (_count, interrupts) = watch::channel(0);
-        if let Ok(Some(_)) = self.deploy(&doors, interrupts, &wanted).await {
-            self.overtaken.set(true);
-        }
-    }
-}
-
-/// Time stands still while anything can run, and jumps when all wait.
-pub(in crate::cli) fn virtual_time<T>(
-    work: impl Future<Output = Result<T, CliError>>,
-) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-    let runtime = runtime.map_err(|error| {
-        CliError::from(
-            Failure::new(Code(1), Exit::Internal, "the runtime cannot start").why(error.to_string()),
-        )
-    })?;
-    runtime.block_on(work)
-}
-
-/// Components that a route leads to: users send requests to these.
-fn routed(wanted: &Wanted) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    let is_route = |object: &&Object| matches!(object.kind(), "Ingress" | "HTTPRoute" | "VirtualService");
-    for object in wanted.rendered.values().flatten().filter(is_route) {
-        let name = object.component.as_ref().map(ToString::to_string).unwrap_or_default();
-        if !name.is_empty() && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    names
-}
-
-/// The release before, brought there by the same code; then users for a while, so that gates have something to compare.
-async fn baseline(wanted: &Wanted, simulated: &Simulated) -> Result<(), CliError> {
-    let mut before = Wanted {
-        env: wanted.env.clone(),
-        version: version_before(&wanted.version),
-        components: BTreeSet::new(),
-        rendered: BTreeMap::new(),
-        prune: Vec::new(),
-    };
-    before.env.version = Some(before.version.clone());
-    if !matches!(before.env.platform, Platform::Compose { .. }) {
-        before.rendered = crate::render::render_targets(&before.env, &before.version)?;
-    }
-    // What comes before the story needs neither backups nor waiting.
-    before.env.backup.rds.clear();
-    before.env.terraform = None;
-    before.env.bake = Bake::default();
-    before.env.approve_waves = None;
-    let (doors, _) = simulated.process(&before.env, "baseline");
-    let request = flow::request(&before, None, None);
-    let plan = prepare::plan(&doors, &request).await?;
-    let (_count, interrupts) = watch::channel(0);
-    let quiet = Session::quiet();
-    let ending =
-        flow::perform(&quiet, &doors, &request, &plan, Patience::None, &Silence, interrupts).await?;
-    if ending != Ending::Deployed {
-        let why = format!("{ending:?}");
-        return Err(Failure::new(
-            Code(712),
-            Exit::RolledBack,
-            "the manifests do not come up in the simulated world",
-        )
-        .why(why)
-        .next(format!("deployctl rehearse {} --from-nothing shows how", wanted.env.name))
-        .into());
-    }
-    drop(doors);
-    tokio::time::sleep(flow::WARM_UP).await;
-    Ok(())
-}
-
-/// One patch version below; `0` for what is no version.
-fn version_before(version: &str) -> String {
-    let Some((head, patch)) = version.rsplit_once('.') else { return format!("{version}-before") };
-    match patch.parse::<u64>() {
-        Ok(number) if number > 0 => format!("{head}.{}", number - 1),
-        _ => format!("{version}-before"),
     }
 }

@@ -29,9 +29,7 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     let schedule = Schedule::of(args)?;
     let theatre = Theatre::new(wanted, args.from_nothing)?;
     let house = House { session, args, recorder: OnceCell::new(), refused: RefCell::new(None) };
-    let played = campaign::virtual_time(async {
-        Ok(theatre.story(&schedule, &house, None, |_| {}).await)
-    })?;
+    let played = campaign::virtual_time(async { Ok(theatre.story(&schedule, &house, None, |_| {}).await) })?;
     house.end(env, &schedule, &played)
 }
 
@@ -128,10 +126,12 @@ impl House<'_> {
         let (requests, failed) =
             (played.judgement.requests, failed.release + failed.world + failed.orchestration);
         if self.session.json() {
-            let line = serde_json::json!({"type": "simulated_traffic", "requests": requests, "failed": failed});
+            let line =
+                serde_json::json!({"type": "simulated_traffic", "requests": requests, "failed": failed});
             self.session.print(&format!("{line}\n"));
         } else if requests > 0 {
-            self.session.print(&format!("users sent {requests} requests meanwhile; {failed} of them failed\n"));
+            self.session
+                .print(&format!("users sent {requests} requests meanwhile; {failed} of them failed\n"));
         }
     }
 }

@@ -166,20 +166,7 @@ impl Site<'_> {
             return;
         }
         let back = self.routes_before(component, &indices);
-        // A Service that led to every revision does so again: the other's pods go after this.
-        let bound = |service: &ObjectRef| {
-            let mut objects = back.iter().map(|index| &self.table.objects()[*index]);
-            let selector = |object: &Object| object.value["spec"]["selector"].get(LABEL_REVISION).is_some();
-            objects.any(|object| object.reference() == *service && selector(object))
-        };
-        let timeout = self.inputs.env.limits.ready;
-        let services = self.own_services(component).into_iter().filter(bound);
-        let workload = stable.workload.clone();
-        let waits: Vec<Effect> = services
-            .map(|service| Effect::WaitTraffic { service, workload: workload.clone(), timeout })
-            .collect();
-        let mut undo = vec![Effect::Switch { objects: back, to: stable.workload.name.clone() }];
-        undo.extend(waits);
+        let undo = self.switch_back(back, stable);
         let step = self.step(
             Some(&component.id),
             format!("switch traffic to {}", serving.workload.name),
@@ -197,6 +184,29 @@ impl Site<'_> {
         let steps = &mut self.stage(at::SWITCH, "switch", title, 100).steps;
         steps.push(step);
         steps.extend(waits);
+    }
+
+    /// Services first, and what leads to them once they are seen to lead to stable: one that was gone is made anew, and
+    /// has no endpoints at first. A Service that led to every revision does so again: the other's pods go after this.
+    fn switch_back(&self, back: Vec<usize>, stable: &ServingWorkload) -> Vec<Effect> {
+        let (workload, timeout) = (&stable.workload, self.inputs.env.limits.ready);
+        let object = |index: usize| &self.table.objects()[index];
+        let (services, routes): (Vec<usize>, Vec<usize>) =
+            back.into_iter().partition(|index| object(*index).kind() == "Service");
+        let bound = services
+            .iter()
+            .map(|index| object(*index))
+            .filter(|service| service.value["spec"]["selector"].get(LABEL_REVISION).is_some());
+        let waits = bound.map(|service| Effect::WaitTraffic {
+            service: service.reference(),
+            workload: workload.clone(),
+            timeout,
+        });
+        let waits: Vec<Effect> = waits.collect();
+        let to = || workload.name.clone();
+        let switch =
+            |objects: Vec<usize>| (!objects.is_empty()).then(|| Effect::Switch { objects, to: to() });
+        switch(services).into_iter().chain(waits).chain(switch(routes)).collect()
     }
 
     /// The routes as they were, Services before what leads to them: blue's own Service may be gone already.

@@ -134,7 +134,9 @@ fn remaining(
     }
     let size = |(kind, namespace, name): &Owner| {
         let workload = store.lookup(*kind, namespace, name);
-        workload.map_or(0, |workload| object::number(workload, &["spec", "replicas"]).unwrap_or(1).max(0) as usize)
+        workload.map_or(0, |workload| {
+            object::number(workload, &["spec", "replicas"]).unwrap_or(1).max(0) as usize
+        })
     };
     by_owner.into_iter().map(|(owner, count)| count.min(size(owner))).sum()
 }
@@ -153,7 +155,8 @@ pub(super) fn sizes(cluster: &Cluster) -> BTreeMap<String, usize> {
         cluster.traffic.received().map(|(component, _)| (component.to_owned(), 0)).collect();
     for index in cluster.kubelet.present() {
         let run = &cluster.kubelet.runs[index];
-        if run.ready && run.answers()
+        if run.ready
+            && run.answers()
             && let Some(size) = sizes.get_mut(&run.component)
         {
             *size += 1;

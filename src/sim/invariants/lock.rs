@@ -22,9 +22,9 @@ impl Held {
     pub fn read(cluster: &Cluster, process: &str, request: &RequestInfo, now: Millis) -> Option<Self> {
         let store = lock(&cluster.store);
         let namespace = &request.namespace;
-        let lease = store.iter(KindId::LEASES, Some(namespace)).find(|lease| {
-            request.name.is_empty() || object::name(lease) == request.name
-        })?;
+        let lease = store
+            .iter(KindId::LEASES, Some(namespace))
+            .find(|lease| request.name.is_empty() || object::name(lease) == request.name)?;
         let identity = object::text(lease, &["spec", "holderIdentity"]).to_owned();
         let ttl = object::count(lease, &["spec", "leaseDurationSeconds"]).max(0) as Millis * 1000;
         let key = Key::new(KindId::LEASES, namespace, object::name(lease));
@@ -51,10 +51,12 @@ impl Held {
 /// Whether a request is about records and locks though nobody holds one yet, or any more.
 pub(super) fn is_state(cluster: &Cluster, request: &RequestInfo) -> bool {
     let store = lock(&cluster.store);
-    let mut leases = store.iter(KindId::LEASES, None).filter(|lease| object::namespace(lease) != "kube-node-lease");
+    let mut leases =
+        store.iter(KindId::LEASES, None).filter(|lease| object::namespace(lease) != "kube-node-lease");
     leases.any(|lease| {
         let own = object::namespace(lease);
-        request.namespace == own || (request.resource == "namespaces" && [own, ""].contains(&request.name.as_str()))
+        request.namespace == own
+            || (request.resource == "namespaces" && [own, ""].contains(&request.name.as_str()))
     }) || (request.resource == "namespaces" && request.name.is_empty())
 }
 

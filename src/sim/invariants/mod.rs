@@ -212,7 +212,8 @@ impl Referee {
 
     /// Why a cluster may not get more of the new version yet, if it may not.
     fn too_early(&self, name: &str, clusters: &[Cluster], now: Millis) -> Option<String> {
-        let wave_of = |name: &str| self.rules.waves.iter().position(|wave| wave.iter().any(|member| member == name));
+        let wave_of =
+            |name: &str| self.rules.waves.iter().position(|wave| wave.iter().any(|member| member == name));
         let own = wave_of(name)?;
         clusters.iter().zip(&self.clusters).find_map(|(cluster, watched)| {
             let wave = wave_of(&cluster.name).filter(|wave| *wave < own)?;
@@ -222,7 +223,10 @@ impl Referee {
             };
             (now < at + bake).then(|| {
                 let (ago, bake) = ((now - at) / 1000, bake / 1000);
-                format!("{} of an earlier wave was written {ago} s ago, its bake lasts {bake} s", cluster.name)
+                format!(
+                    "{} of an earlier wave was written {ago} s ago, its bake lasts {bake} s",
+                    cluster.name
+                )
             })
         })
     }
@@ -270,7 +274,11 @@ impl Referee {
                 standing.mendable += 1_000;
                 if standing.mendable >= PATIENCE {
                     standing.told = true;
-                    let what = format!("{}: {subject} for {} s, and nothing mends it", cluster.name, PATIENCE / 1000);
+                    let what = format!(
+                        "{}: {subject} for {} s, and nothing mends it",
+                        cluster.name,
+                        PATIENCE / 1000
+                    );
                     self.violations.push(violation(now, subject.invariant, what));
                 }
             }

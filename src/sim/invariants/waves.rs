@@ -22,11 +22,14 @@ pub(super) fn fresh(cluster: &Cluster, before: &BTreeSet<String>) -> u64 {
 /// The images of all workloads of the application.
 pub(super) fn images(cluster: &Cluster) -> BTreeSet<String> {
     let store = lock(&cluster.store);
-    workloads(&store).flat_map(|workload| images_of(workload).map(str::to_owned).collect::<Vec<_>>()).collect()
+    workloads(&store)
+        .flat_map(|workload| images_of(workload).map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 fn workloads(store: &Store) -> impl Iterator<Item = &Arc<Stored>> {
-    let all = [KindId::DEPLOYMENTS, KindId::STATEFUL_SETS].into_iter().flat_map(|kind| store.iter(kind, None));
+    let all =
+        [KindId::DEPLOYMENTS, KindId::STATEFUL_SETS].into_iter().flat_map(|kind| store.iter(kind, None));
     all.filter(|workload| !object::label(workload, LABEL_COMPONENT).is_empty())
 }
 

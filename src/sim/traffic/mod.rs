@@ -395,7 +395,8 @@ impl Traffic {
             let effect = changed.as_ref().unwrap_or(&run.own);
             let on = now >= run.started_at + (effect.late * 1000.0) as Millis;
             let use_ = run.rate / capacity.max(0.1);
-            let (own, late) = (if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS), timeouts_at(use_));
+            let (own, late) =
+                (if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS), timeouts_at(use_));
             let failed = random.binomial(count, (own + late).min(1.0));
             let in_vain = (failed as f64 * late / (own + late)).round() as u64;
             let culprit = if own > USUAL_ERRORS { (answers.culprit)(run) } else { Blame::World };

@@ -29,6 +29,11 @@ fn each_mistake_is_caught_by_its_invariant() {
         assert_eq!(broken(&honest), Vec::<String>::new(), "{mistake:?}: without it nothing is broken");
         let wrong = theatre.play(&story, Some(&move |doors| twisted(doors, mistake)));
         let caught = wrong.violations.iter().any(|broken| broken.invariant == invariant);
-        assert!(caught, "{mistake:?} is not caught by `{invariant}`: {:#?} {:#?}", broken(&wrong), wrong.lives);
+        assert!(
+            caught,
+            "{mistake:?} is not caught by `{invariant}`: {:#?} {:#?}",
+            broken(&wrong),
+            wrong.lives
+        );
     }
 }

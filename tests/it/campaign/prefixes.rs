@@ -1,7 +1,7 @@
 //! The process dies before or after every write of every kind of release; `resume` and `rollback` come to a right end.
 
 use super::{broken, schedule, small, two_waves};
-use deployctl::cli::campaign::{Crash, Schedule, Then, Theatre};
+use deployctl::cli::campaign::{Crash, Schedule, Theatre, Then};
 use deployctl::domain::environment::{Environment, Strategy, Switch};
 use deployctl::domain::error::Exit;
 use deployctl::sim::process::Death;
@@ -78,6 +78,14 @@ fn a_way_back() {
     dies_at_every_write(small("canary", "api"), false, &schedule(11, &["smoke-fail"]));
     dies_at_every_write(small("nginx", "api"), false, &schedule(12, &["smoke-fail"]));
     dies_at_every_write(small("canary", "worker"), false, &schedule(13, &["crash-loop"]));
+}
+
+/// The release is interrupted, and its retreat dies in the middle: whoever resumes begins again what was half taken back.
+#[test]
+fn a_retreat_after_an_interrupt() {
+    let at = |seconds| Some(std::time::Duration::from_secs(seconds));
+    let story = Schedule { interrupt_at: at(15), ..schedule(15, &[]) };
+    dies_at_every_write(small("canary", "api"), false, &story);
 }
 
 /// The release before is brought back by a run of its own, and that dies.
