@@ -48,11 +48,10 @@ impl Cluster {
                 store.compact();
                 store.drop_watches();
             }
-            FaultKind::WatchDrop => lock(&self.store).drop_watches(),
+            FaultKind::WatchDrop | FaultKind::Partition => lock(&self.store).drop_watches(),
             FaultKind::RouterStuck | FaultKind::RouterLate => self.hinder(fault, moment, follow),
             FaultKind::Quota => self.fill_quotas(moment, 0),
             FaultKind::QuotaShrink => self.fill_quotas(moment, fault.amount.max(0.0) as usize),
-            FaultKind::Partition => lock(&self.store).drop_watches(),
             FaultKind::OperatorScales | FaultKind::OperatorSetsImage | FaultKind::OperatorEditsService => {
                 self.meddle(fault, moment);
             }

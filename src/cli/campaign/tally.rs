@@ -65,7 +65,7 @@ impl<'a> Tally<'a> {
                 counts.turned = Some(event.at);
             }
             Kind::RollbackLane { lane } => {
-                labels.push(format!("rollback:{}", format!("{lane:?}").to_lowercase()))
+                labels.push(format!("rollback:{}", format!("{lane:?}").to_lowercase()));
             }
             Kind::RunFinished { outcome: "rolled-back", .. } => {
                 let turned = counts.turned.take();

@@ -181,9 +181,11 @@ impl Theatre {
     }
 
     /// Plays a story that nobody watches.
+    #[must_use]
     pub fn play(&self, schedule: &Schedule, tamper: Option<&Tamper>) -> Played {
         let nobody = Nobody(Session::quiet());
-        let played = virtual_time(async { Ok(self.story(schedule, &nobody, tamper, |_| {}).await) });
+        let played =
+            virtual_time(async { Ok(Box::pin(self.story(schedule, &nobody, tamper, |_| {})).await) });
         played.unwrap_or_default()
     }
 
@@ -266,7 +268,7 @@ impl Story<'_> {
         let mut then = self.schedule.then.iter();
         let (mut command, mut healed) = ("deploy", false);
         for _ in 0..COMMANDS {
-            let end = self.process(command).await;
+            let end = Box::pin(self.process(command)).await;
             if matches!(end, End::Hangs) {
                 return;
             }

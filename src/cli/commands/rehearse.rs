@@ -29,7 +29,8 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     let schedule = Schedule::of(args)?;
     let theatre = Theatre::new(wanted, args.from_nothing)?;
     let house = House { session, args, recorder: OnceCell::new(), refused: RefCell::new(None) };
-    let played = campaign::virtual_time(async { Ok(theatre.story(&schedule, &house, None, |_| {}).await) })?;
+    let played =
+        campaign::virtual_time(async { Ok(Box::pin(theatre.story(&schedule, &house, None, |_| {})).await) })?;
     house.end(env, &schedule, &played)
 }
 

@@ -237,12 +237,11 @@ impl Traffic {
         let burdens = open.map(|flow| {
             let routers = &self.newest;
             let address = flow.address(routers);
-            let (sum, weights) = match &address {
-                Some((host, path)) => (routers.weight_sum(host, path), routers.weights(host, path)),
-                None => {
-                    let service = routers.service_of(&flow.spec.component);
-                    (100.0, service.into_iter().map(|service| (service, 100.0)).collect())
-                }
+            let (sum, weights) = if let Some((host, path)) = &address {
+                (routers.weight_sum(host, path), routers.weights(host, path))
+            } else {
+                let service = routers.service_of(&flow.spec.component);
+                (100.0, service.into_iter().map(|service| (service, 100.0)).collect())
             };
             Burden {
                 component: flow.spec.component.clone(),
