@@ -12,6 +12,7 @@ pub mod report;
 mod session;
 mod signals;
 mod supersede;
+mod unsimulated;
 mod wiring;
 
 use crate::domain::diagnostic::Diagnostics;

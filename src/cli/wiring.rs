@@ -1,10 +1,14 @@
 //! The only place that names adapters and the simulation.
 
+use crate::adapters::aws::{Aws, Variables};
 use crate::adapters::clock::SystemClock;
+use crate::adapters::cloudwatch::CloudWatch;
 use crate::adapters::http::HttpProbe;
+use crate::adapters::http_metrics::HttpMetrics;
 use crate::adapters::kubernetes::{self, KubeCluster};
 use crate::adapters::prometheus::Prometheus;
 use crate::adapters::secrets::LocalSecrets;
+use crate::adapters::stores::Stores;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::secret::{SecretRef, SecretValue};
@@ -43,20 +47,25 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
             .map_err(|error| no_way(env, target, &error.to_string()))?;
         sites.insert(target.id.clone(), site(cluster, env, &clock));
     }
-    let stores =
-        env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
-    let metrics = Prometheus::new(&stores.collect(), &env.queries).map_err(|error| {
-        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(error.to_string())
-    })?;
+    let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
+    let metrics = stores(env, &secrets, &clock)
+        .map_err(|why| Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(why))?;
     let probe = HttpProbe::new().map_err(|error| {
         Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())
     })?;
-    Ok(World {
-        sites,
-        metrics: Arc::new(metrics),
-        probe: Arc::new(probe),
-        secrets: Arc::new(LocalSecrets),
-        clock,
+    Ok(World { sites, metrics: Arc::new(metrics), probe: Arc::new(probe), secrets, clock })
+}
+
+/// Every metric store that a gate may ask. Nobody is asked for credentials yet.
+fn stores(env: &Environment, secrets: &Arc<dyn Secrets>, clock: &Arc<dyn Clock>) -> Result<Stores, String> {
+    let aws = Arc::new(Aws::new(Variables::process()));
+    let of_targets =
+        env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
+    let prometheus = Prometheus::new(&of_targets.collect(), &env.queries, secrets, &aws);
+    Ok(Stores {
+        prometheus: prometheus.map_err(|error| error.to_string())?,
+        cloudwatch: CloudWatch::new(aws, Arc::clone(clock))?,
+        http: HttpMetrics::new(Arc::clone(secrets), Arc::clone(clock))?,
     })
 }
 

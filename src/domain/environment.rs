@@ -4,6 +4,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
 use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::metric_store::PrometheusStore;
 use crate::domain::readiness::ReadinessRule;
 use crate::domain::secret::SecretRef;
 use crate::domain::units;
@@ -136,8 +137,8 @@ pub struct Target {
     pub cluster: ClusterAddress,
     /// Whether users' requests arrive here.
     pub traffic: TrafficClass,
-    /// Base URL of Prometheus.
-    pub prometheus: Option<String>,
+    /// Its Prometheus.
+    pub prometheus: Option<PrometheusStore>,
     /// Base URL of the public ingress, for smoke tests.
     pub ingress: Option<String>,
     /// The target's own layer of template values.

@@ -17,6 +17,7 @@ pub mod gate;
 pub mod ids;
 pub mod intent;
 pub mod kube_schema;
+pub mod metric_store;
 pub mod object;
 pub mod observed;
 pub mod openapi;

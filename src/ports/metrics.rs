@@ -22,8 +22,19 @@ pub struct Measurement {
     pub component: ComponentId,
     /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`.
     pub owners: Vec<String>,
+    /// Which version they run, where that is known.
+    pub version: Option<String>,
+    /// Which of our revisions they are (the N of `NAME-rN`), where their workload's name says so.
+    pub revision: Option<String>,
     /// How far back.
     pub window: Duration,
+}
+
+/// The N of a workload that is named `NAME-rN`.
+#[must_use]
+pub fn revision_in(workload: &str) -> Option<String> {
+    let (_, number) = workload.rsplit_once("-r")?;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| number.to_owned())
 }
 
 /// What the store knows.
@@ -42,6 +53,12 @@ pub enum MetricsError {
     #[error("{message}")]
     Down {
         /// Why.
+        message: String,
+    },
+    /// It refuses the credentials, or there are none to show.
+    #[error("{message}")]
+    Denied {
+        /// Which, and where they come from; never a value.
         message: String,
     },
     /// It does not understand the query.
@@ -88,6 +105,11 @@ pub trait Metrics: Send + Sync {
 
     /// Whether there is a store for a target.
     fn knows(&self, target: &TargetId) -> bool;
+
+    /// What is to be told of the way to the store since this was last asked: which endpoint is asked now, and why.
+    fn notices(&self, _target: &TargetId) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether the store answers at all.
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError>;

@@ -1,7 +1,7 @@
 //! The gates outside a run: each once, for what serves now.
 
 use super::compare::{self, Subject};
-use super::preflight::serving_now;
+use super::preflight::{Place, serving_now};
 use super::releases;
 use super::world::World;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -55,7 +55,13 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
                     Err(why) => ("backend down", why),
                 }
             } else {
-                let place = (&target.id, region.as_str(), workload.namespace.as_str());
+                let place = Place {
+                    target: &target.id,
+                    region: &region,
+                    namespace: &workload.namespace,
+                    version: &release.version,
+                    revision: release.revision,
+                };
                 match now.owners.as_slice() {
                     [] => (GateVerdict::NoData.label(), "no pod serves".to_owned()),
                     _ => judged_by_limit(gate, &now.measure(world, gate, id, place).await),

@@ -3,13 +3,14 @@
 use super::compare::Contest;
 use super::control::HoldClock;
 use super::perform::{Stand, StepError};
+use super::store_news;
 use crate::domain::effect::{Arm, SmokeVia, Until};
 use crate::domain::environment::SmokeTest;
 use crate::domain::event::Kind;
 use crate::domain::gate::{Gate, Metric};
 use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
-use crate::ports::metrics::{Measurement, Reading};
+use crate::ports::metrics::{Measurement, Reading, revision_in};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
 use crate::rollout::readiness::{self, pods::Sort};
 use std::time::Duration;
@@ -57,6 +58,7 @@ impl Stand<'_> {
             for contest in contests.iter_mut().filter(|contest| contest.due <= now) {
                 self.compare(contest).await?;
             }
+            self.tell_store_news();
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
@@ -197,7 +199,7 @@ impl Stand<'_> {
     fn alert(&self, post: &mut Post<'_>, verdict: GateVerdict, new: &Measured) {
         let message = match (verdict, new) {
             (GateVerdict::SharedBad, _) => "stable breaches the limit too: the cause is elsewhere".to_owned(),
-            (GateVerdict::BackendDown, Err(error)) => format!("the metric store gives no answer: {error}"),
+            (GateVerdict::BackendDown, Err(error)) => store_news::silent(error),
             _ => return,
         };
         if !post.alerted {
@@ -234,6 +236,17 @@ impl Stand<'_> {
             return Ok(Reading { value: None, requests: None });
         }
         let target = self.plan.targets.get(self.target);
+        let (version, revision) = if *workload == post.arm.new {
+            (Some(self.plan.version.clone()), Some(self.plan.revision))
+        } else {
+            (
+                target.and_then(|target| target.previous_version.clone()),
+                target.and_then(|target| target.previous),
+            )
+        };
+        // What is changed in place has no revision in its name: the release's stands for it.
+        let revision =
+            revision_in(&workload.name).or_else(|| revision.map(|revision| revision.0.to_string()));
         let what = Measurement {
             metric: post.gate.metric.clone(),
             target: self.target.clone(),
@@ -241,6 +254,8 @@ impl Stand<'_> {
             namespace: workload.namespace.clone(),
             component: post.arm.component.clone(),
             owners,
+            version,
+            revision,
             window,
         };
         match tokio::time::timeout(MEASURE_TIMEOUT, self.world.metrics.measure(&what)).await {

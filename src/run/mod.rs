@@ -25,6 +25,7 @@ pub mod releases;
 mod sealed;
 mod smoke;
 pub mod smoke_now;
+mod store_news;
 pub mod story;
 mod undo;
 pub mod unfinished;

@@ -5,7 +5,7 @@ mod objects;
 mod permissions;
 mod routers;
 
-pub(super) use metrics::serving_now;
+pub(super) use metrics::{Place, serving_now};
 
 use super::world::{Site, World};
 use super::{lease, unfinished};

@@ -42,7 +42,7 @@ impl Stand<'_> {
         // Whole seconds, and no window so short that a scrape may be missing in it.
         let window = Duration::from_secs(began.elapsed().as_secs().max(15));
         let mut seen: Vec<&str> = Vec::new();
-        for post in posts {
+        for post in posts.iter().filter(|post| post.gate.metric.counts_requests()) {
             let component = post.arm.component.as_str();
             if seen.contains(&component) {
                 continue;

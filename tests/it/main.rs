@@ -17,4 +17,5 @@ mod runs;
 mod served;
 mod sim_kube_api;
 mod sim_world;
+mod stores;
 mod support;

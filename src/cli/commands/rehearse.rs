@@ -8,6 +8,7 @@ use crate::cli::flow;
 use crate::cli::report::svg::Recorder;
 use crate::cli::report::{Facts, Reporter};
 use crate::cli::session::{Session, Wanted};
+use crate::cli::unsimulated;
 use crate::cli::wiring::{self, Simulated};
 use crate::domain::environment::{Bake, Platform};
 use crate::domain::error::{Code, Exit, Failure};
@@ -26,7 +27,8 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let env = args.env.as_deref().unwrap_or_default();
-    let wanted = session.wanted(env, &args.targets, &args.release)?;
+    let mut wanted = session.wanted(env, &args.targets, &args.release)?;
+    unsimulated::spare(session, &mut wanted.env);
     let faults = wiring::faults(&args.faults)?;
     let asks = args.asks.iter().map(|text| operator::read(text)).collect::<Result<Vec<_>, _>>()?;
     let interrupt_at = args.interrupt_at.as_deref().map(parse_time).transpose()?;

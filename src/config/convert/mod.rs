@@ -6,6 +6,7 @@ mod components;
 mod gates;
 mod readiness;
 mod smoke;
+mod stores;
 mod targets;
 mod traffic;
 

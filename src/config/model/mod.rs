@@ -4,10 +4,12 @@
 
 mod calendar;
 mod checks;
+mod stores;
 mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
+pub use stores::*;
 pub use traffic::*;
 
 use crate::config::defaults;
@@ -190,9 +192,9 @@ pub struct TargetFile {
     /// Whether users' requests arrive here. Gates judge live targets; a standby (`none`) is judged by smoke tests
     /// and readiness. Default: `live`.
     pub traffic: Option<TrafficFile>,
-    /// Base URL of the target's Prometheus. Required for gates.
+    /// The target's Prometheus, by its base URL or with `url`, credentials and more. Required for gates that ask it.
     #[schemars(extend("examples" = ["http://prometheus.us-east-1.example.com:9090"]))]
-    pub prometheus: Option<String>,
+    pub prometheus: Option<PrometheusFile>,
     /// Base URL of the target's public ingress, for smoke tests `through: ingress`.
     #[schemars(extend("examples" = ["https://us-east-1.example.com"]))]
     pub ingress: Option<String>,

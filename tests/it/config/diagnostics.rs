@@ -145,7 +145,8 @@ const ROWS: &[Row] = &[
         9,
         1,
         "",
-        "add `metric: error_rate`, `metric: p95`, `metric: availability` or `query: PROMQL`",
+        "add `metric: error_rate`, `metric: p95`, `metric: availability`, `query: PROMQL`, `metric: {cloudwatch: …}` or \
+         `metric: {http: …}`",
     ),
     (
         "smoke: {s: {component: apy, path: /}}",
@@ -192,7 +193,7 @@ const ROWS: &[Row] = &[
         "DC0121]: a secret reference outside of `secrets`",
         13,
         10,
-        "references are resolved under `secrets` only; here the text would be taken literally",
+        "references are resolved under `secrets` and in credentials of metric stores only; here the text would be taken literally",
         "move it to `secrets: {NAME: {KEY: …}}` and read that Secret with `secretKeyRef`",
     ),
     (

@@ -147,7 +147,7 @@ fn until_words(until: &Until) -> String {
 /// `p95 ≤ 200 ms`.
 fn gate(gate: &Gate) -> String {
     let name = match &gate.metric {
-        Metric::Query(_) => clean(&gate.name),
+        Metric::Query(_) | Metric::CloudWatch(_) | Metric::Http(_) => clean(&gate.name),
         metric => metric.label(),
     };
     let max = gate.max.map(|max| format!(" ≤ {}", gate.metric.format(max)));
