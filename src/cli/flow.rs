@@ -8,7 +8,7 @@ use super::session::{Session, Wanted, actor};
 use crate::domain::calendar::Verdict;
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::ids::TargetId;
+use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::Actor;
 use crate::domain::units;
 use crate::plan::Plan;
@@ -19,6 +19,7 @@ use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
 use crate::run::{Ending, Engine, Report, World, unfinished};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ pub(super) fn request<'a>(
         rendered: wanted.rendered.clone(),
         prune: wanted.prune.clone(),
         rollback,
+        floor: Revision::default(),
         by: actor(),
         reason: reason.map(str::to_owned),
     }
@@ -98,8 +100,10 @@ async fn lock(
     plan: &Plan,
     holder: Holder,
     patience: Patience,
+    silent: &Silent,
 ) -> Result<Leases, Failure> {
-    let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
+    let here = plan.targets.keys().filter(|target| !silent.contains_key(*target));
+    let targets: Vec<TargetId> = here.cloned().collect();
     let waiting = |target: &TargetId, other: &Holder| {
         session.note(&format!("waiting for the lock of {target}: {} ({})\n", other.by, other.reason));
     };
@@ -129,11 +133,12 @@ pub(super) async fn perform(
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let leases = lock(session, world, plan, holder(world, plan, 1, actor()), patience).await?;
+    let leases =
+        lock(session, world, plan, holder(world, plan, 1, actor()), patience, &Silent::new()).await?;
     let prepared = async {
         let fresh = prepare::plan(world, request).await?;
         prepare::still_valid(plan, &fresh)?;
-        if let Some(run) = unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+        if let Some(run) = unfinished::latest(world).await?.filter(|run| run.bars(world)) {
             return Err(stopped_in_the_middle(&run, &plan.environment));
         }
         unfinished::store(world, plan).await
@@ -155,20 +160,25 @@ pub(super) fn stopped_in_the_middle(run: &unfinished::Run, env: &str) -> Failure
         .next(format!("deployctl rollback {env}"))
 }
 
-/// Goes on with, or takes back, a run that stopped.
+/// Targets that give no answer, and why.
+pub(super) type Silent = BTreeMap<TargetId, String>;
+
+/// Goes on with, or takes back, a run that stopped. What is taken back waits for no target that is silent.
 pub(super) async fn go_on(
     session: &Session,
     world: &World,
     run: &unfinished::Run,
     patience: Patience,
     back: Option<String>,
+    silent: &Silent,
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
     let epoch = run.replayed.epoch + 1;
     let plan = &run.plan;
-    let leases = lock(session, world, plan, holder(world, plan, epoch, actor()), patience).await?;
+    let leases = lock(session, world, plan, holder(world, plan, epoch, actor()), patience, silent).await?;
     let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
+    let engine = engine.leaving_out(silent);
     let ending = match back {
         Some(cause) => engine.abort(cause).await,
         None => engine.run(true).await,

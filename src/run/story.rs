@@ -102,7 +102,7 @@ impl<'p> Story<'p> {
                 if first { vec![Kind::Interrupted] } else { Vec::new() }
             }
             Phase::Aborting { cause, .. } if self.cause.as_ref() == Some(cause) => Vec::new(),
-            Phase::Aborting { cause, kept } => {
+            Phase::Aborting { cause, kept, .. } => {
                 self.cause = Some(cause.clone());
                 self.kept.clone_from(kept);
                 vec![Kind::RollbackStarted { cause: cause.clone() }]
@@ -135,6 +135,7 @@ impl<'p> Story<'p> {
             next,
             remaining: Vec::new(),
             kept: self.kept.clone(),
+            owed: Vec::new(),
         }
     }
 

@@ -23,10 +23,8 @@ type ChainId = (TargetId, Option<ComponentId>);
 /// What is still wrong after a rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remaining {
-    /// One line each.
-    pub lines: Vec<String>,
-    /// Whether contact with a target was lost.
-    pub unknown: bool,
+    /// One line each, with the target.
+    pub lines: Vec<(TargetId, String)>,
     /// Chains that are left as they are.
     stuck: BTreeSet<ChainId>,
 }
@@ -44,8 +42,11 @@ impl Engine<'_> {
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
                 if let Err((step, error)) = result {
-                    remaining.unknown |= error.unknown;
-                    remaining.lines.push(format!("{} on {}: {}", step.title, step.target, error.cause));
+                    let line = format!("{} on {}: {}", step.title, step.target, error.cause);
+                    if error.unknown {
+                        self.lose(&step.target, &error.cause);
+                    }
+                    remaining.lines.push((step.target.clone(), line));
                     remaining.stuck.insert(id);
                 }
             }
@@ -59,7 +60,8 @@ impl Engine<'_> {
             let begun = !matches!(self.status(step), Status::Pending | Status::Undone);
             let in_lane = matches!(&step.undo, Undo::Effects { lane: own, .. } if *own == lane);
             let id = (step.target.clone(), step.component.clone());
-            if begun && in_lane && !self.is_kept(&step.target) && !stuck.contains(&id) {
+            let left_alone = self.is_kept(&step.target) || self.is_absent(&step.target);
+            if begun && in_lane && !left_alone && !stuck.contains(&id) {
                 chains.entry(id).or_default().push(step);
             }
         }
@@ -109,10 +111,11 @@ impl Engine<'_> {
             let step = StepId::new(format!("verify/{target}"));
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
             if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
-                remaining.unknown |= error.unknown;
-                remaining
-                    .lines
-                    .push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
+                if error.unknown {
+                    self.lose(&target, &error.cause);
+                }
+                let line = format!("{target}: release {} is not healthy: {}", before.revision, error.cause);
+                remaining.lines.push((target, line));
             }
         }
         remaining

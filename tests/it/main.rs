@@ -1,5 +1,6 @@
 //! The project's tests: one binary, so that it links once.
 
+mod absent;
 mod adapters;
 mod apply;
 mod architecture;

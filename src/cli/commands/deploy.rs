@@ -4,11 +4,11 @@ use crate::cli::CliError;
 use crate::cli::args::{DeployArgs, Part, ReleaseArgs};
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
-use crate::cli::{flow, supersede};
+use crate::cli::{absent, flow, supersede};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
 use crate::run::lease::{self, Patience};
-use crate::run::{World, prepare, unfinished};
+use crate::run::{World, debts, prepare, unfinished};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,7 +23,12 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     }
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
-        prepare::reach(&world).await?;
+        let silent = prepare::silent(&world).await?;
+        let mut out = absent::chosen(&wanted.env, &args.without)?;
+        out.extend(saved.iter().flat_map(|plan| plan.owed.keys().cloned()));
+        let out = absent::left_out(&wanted.env, out, &silent)?;
+        let owed = debts::leave_out(&mut wanted.env, &mut wanted.rendered, &out);
+        let world = world.but(&out);
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
         if args.supersede {
             supersede::make_way(session, &world, &wanted, &args.consent).await?;
@@ -31,8 +36,12 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         if !args.dry_run {
             wait_for_the_way(session, &world, &wanted, patience).await?;
         }
+        absent::no_debt_is_dropped(&wanted.env, &absent::debts(&world).await?, &out)?;
         project_tests(session, &wanted, args)?;
-        let plan = plan(&world, &wanted, args, saved).await?;
+        let mut plan = plan(&world, &wanted, args, saved).await?;
+        if plan.owed.is_empty() {
+            debts::owe_release(&mut plan, owed);
+        }
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
@@ -75,9 +84,9 @@ async fn wait_for_the_way(
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    match unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+    match unfinished::latest(world).await?.filter(|run| run.bars(world)) {
         Some(run) => Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into()),
-        None => Ok(()),
+        None => Ok(absent::nothing_is_left_behind(world, &wanted.env.name).await?),
     }
 }
 

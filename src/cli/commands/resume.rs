@@ -3,7 +3,7 @@
 use crate::cli::CliError;
 use crate::cli::args::ResumeArgs;
 use crate::cli::session::Session;
-use crate::cli::{asking, consent, flow, wiring};
+use crate::cli::{absent, asking, consent, flow, paying, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
@@ -18,26 +18,53 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
         if let Ok(live) = intents::live(&world, &env.name).await {
             return go_on_there(session, &world, &live, args).await;
         }
-        prepare::reach(&world).await?;
-        let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) else {
-            return Err(Failure::new(Code(614), Exit::Usage, format!("{} has no unfinished run", env.name))
-                .next(format!("deployctl status {}", env.name))
-                .into());
+        let silent = prepare::silent(&world).await?;
+        let here = world.but(silent.keys());
+        let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
+            return match paying::pay(session, &env, &here, &args.consent).await? {
+                Some(exit) => Ok(exit),
+                None => Err(nothing(&env.name).into()),
+            };
         };
         let back = match &run.replayed.phase {
             Phase::Aborting { cause, .. } => Some(cause.clone()),
             Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
         };
+        let silent_here = absent::of_run(&run, &silent);
+        if let (None, Some(target)) = (&back, silent_here.keys().next()) {
+            return Err(not_forward(&silent[target], &env.name).into());
+        }
+        if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
+            let owed = format!("the way back from {}", run.plan.version);
+            return Err(paying::still_silent(&env, target, &owed).into());
+        }
         let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };
         consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let reporter = flow::reporter(session, &run.plan, false);
         let ending = flow::interruptible(&reporter, &world, async |interrupts| {
-            flow::go_on(session, &world, &run, patience, back, &reporter, interrupts).await
+            flow::go_on(session, &here, &run, patience, back, &silent_here, &reporter, interrupts).await
         })
         .await?;
         Ok(flow::exit_of(&ending))
     })
+}
+
+fn nothing(env: &str) -> Failure {
+    Failure::new(
+        Code(614),
+        Exit::Usage,
+        format!("{env} has no unfinished run, and no target is owed anything"),
+    )
+    .next(format!("deployctl status {env}"))
+}
+
+/// Forward a run goes in all its targets or not at all; back it goes wherever it can.
+fn not_forward(silent: &Failure, env: &str) -> Failure {
+    silent
+        .clone()
+        .why("a run goes forward only where all its targets answer")
+        .next(format!("deployctl rollback {env}, which takes back what can be reached"))
 }
 
 /// A run that somebody works on: paused, it goes on; else there is nothing to resume.
