@@ -102,3 +102,61 @@ pub(super) fn listed(silent: &BTreeMap<TargetId, Failure>) -> String {
     let each = silent.iter().map(|(target, failure)| format!("{target} ({})", failure.why.join("; ")));
     each.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    fn shop() -> Environment {
+        let root = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/shop"));
+        config::load(root, "canary", &Overrides::default()).unwrap().environment
+    }
+
+    fn silent(names: &[&str]) -> BTreeMap<TargetId, Failure> {
+        let failure = |name: &str| {
+            Failure::new(Code(605), Exit::Preflight, format!("the cluster of {name} cannot be used"))
+        };
+        names.iter().map(|name| (TargetId::from(*name), failure(name))).collect()
+    }
+
+    #[test]
+    fn a_silent_target_bars_the_release_and_the_refusal_names_the_way_round() {
+        let refused = left_out(&shop(), BTreeSet::new(), &silent(&["west"])).unwrap_err();
+        assert_eq!(refused.exit, Exit::Preflight);
+        assert_eq!(refused.next[0], "deployctl canary --without west: it is owed the release then");
+    }
+
+    #[test]
+    fn what_is_left_out_by_name_or_by_the_environment_is_left_out() {
+        let west = BTreeSet::from([TargetId::from("west")]);
+        assert_eq!(left_out(&shop(), west.clone(), &silent(&["west"])), Ok(west.clone()));
+        assert_eq!(left_out(&shop(), west.clone(), &silent(&[])), Ok(west.clone()));
+        let env = Environment { unreachable: Unreachable::Skip, ..shop() };
+        assert_eq!(left_out(&env, BTreeSet::new(), &silent(&["west"])), Ok(west));
+    }
+
+    #[test]
+    fn the_last_target_cannot_be_left_out() {
+        let east = BTreeSet::from([TargetId::from("east")]);
+        let env = Environment { unreachable: Unreachable::Skip, ..shop() };
+        assert_eq!(left_out(&env, east, &silent(&["west"])).unwrap_err().code, Code(650));
+        let names = ["west".to_owned(), "wset".to_owned()];
+        assert_eq!(chosen(&shop(), &names).unwrap_err().next, ["--without west"]);
+    }
+
+    #[test]
+    fn a_debt_is_not_dropped_by_a_release_elsewhere() {
+        use crate::domain::ids::{Revision, RunId};
+        use crate::domain::release::Due;
+        let due = Due::Back { to: Revision(1) };
+        let debt = Debt { run: RunId::new("r2"), revision: Revision(2), version: "1.1.0".into(), due };
+        let debts = BTreeMap::from([(TargetId::from("west"), debt)]);
+        let mut env = shop();
+        assert_eq!(no_debt_is_dropped(&env, &debts, &BTreeSet::new()), Ok(()));
+        env.targets.retain(|target| target.id.as_str() == "east");
+        let refused = no_debt_is_dropped(&env, &debts, &BTreeSet::new()).unwrap_err();
+        assert_eq!(refused.what, "west is owed the way back to r1 (1.1.0)");
+        assert_eq!(no_debt_is_dropped(&env, &debts, &BTreeSet::from(["west".into()])), Ok(()));
+    }
+}

@@ -2,7 +2,7 @@
 //! owed, by a plan of its own with all its checks, gates and smoke tests.
 
 use super::args::ConsentArgs;
-use super::flow::Silent;
+use super::flow::Way;
 use super::session::{Session, Wanted};
 use super::{CliError, absent, consent, flow};
 use crate::domain::environment::Environment;
@@ -76,8 +76,8 @@ async fn take_back(
     let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
     let reporter = flow::reporter(session, plan, false);
     let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        let silent = Silent::new();
-        flow::go_on(session, world, run, patience, Some(cause), &silent, &reporter, interrupts).await
+        let way = Way { back: Some(cause), ..Way::default() };
+        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
     })
     .await?;
     Ok(flow::exit_of(&ending))
@@ -137,7 +137,7 @@ fn request<'a>(
 fn wanted(env: &Environment, target: &TargetId, debt: &Debt) -> Wanted {
     let mut env = env.clone();
     let others = env.targets.iter().map(|other| other.id.clone()).filter(|other| other != target).collect();
-    debts::leave_out(&mut env, &mut BTreeMap::<_, ()>::new(), &others);
+    debts::leave_out(&mut env, &others);
     let (components, rendered) = match &debt.due {
         Due::Release { components, objects } => {
             let rendered = BTreeMap::from([(target.clone(), objects.clone())]);

@@ -69,17 +69,20 @@ pub fn before_already(histories: &BTreeMap<TargetId, Vec<Release>>) -> BTreeMap<
     stay
 }
 
-/// Leaves targets out of what is asked for; returns what was rendered for them.
-pub fn leave_out<T>(
-    env: &mut Environment,
-    rendered: &mut BTreeMap<TargetId, T>,
-    out: &BTreeSet<TargetId>,
-) -> BTreeMap<TargetId, T> {
+/// Leaves targets out of what is asked for.
+pub fn leave_out(env: &mut Environment, out: &BTreeSet<TargetId>) {
     env.targets.retain(|target| !out.contains(&target.id));
     for wave in &mut env.waves {
         wave.retain(|target| !out.contains(target));
     }
     env.waves.retain(|wave| !wave.is_empty());
+}
+
+/// Takes what was rendered for targets that are left out.
+pub fn take_out(
+    rendered: &mut BTreeMap<TargetId, Vec<Object>>,
+    out: &BTreeSet<TargetId>,
+) -> BTreeMap<TargetId, Vec<Object>> {
     out.iter().filter_map(|target| Some((target.clone(), rendered.remove(target)?))).collect()
 }
 

@@ -7,6 +7,7 @@ use super::control::Control;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::{Leases, Loss};
 use super::perform::{Stand, StepError};
+use super::tampered::Tampered;
 use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
@@ -88,6 +89,8 @@ pub struct Engine<'a> {
     pub(super) kept: Mutex<Vec<TargetId>>,
     /// Targets that give no answer.
     pub(super) absent: Mutex<BTreeMap<TargetId, Absence>>,
+    /// What was changed by hand since the run stopped, to be put back before it goes on.
+    pub(super) tampered: Vec<Tampered>,
     pub(super) began: Timestamp,
 }
 
@@ -118,6 +121,7 @@ impl<'a> Engine<'a> {
             backups: Mutex::new(Vec::new()),
             kept: Mutex::new(Vec::new()),
             absent: Mutex::new(BTreeMap::new()),
+            tampered: Vec::new(),
             began: world.clock.now(),
         }
     }
@@ -220,6 +224,7 @@ impl<'a> Engine<'a> {
     // --- forward ----------------------------------------------------------------------------------------------
 
     async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
+        self.put_back().await.map_err(Stop::Failed)?;
         let is_done = |stage: &Stage| stage.steps.iter().all(|step| self.status(step) == Status::Done);
         let first =
             self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());

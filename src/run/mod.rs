@@ -30,6 +30,7 @@ mod sealed;
 mod smoke;
 pub mod smoke_now;
 pub mod story;
+pub mod tampered;
 mod undo;
 pub mod unfinished;
 mod until;

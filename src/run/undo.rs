@@ -7,9 +7,11 @@ use super::contact::Tries;
 use super::engine::Engine;
 use super::perform::StepError;
 use super::releases;
+use super::tampered::touched;
 use crate::domain::effect::Effect;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
+use crate::domain::object::ObjectRef;
 use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,12 @@ pub(super) struct Remaining {
     stuck: BTreeSet<ChainId>,
 }
 
+fn describe(object: &ObjectRef, target: &TargetId) -> String {
+    let (namespace, kind) = (&object.namespace, object.kind.to_lowercase());
+    let of = if namespace.is_empty() { String::new() } else { format!("-n {namespace} ") };
+    format!("; kubectl {of}describe {kind}/{}  # on {target}", object.name)
+}
+
 impl Engine<'_> {
     /// Takes back, in these lanes, every step that was begun; adds what could not be.
     pub(super) async fn undo(&self, lanes: &[Lane], remaining: &mut Remaining) {
@@ -42,7 +50,8 @@ impl Engine<'_> {
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
                 if let Err((step, error)) = result {
-                    let line = format!("{} on {}: {}", step.title, step.target, error.cause);
+                    let look = self.look_at(step);
+                    let line = format!("{} on {}: {}{look}", step.title, step.target, error.cause);
                     if error.unknown {
                         self.lose(&step.target, &error.cause);
                     }
@@ -51,6 +60,13 @@ impl Engine<'_> {
                 }
             }
         }
+    }
+
+    /// The command that shows what a step left: `; kubectl -n shop describe deployment/api-r2  # on west`.
+    fn look_at(&self, step: &Step) -> String {
+        let Undo::Effects { effects, .. } = &step.undo else { return String::new() };
+        let objects = effects.iter().flat_map(|effect| touched(self.plan, effect));
+        objects.into_iter().next().map_or_else(String::new, |object| describe(&object, &step.target))
     }
 
     /// The steps to take back in a lane, by target and component, last first.
@@ -114,7 +130,10 @@ impl Engine<'_> {
                 if error.unknown {
                     self.lose(&target, &error.cause);
                 }
-                let line = format!("{target}: release {} is not healthy: {}", before.revision, error.cause);
+                let first = before.workloads.values().next();
+                let look = first.map_or_else(String::new, |serving| describe(&serving.workload, &target));
+                let (revision, cause) = (before.revision, error.cause);
+                let line = format!("{target}: release {revision} is not healthy: {cause}{look}");
                 remaining.lines.push((target, line));
             }
         }

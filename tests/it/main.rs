@@ -19,3 +19,4 @@ mod served;
 mod sim_kube_api;
 mod sim_world;
 mod support;
+mod tampered;

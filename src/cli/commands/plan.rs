@@ -15,7 +15,8 @@ pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
         let world = wiring::real(&wanted.env).await?;
         let out = absent::chosen(&wanted.env, &args.without)?;
         absent::somebody_is_left(&wanted.env, &out)?;
-        let owed = debts::leave_out(&mut wanted.env, &mut wanted.rendered, &out);
+        debts::leave_out(&mut wanted.env, &out);
+        let owed = debts::take_out(&mut wanted.rendered, &out);
         let world = world.but(&out);
         let mut plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
         debts::owe_release(&mut plan, owed);

@@ -2,6 +2,7 @@
 
 use crate::cli::CliError;
 use crate::cli::args::ResumeArgs;
+use crate::cli::flow::Way;
 use crate::cli::session::Session;
 use crate::cli::{absent, asking, consent, flow, paying, wiring};
 use crate::domain::error::{Code, Exit, Failure};
@@ -9,6 +10,7 @@ use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
+use crate::run::tampered::{self, Tampered};
 use crate::run::{World, prepare, unfinished};
 
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
@@ -38,16 +40,37 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
             let owed = format!("the way back from {}", run.plan.version);
             return Err(paying::still_silent(&env, target, &owed).into());
         }
-        let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };
+        // A way back puts everything back as it was, whoever changed it.
+        let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
+        let what = match (&back, tampered.len()) {
+            (Some(_), _) => "Finish taking back",
+            (None, 0) => "Go on deploying",
+            (None, _) => "Put that back as the run left it, and go on deploying",
+        };
+        tell(session, &tampered);
         consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let reporter = flow::reporter(session, &run.plan, false);
+        let way = Way { back, silent: silent_here, tampered };
         let ending = flow::interruptible(&reporter, &world, async |interrupts| {
-            flow::go_on(session, &here, &run, patience, back, &silent_here, &reporter, interrupts).await
+            flow::go_on(session, &here, &run, patience, way, &reporter, interrupts).await
         })
         .await?;
         Ok(flow::exit_of(&ending))
     })
+}
+
+/// What was changed by hand since the run stopped.
+fn tell(session: &Session, tampered: &[Tampered]) {
+    if tampered.is_empty() {
+        return;
+    }
+    session.note("changed since the run stopped, and put back if it goes on:\n");
+    for found in tampered {
+        for line in &found.lines {
+            session.note(&format!("  {}: {} {line}\n", found.target, found.object));
+        }
+    }
 }
 
 fn nothing(env: &str) -> Failure {

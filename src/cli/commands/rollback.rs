@@ -1,7 +1,9 @@
 //! `deployctl rollback ENV`: takes an unfinished run back, or brings an older release back.
 
+use super::status::progress;
 use crate::cli::CliError;
 use crate::cli::args::RollbackArgs;
+use crate::cli::flow::Way;
 use crate::cli::session::{Session, Wanted, actor};
 use crate::cli::{absent, consent, flow, report, wiring};
 use crate::domain::environment::Environment;
@@ -9,7 +11,7 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
-use crate::run::{Ending, World, debts, unfinished};
+use crate::run::{Ending, World, debts, durations, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
@@ -32,7 +34,7 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
             for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
                 left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
             }
-            let (exit, concluded) = take_back(session, &world, &run, &left_out, args).await?;
+            let (exit, concluded) = take_back(session, &world, &run, left_out, args).await?;
             if exit != Exit::Done || (to.is_none() && !concluded) {
                 return Ok(exit);
             }
@@ -57,11 +59,16 @@ async fn take_back(
     session: &Session,
     world: &World,
     run: &unfinished::Run,
-    silent: &flow::Silent,
+    silent: flow::Silent,
     args: &RollbackArgs,
 ) -> Result<(Exit, bool), CliError> {
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    let earlier = durations::of_rollbacks(world).await;
+    session.note(&format!("it {}\n", progress::way_back(run, &earlier)));
+    for line in progress::cannot_be_undone(run) {
+        session.note(&format!("cannot be undone: {line}\n"));
+    }
     if args.dry_run {
         session.say("dry run: nothing was written");
         return Ok((Exit::Done, false));
@@ -70,8 +77,9 @@ async fn take_back(
     let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
     let reporter = flow::reporter(session, plan, false);
     let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+    let way = Way { back: Some(cause), silent, tampered: Vec::new() };
     let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::go_on(session, world, run, patience, Some(cause), silent, &reporter, interrupts).await
+        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
     })
     .await?;
     // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
@@ -92,7 +100,7 @@ async fn bring_back(
     let stay = if to.is_none() { debts::before_already(&histories) } else { BTreeMap::new() };
     let (owed, mut left_out) = (debts::open(&histories), out.clone());
     left_out.extend(stay.keys().cloned());
-    debts::leave_out(&mut env, &mut BTreeMap::<_, ()>::new(), &left_out);
+    debts::leave_out(&mut env, &left_out);
     let world = &world.but(stay.keys());
     let wanted = Wanted {
         env,

@@ -1,7 +1,7 @@
 //! `deployctl status ENV`: what serves, who holds the lock, what drifted, what is unfinished. Reads only.
 
 mod drift;
-mod progress;
+pub(in crate::cli) mod progress;
 
 use super::promote::waits_for_approval;
 use crate::cli::CliError;

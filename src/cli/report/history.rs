@@ -125,7 +125,7 @@ fn json_of(release: &Release, serving: bool) -> String {
 
 /// What every line about a release says of it.
 pub(super) fn json_head(release: &Release) -> Value {
-    json!({
+    let mut line = json!({
         "target": release.target,
         "revision": release.revision,
         "version": release.version,
@@ -137,6 +137,9 @@ pub(super) fn json_head(release: &Release) -> Value {
         "started": release.started,
         "ended": release.ended,
         "rollback_of": release.rollback_of,
-        "owed": release.owed.keys().collect::<Vec<_>>(),
-    })
+    });
+    if !release.owed.is_empty() {
+        line["owed"] = json!(release.owed.keys().collect::<Vec<_>>());
+    }
+    line
 }

@@ -18,6 +18,7 @@ use deployctl::render;
 use deployctl::run::journal::{Journal, Phase, Replayed};
 use deployctl::run::lease::{Leases, Patience};
 use deployctl::run::prepare::{self, Request, Rollback};
+use deployctl::run::tampered::Tampered;
 use deployctl::run::{Ending, Engine, Report, Site, World, debts, unfinished};
 use deployctl::sim;
 use std::collections::{BTreeMap, BTreeSet};
@@ -241,7 +242,8 @@ impl Story {
         let out: BTreeSet<TargetId> = out.iter().map(|target| TargetId::from(*target)).collect();
         let mut story = self.under(self.env.clone());
         let mut rendered = render::render_targets(&self.env, version).unwrap();
-        let owed = debts::leave_out(&mut story.env, &mut rendered, &out);
+        debts::leave_out(&mut story.env, &out);
+        let owed = debts::take_out(&mut rendered, &out);
         story.doors = story.doors.but(&out);
         (story, owed)
     }
@@ -271,6 +273,19 @@ impl Story {
             _ => "taken back".to_owned(),
         };
         self.live_but(&run.plan, epoch, work, Some(cause), silent, report, None).await
+    }
+
+    /// `deployctl resume ENV` when objects were changed by hand since the run stopped.
+    pub async fn go_on_putting_back(&self, tampered: Vec<Tampered>, report: &dyn Report) -> Life {
+        let run = unfinished::latest(&self.doors).await.unwrap().unwrap();
+        let epoch = run.replayed.epoch + 1;
+        let leases = self.lock(&run.plan, epoch).await.unwrap();
+        let stores = self.doors.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));
+        let journal = Journal::new(run.plan.run.clone(), epoch, stores, self.doors.clock.clone());
+        let (_count, interrupts) = watch::channel(0);
+        let engine =
+            Engine::new(&run.plan, &self.doors, &leases, journal, run.replayed.clone(), report, interrupts);
+        Life::Ended(engine.putting_back(tampered).run(true).await)
     }
 
     /// `deployctl resume ENV`, or with a cause `deployctl rollback ENV`.

@@ -1,9 +1,12 @@
 //! How far an unfinished run came, and what a way back would mean.
 
+use crate::domain::effect::Effect;
 use crate::domain::ids::TargetId;
 use crate::domain::step::{Status, Step, Undo};
 use crate::domain::units::human;
+use crate::run::tampered::touched;
 use crate::run::unfinished::Run;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 /// One line for each target: `east: 12 of 30 steps done, last: scale api-r2 to 20 %; in flight: hold 20 % for 1m`.
@@ -28,12 +31,12 @@ fn on_target(run: &Run, target: &TargetId) -> String {
     ] {
         let found = with(wanted);
         if !found.is_empty() {
-            line.push_str(&format!("; {what}: {}", titles(&found)));
+            let _ = write!(line, "; {what}: {}", titles(&found));
         }
     }
     let undone = with(&[Status::Undone]).len();
     if undone > 0 {
-        line.push_str(&format!("; {undone} taken back"));
+        let _ = write!(line, "; {undone} taken back");
     }
     if run.owed().contains(target) {
         line.push_str("; owed the way back: it gave no answer");
@@ -42,7 +45,7 @@ fn on_target(run: &Run, target: &TargetId) -> String {
 }
 
 /// `takes 7 steps back on east and 3 on west, traffic first; 48s the last time`.
-pub(super) fn way_back(run: &Run, earlier: &[Duration]) -> String {
+pub(in crate::cli) fn way_back(run: &Run, earlier: &[Duration]) -> String {
     let each = run.plan.targets.keys().filter_map(|target| {
         let begun = steps(run, target).filter(|step| {
             let undone = matches!(status(run, step), Status::Pending | Status::Undone);
@@ -63,6 +66,33 @@ pub(super) fn way_back(run: &Run, earlier: &[Duration]) -> String {
         }
         None => format!("{what}; no earlier rollback is on record to tell how long it takes"),
     }
+}
+
+/// What a way back does not undo of what was begun, one line each.
+pub(in crate::cli) fn cannot_be_undone(run: &Run) -> Vec<String> {
+    let mut lines = Vec::new();
+    for step in run.plan.stages.iter().flat_map(|stage| &stage.steps) {
+        if matches!(status(run, step), Status::Pending | Status::Undone) {
+            continue;
+        }
+        let target = &step.target;
+        if let (Undo::None { why }, true) = (&step.undo, step.effect.writes()) {
+            lines.push(format!("{} on {target} ({why})", step.title));
+        }
+        for object in touched(&run.plan, &step.effect) {
+            match (object.kind.as_str(), &step.effect) {
+                ("Job", _) => lines.push(format!("what {object} did on {target}, if it ran")),
+                (_, Effect::Replace { .. }) => {
+                    lines.push(format!("what {object} held on {target} before it was made anew"));
+                }
+                ("PersistentVolumeClaim", Effect::Apply { .. }) => {
+                    lines.push(format!("the size of {object} on {target}, if it grew"));
+                }
+                _ => {}
+            }
+        }
+    }
+    lines
 }
 
 fn steps<'r>(run: &'r Run, target: &'r TargetId) -> impl Iterator<Item = &'r Step> {
