@@ -12,7 +12,7 @@ use crate::domain::step::{Lane, Status};
 impl Engine<'_> {
     pub(super) async fn guarded_abort(&self, cause: String, kept: Vec<TargetId>) -> Ending {
         let lost_cause = cause.clone();
-        match self.while_held(self.turn_back(cause, kept)).await {
+        match self.while_held(Box::pin(self.turn_back(cause, kept))).await {
             Ok(ending) => ending,
             Err((target, why)) => Ending::Unknown {
                 cause: format!("{lost_cause}; on the way back the lock of {target} was lost: {why}"),

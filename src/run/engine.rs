@@ -148,7 +148,7 @@ impl<'a> Engine<'a> {
         tokio::select! {
             biased;
             () = self.listen() => unreachable!("whoever listens does so until the run is over"),
-            ending = self.go(resumed) => ending,
+            ending = Box::pin(self.go(resumed)) => ending,
         }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Engine<'a> {
             Phase::Aborting { kept, .. } => kept.clone(),
             _ => Vec::new(),
         };
-        let ending = self.guarded_abort(cause, kept).await;
+        let ending = Box::pin(self.guarded_abort(cause, kept)).await;
         self.finish(ending).await
     }
 

@@ -37,8 +37,7 @@ fn objects(story: &Story, target: &str, group: &str, kind: &str) -> Api<DynamicO
 
 /// `kubectl edit`, as an operator would.
 async fn edit(api: &Api<DynamicObject>, name: &str, change: Value) {
-    let mut by_hand = PatchParams::default();
-    by_hand.field_manager = Some("kubectl-edit".to_owned());
+    let by_hand = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
     api.patch(name, &by_hand, &Patch::Merge(&change)).await.unwrap();
 }
 
@@ -97,14 +96,11 @@ fn what_was_changed_by_hand_is_told_and_put_back_before_the_run_goes_on() {
         let report = Told::default();
         let life = story.go_on_putting_back(found, &report).await;
         assert_eq!(life, Life::Ended(Ending::Deployed));
-        let alerts = report.0.lock().unwrap();
-        let put_back = |wanted: &str| {
-            alerts.iter().any(
-                |event| matches!(&event.kind, Kind::Alert { message, .. } if message.starts_with(wanted)),
-            )
-        };
-        assert!(put_back("Deployment/worker is put back"), "the run says what it overwrote");
-        drop(alerts);
+        let put_back = report.0.lock().unwrap().iter().any(|event| {
+            let Kind::Alert { message, .. } = &event.kind else { return false };
+            message.starts_with("Deployment/worker is put back")
+        });
+        assert!(put_back, "the run says what it overwrote");
         story.rest().await;
         let sizes = story.sizes("west");
         assert_eq!((sizes["api-r2"], sizes["web-r2"]), (4, 2));

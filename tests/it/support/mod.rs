@@ -272,7 +272,7 @@ impl Story {
             Phase::Aborting { cause, .. } => cause.clone(),
             _ => "taken back".to_owned(),
         };
-        self.live_but(&run.plan, epoch, work, Some(cause), silent, report, None).await
+        Box::pin(self.live_but(&run.plan, epoch, work, Some(cause), silent, report, None)).await
     }
 
     /// `deployctl resume ENV` when objects were changed by hand since the run stopped.
@@ -334,7 +334,7 @@ impl Story {
         report: &dyn Report,
         after: Option<Duration>,
     ) -> Life {
-        self.live_but(plan, epoch, prepare, back, &BTreeMap::new(), report, after).await
+        Box::pin(self.live_but(plan, epoch, prepare, back, &BTreeMap::new(), report, after)).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "the life of a process has that many sides")]
