@@ -150,6 +150,7 @@ fn request(env: &Environment, changed: usize) -> Request<'_> {
         rendered: BTreeMap::from([(TargetId::from(TARGET), rendered)]),
         prune: Vec::new(),
         rollback: None,
+        floor: deployctl::domain::ids::Revision(0),
         by: Actor { user: "bench".into(), host: "bench".into(), ci: None },
         reason: None,
     }

@@ -251,6 +251,9 @@ pub struct DeployArgs {
     /// Deploy though the environment is frozen or the hour is not allowed, and why; goes on record
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
+    /// Leave this target out and owe it the release (repeat for more); `resume` brings it there later
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// When a run is going on, let it take everything back first, then deploy
     #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
     pub supersede: bool,
@@ -279,6 +282,9 @@ pub struct PlanArgs {
     /// Beyond what is ordinary
     #[command(flatten)]
     pub say: SayArgs,
+    /// Leave this target out and owe it the release (repeat for more); `resume` brings it there later
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// Save the plan, to be performed by `deploy --plan FILE`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -293,6 +299,9 @@ pub struct RollbackArgs {
     /// Where
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Leave this target out and owe it the way back (repeat for more)
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// Release to bring back, e.g. 12 or r12; the one before if absent
     #[arg(long, value_name = "REVISION")]
     pub to: Option<String>,

@@ -195,6 +195,26 @@ const CODES: &[(u16, &str, &str)] = &[
         "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
     ),
     (
+        650,
+        "no target is left",
+        "`--without` (or `unreachable: skip`) left every target out. What is left out is owed the release that the others have, so at least one target must take it.",
+    ),
+    (
+        651,
+        "a target is owed a release",
+        "An earlier release left a target out, and this one would go out without it and without a word. `deployctl resume ENV` brings the target what it is owed; a release to all targets settles it, too; `--without TARGET` leaves it out once more.",
+    ),
+    (
+        652,
+        "a target still gives no answer",
+        "It is owed a release or the way back from one, and nothing can be done for it until its API server answers. `deployctl resume ENV` then does what is owed. A release to the others: `deployctl ENV --without TARGET`.",
+    ),
+    (
+        653,
+        "a target came back in the middle of an older run",
+        "It was out of reach while the others rolled that run back or went on without it. What they decided holds for it too: `deployctl resume ENV` takes the older run back there, then brings what the target is owed.",
+    ),
+    (
         701,
         "no terminal for the prompt",
         "Without a terminal nobody can answer, and silence is No. Add --auto-approve.",

@@ -1,5 +1,6 @@
 //! The command line: one command, one file in `commands/`, whose `run` reads top to bottom as the command's story.
 
+mod absent;
 pub mod args;
 mod asking;
 mod commands;
@@ -7,6 +8,7 @@ mod consent;
 pub mod explain;
 mod flow;
 mod following;
+mod paying;
 mod replay;
 pub mod report;
 mod session;

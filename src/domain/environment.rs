@@ -1,5 +1,6 @@
 //! An environment as the rest of the program sees it: checked, layered and complete.
 
+pub use crate::domain::absence::Unreachable;
 use crate::domain::calendar::Calendar;
 use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
@@ -79,6 +80,8 @@ pub struct Environment {
     pub history_limit: u32,
     /// What becomes of earlier waves when a later one fails.
     pub on_failure: OnFailure,
+    /// What a release does about a target that gives no answer.
+    pub unreachable: Unreachable,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
 }

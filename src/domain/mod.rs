@@ -3,6 +3,7 @@
 //! No IO and no knowledge of the configuration's YAML. What is stored (steps, releases, events) derives
 //! serde here, since that format is ours and versioned.
 
+pub mod absence;
 pub mod calendar;
 pub mod counters;
 pub mod crd_schema;

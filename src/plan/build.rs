@@ -197,6 +197,8 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         warnings,
         limits: RunLimits::of(env),
         readiness: env.readiness.clone(),
+        owed: BTreeMap::new(),
+        pays: None,
     }
 }
 

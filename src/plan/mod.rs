@@ -21,7 +21,7 @@ use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficCla
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
-use crate::domain::release::{Actor, ServingWorkload};
+use crate::domain::release::{Actor, Debt, ServingWorkload};
 use crate::domain::step::Stage;
 use crate::domain::units;
 use jiff::Timestamp;
@@ -93,6 +93,12 @@ pub struct Plan {
     /// The project's own rules for when objects are ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<ReadinessRule>,
+    /// Targets that it leaves out, and what each is owed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owed: BTreeMap<TargetId, Debt>,
+    /// The run whose debt it pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pays: Option<RunId>,
 }
 
 /// A freeze that a release passes over, on somebody's word.
@@ -289,7 +295,25 @@ impl Plan {
             expected: Duration::ZERO,
             limits: RunLimits::of(env),
             readiness: env.readiness.clone(),
+            owed: BTreeMap::new(),
+            pays: None,
         }
+    }
+
+    /// The part of it that concerns one target.
+    #[must_use]
+    pub fn only(&self, target: &TargetId) -> Self {
+        let mut part = self.clone();
+        part.targets.retain(|id, _| id == target);
+        for wave in &mut part.waves {
+            wave.retain(|id| id == target);
+        }
+        part.waves.retain(|wave| !wave.is_empty());
+        for stage in &mut part.stages {
+            stage.steps.retain(|step| step.target == *target);
+        }
+        part.stages.retain(|stage| !stage.steps.is_empty());
+        part
     }
 
     /// Whether performing it would change anything.

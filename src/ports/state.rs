@@ -106,6 +106,12 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// When the lock lapses if its holder gives no more sign of life.
+    #[must_use]
+    pub fn lapses(&self) -> Timestamp {
+        self.renewed.checked_add(self.ttl + REQUEST_TIMEOUT).unwrap_or(Timestamp::MAX)
+    }
+
     /// Whether the lock has lapsed at `now`: its time-to-live and, on top, the time-out of a request that its holder
     /// may have sent just before (rule: takeover waits for lease + time-out).
     #[must_use]

@@ -22,6 +22,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Entry {
     /// [`FORMAT`] of the writer.
     pub format: u32,
+    /// Version of the deployctl that wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub writer: String,
     /// When.
     pub at: Timestamp,
     /// What.
@@ -65,6 +68,9 @@ pub enum Phase {
         /// Targets of earlier waves that keep the new release.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept: Vec<TargetId>,
+        /// Targets that gave no answer when all others were back: `resume` takes them back once they answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        owed: Vec<TargetId>,
     },
     /// Over.
     Ended {
@@ -105,7 +111,8 @@ impl Journal {
         };
         let number = seq.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{:04}.{number:06}", self.run, self.epoch);
-        let entry = Entry { format: FORMAT, at: self.clock.now(), what };
+        let writer = env!("CARGO_PKG_VERSION").to_owned();
+        let entry = Entry { format: FORMAT, writer, at: self.clock.now(), what };
         let content = serde_json::to_vec(&entry).expect("an entry holds nothing that JSON cannot");
         tries.ask(async || store.create(RecordKind::Journal, &name, &content).await).await
     }
@@ -127,7 +134,17 @@ impl Journal {
 
     /// Writes a phase into every target; returns the targets that could not be told.
     pub async fn phase(&self, phase: &Phase, tries: Tries) -> Vec<(TargetId, StateError)> {
-        let writes = self.stores.keys().map(|target| async move {
+        self.phase_on(phase, tries, |_| true).await
+    }
+
+    /// Writes a phase into some of the targets: nobody waits for one that is known to give no answer.
+    pub(super) async fn phase_on(
+        &self,
+        phase: &Phase,
+        tries: Tries,
+        told: impl Fn(&TargetId) -> bool,
+    ) -> Vec<(TargetId, StateError)> {
+        let writes = self.stores.keys().filter(|target| told(target)).map(|target| async move {
             let written = self.write(target, What::Phase(phase.clone()), tries).await;
             written.err().map(|error| (target.clone(), error))
         });
@@ -175,6 +192,7 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             let entry = match read(record) {
                 Ok(entry) => entry,
                 // A record that was being written when the process died is the last one, and nothing rests on it.
+                // A newer kind of record is never torn: it is refused.
                 Err(ReadError::Damaged(_)) if index + 1 == records.len() => break,
                 Err(error) => return Err(refused(run, target, record, &error)),
             };
@@ -224,33 +242,51 @@ pub fn entry(record: &Record) -> Option<Entry> {
 
 #[derive(Debug)]
 enum ReadError {
-    Newer(u32),
+    /// Another version wrote it, and this one cannot read it: which, and what is strange about it.
+    Newer {
+        writer: String,
+        why: String,
+    },
     Damaged(String),
 }
 
 #[derive(Deserialize)]
 struct Head {
     format: u32,
+    #[serde(default)]
+    writer: String,
 }
 
 fn read(record: &Record) -> Result<Entry, ReadError> {
     let damaged = |error: serde_json::Error| ReadError::Damaged(error.to_string());
     let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
     if head.format > FORMAT {
-        return Err(ReadError::Newer(head.format));
+        let why = format!("format {}, and this one knows up to {FORMAT}", head.format);
+        return Err(ReadError::Newer { writer: head.writer, why });
     }
-    serde_json::from_slice(&record.content).map_err(damaged)
+    serde_json::from_slice(&record.content).map_err(|error| {
+        // Whole, and of a kind that is not known here: nothing is damaged.
+        let strange = error.is_data() && error.to_string().starts_with("unknown variant");
+        if strange {
+            ReadError::Newer { writer: head.writer, why: error.to_string() }
+        } else {
+            damaged(error)
+        }
+    })
 }
 
 fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -> Failure {
     match error {
-        ReadError::Newer(format) => Failure::new(
-            Code(602),
-            Exit::Usage,
-            format!("the journal of run {run} was written by a newer deployctl"),
-        )
-        .why(format!("{target}: record {} has format {format}; this one knows up to {FORMAT}", record.name))
-        .next("use the deployctl that began the run, or a newer one"),
+        ReadError::Newer { writer, why } => {
+            let writer = if writer.is_empty() { String::new() } else { format!(" ({writer})") };
+            Failure::new(
+                Code(602),
+                Exit::Usage,
+                format!("the journal of run {run} was written by a newer deployctl{writer}"),
+            )
+            .why(format!("{target}: record {}: {why}; this is {}", record.name, env!("CARGO_PKG_VERSION")))
+            .next("use the deployctl that wrote it, or a newer one")
+        }
         ReadError::Damaged(why) => Failure::new(
             Code(603),
             Exit::Broken,
@@ -272,7 +308,7 @@ mod tests {
     use super::*;
 
     fn record(name: &str, what: What) -> Record {
-        let entry = Entry { format: FORMAT, at: Timestamp::UNIX_EPOCH, what };
+        let entry = Entry { format: FORMAT, writer: String::new(), at: Timestamp::UNIX_EPOCH, what };
         Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap() }
     }
 
@@ -300,9 +336,19 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_of_record_that_is_not_known_is_of_a_newer_version_and_not_damaged() {
+        let content = br#"{"format":1,"writer":"9.1.0","at":"2026-01-05T03:00:00Z","what":{"teleported":7}}"#;
+        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec() };
+        let journals = BTreeMap::from([("east".into(), vec![strange])]);
+        let refused = replay(&RunId::new("r1"), &journals).unwrap_err();
+        assert_eq!(refused.code, Code(602));
+        assert_eq!(refused.what, "the journal of run r1 was written by a newer deployctl (9.1.0)");
+    }
+
+    #[test]
     fn abort_beats_advance_when_targets_disagree() {
         let run = RunId::new("r1");
-        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new() };
+        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new(), owed: Vec::new() };
         let journals = BTreeMap::from([
             ("east".into(), vec![record("r1.0001.000000", What::Phase(abort.clone()))]),
             ("west".into(), vec![record("r1.0001.000000", What::Phase(Phase::Forward))]),

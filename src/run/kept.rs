@@ -41,7 +41,6 @@ impl Engine<'_> {
             return Vec::new();
         }
         let env = &self.plan.environment;
-        let targets: Vec<String> = kept.iter().map(|target| format!("--target {target}")).collect();
-        vec![format!("deployctl rollback {env} {}", targets.join(" "))]
+        vec![format!("deployctl rollback {env}")]
     }
 }

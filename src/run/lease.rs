@@ -26,6 +26,15 @@ pub enum Patience {
     UpTo(Duration),
 }
 
+/// How a lease was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its target gives no answer; nobody is known to have taken it.
+    Silent(String),
+    /// Somebody took it, or we may not renew it any more.
+    Taken(String),
+}
+
 /// The leases of a run.
 #[derive(Debug)]
 pub struct Leases {
@@ -144,7 +153,7 @@ impl Leases {
     }
 
     /// Renews until a lease is lost; returns which, and why. Runs beside the work.
-    pub async fn keep(&self, world: &World) -> (TargetId, String) {
+    pub async fn keep(&self, world: &World) -> (TargetId, Loss) {
         // a short lease leaves little beyond the longest way of a write: it is renewed in half of that
         let spare = self.holder.ttl.saturating_sub(REQUEST_TIMEOUT);
         let every = (self.holder.ttl / 3).min(spare / 2);
@@ -157,14 +166,14 @@ impl Leases {
             let renewals =
                 targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
             for (target, result) in futures::future::join_all(renewals).await {
-                if let Err(why) = result {
-                    return (target.clone(), why);
+                if let Err(loss) = result {
+                    return (target.clone(), loss);
                 }
             }
         }
     }
 
-    async fn renew(&self, world: &World, target: &TargetId) -> Result<(), String> {
+    async fn renew(&self, world: &World, target: &TargetId) -> Result<(), Loss> {
         let Ok(site) = world.site(target) else { return Ok(()) };
         let stamp = (tokio::time::Instant::now(), world.clock.now());
         let holder = Holder { renewed: stamp.1, ..self.holder.clone() };
@@ -173,17 +182,31 @@ impl Leases {
                 self.note(target, stamp);
                 Ok(())
             }
-            Err(LockError::Held(other)) => Err(format!("{} took it over ({})", other.by, other.reason)),
-            Err(LockError::Forbidden(why)) => Err(why),
+            Err(LockError::Held(other)) => {
+                Err(Loss::Taken(format!("{} took it over ({})", other.by, other.reason)))
+            }
+            Err(LockError::Forbidden(why)) => Err(Loss::Taken(why)),
             // No contact is not yet a loss. Nothing is written while it lasts, and if nobody else took the lease
             // when its time was up, the next renewal that gets through proves that it was ours all along.
             Err(LockError::Unreachable(_)) if self.is_bearable(target, world.clock.now()) => Ok(()),
-            Err(LockError::Unreachable(why)) => Err(format!("it could not be renewed in time: {why}")),
+            Err(LockError::Unreachable(why)) => {
+                Err(Loss::Silent(format!("it could not be renewed in time: {why}")))
+            }
         }
     }
 
     fn is_bearable(&self, target: &TargetId, now: Timestamp) -> bool {
         self.silence(target, now).is_some_and(|silence| silence < self.holder.ttl + ABSENCE)
+    }
+
+    /// Holds this one no longer: its target gives no answer, and the lock lapses by itself.
+    pub(super) fn forget(&self, target: &TargetId) {
+        self.renewed.lock().expect("no panic while held").remove(target);
+    }
+
+    /// Whether this one was taken and not given up.
+    pub(super) fn knows(&self, target: &TargetId) -> bool {
+        self.renewed.lock().expect("no panic while held").contains_key(target)
     }
 
     /// Gives all of them back; what cannot be given back lapses by itself.

@@ -1,12 +1,16 @@
 //! Performs a plan and stays responsible: journal before act, undo on failure, resume from anywhere.
 
+mod absent;
 mod apply;
+mod back;
 mod blame;
 mod compare;
 mod contact;
 mod control;
 mod dag;
+pub mod debts;
 pub mod definitions;
+pub mod durations;
 pub mod engine;
 mod evidence;
 pub mod gates_now;
@@ -27,6 +31,7 @@ mod smoke;
 pub mod smoke_now;
 mod store_news;
 pub mod story;
+pub mod tampered;
 mod undo;
 pub mod unfinished;
 mod until;

@@ -46,6 +46,16 @@ pub struct World {
 }
 
 impl World {
+    /// The doors of the others.
+    #[must_use]
+    pub fn but<'t>(&self, left_out: impl IntoIterator<Item = &'t TargetId>) -> Self {
+        let mut others = self.clone();
+        for target in left_out {
+            others.sites.remove(target);
+        }
+        others
+    }
+
     /// The doors of one target.
     pub fn site(&self, target: &TargetId) -> Result<&Site, Failure> {
         self.sites.get(target).ok_or_else(|| {

@@ -1,5 +1,6 @@
 //! The project's tests: one binary, so that it links once.
 
+mod absent;
 mod adapters;
 mod apply;
 mod architecture;
@@ -19,3 +20,4 @@ mod sim_kube_api;
 mod sim_world;
 mod stores;
 mod support;
+mod tampered;

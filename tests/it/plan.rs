@@ -56,6 +56,8 @@ fn released(env: &Environment, target: &TargetId, version: &str, revision: u32) 
         overridden: None,
         asked: vec![],
         backups: vec![],
+        owed: BTreeMap::new(),
+        pays: None,
     }
 }
 

@@ -3,17 +3,23 @@
 use crate::cli::CliError;
 use crate::cli::args::PlanArgs;
 use crate::cli::session::Session;
-use crate::cli::{flow, report, wiring};
+use crate::cli::{absent, flow, report, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::file;
-use crate::run::prepare;
+use crate::run::{debts, prepare};
 
 pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
-    let wanted =
+    let mut wanted =
         session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?.say(&args.say);
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
-        let plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
+        let out = absent::chosen(&wanted.env, &args.without)?;
+        absent::somebody_is_left(&wanted.env, &out)?;
+        debts::leave_out(&mut wanted.env, &out);
+        let owed = debts::take_out(&mut wanted.rendered, &out);
+        let world = world.but(&out);
+        let mut plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
+        debts::owe_release(&mut plan, owed);
         session.print(&report::plan::render(&plan, &session.output));
         flow::uncontested(&plan)?;
         if let Some(path) = &args.out {

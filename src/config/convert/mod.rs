@@ -11,7 +11,9 @@ mod targets;
 mod traffic;
 
 use crate::config::defaults::Profile;
-use crate::config::model::{EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile};
+use crate::config::model::{
+    EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile, UnreachableFile,
+};
 use crate::config::scalar::Time;
 use crate::config::tree::Node;
 use crate::config::walk::suggestion;
@@ -19,7 +21,7 @@ use crate::config::{codes, defaults, secrets};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::domain::effect::Approval;
 use crate::domain::environment::{
-    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
+    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass, Unreachable,
 };
 use crate::domain::secret::SecretRef;
 use crate::domain::units::{human, parse_duration};
@@ -89,6 +91,10 @@ pub fn convert(
         on_failure: match file.on_failure {
             Some(FailureFile::Hold) => OnFailure::Hold,
             Some(FailureFile::Rollback) | None => OnFailure::Rollback,
+        },
+        unreachable: match file.unreachable {
+            Some(UnreachableFile::Skip) => Unreachable::Skip,
+            Some(UnreachableFile::Block) | None => Unreachable::Block,
         },
         on_interrupt: match file.on_interrupt {
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,

@@ -130,6 +130,8 @@ pub struct EnvironmentFile {
     /// What becomes of waves that are done when a later one fails: `rollback` takes them back, too, `hold` keeps the new
     /// release there. Abort, rollback and Ctrl-C are not concerned. Default: `rollback`.
     pub on_failure: Option<FailureFile>,
+    /// A target that gives no answer: `block`, or `skip` (owed the release). Default: `block`.
+    pub unreachable: Option<UnreachableFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.

@@ -68,3 +68,13 @@ pub struct VersionProbeFile {
     /// The version stands somewhere in the body.
     pub body: Option<bool>,
 }
+
+/// What a release does about a target that gives no answer.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnreachableFile {
+    /// Nothing goes out unless `--without TARGET` leaves it out.
+    Block,
+    /// It is left out and owed the release: `deployctl resume ENV` brings it there.
+    Skip,
+}

@@ -368,6 +368,8 @@ pub fn plan() -> Plan {
         warnings: vec!["us-west-2: Deployment/kva-api exists already and is adopted as revision r0".into()],
         expected: minutes(52),
         readiness: Vec::new(),
+        owed: BTreeMap::new(),
+        pays: None,
         limits: RunLimits {
             run: minutes(180),
             ready: minutes(10),
