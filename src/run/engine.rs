@@ -73,7 +73,7 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
-    comparisons: Comparisons,
+    pub(super) comparisons: Comparisons,
     /// What operators ask of it meanwhile.
     pub(super) control: Control,
     status: Mutex<BTreeMap<StepId, Status>>,
@@ -157,7 +157,9 @@ impl<'a> Engine<'a> {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
-        if !resumed {
+        if resumed {
+            self.recall_tests().await;
+        } else {
             self.admit().await;
         }
         let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
@@ -410,6 +412,7 @@ impl<'a> Engine<'a> {
             let _ = self.record(&target, outcome, Some(cause.clone())).await;
         }
         self.record_kept().await;
+        self.save_evidence().await;
         if remaining.unknown {
             return Ending::Unknown {
                 cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")),
@@ -428,6 +431,7 @@ impl<'a> Engine<'a> {
             let _ = self.journal.phase(&Phase::Interrupted, Tries::One).await;
             let mut remaining = Remaining::default();
             self.undo(&[Lane::Traffic], &mut remaining).await;
+            self.save_evidence().await;
             if remaining.lines.is_empty() {
                 Ending::Interrupted
             } else {

@@ -15,6 +15,7 @@ pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
         let world = wiring::real(&wanted.env).await?;
         let plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
         session.print(&report::plan::render(&plan, &session.output));
+        flow::foresee(session, &world, &plan).await;
         flow::uncontested(&plan)?;
         if let Some(path) = &args.out {
             write_whole(path, &file::write(&plan))?;

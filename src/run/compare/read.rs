@@ -10,6 +10,7 @@ use crate::domain::observed::Pod;
 use crate::ports::Cluster;
 use crate::ports::metrics::{CountersOf, MetricsError};
 use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Counts, Decision, Tolerance};
+use crate::run::ledger::Earlier;
 use crate::run::perform::{Stand, StepError};
 use crate::run::world::World;
 use std::collections::BTreeMap;
@@ -18,16 +19,16 @@ use std::time::Duration;
 /// How far back a store is asked for samples: two scrapes of a minute's interval.
 const SAMPLES_WINDOW: Duration = Duration::from_mins(2);
 /// How much of stable's past says how its errors cluster, and in blocks of what length.
-const HISTORY_WINDOW: Duration = Duration::from_hours(2);
-const HISTORY_STEP: Duration = Duration::from_secs(15);
+pub(super) const HISTORY_WINDOW: Duration = Duration::from_hours(2);
+pub(super) const HISTORY_STEP: Duration = Duration::from_secs(15);
 /// Longest wait for an answer of the store.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Scrape interval of a store whose samples do not tell it, seconds.
 const USUAL_INTERVAL: f64 = 15.0;
 /// Fewest blocks of history that say anything of clusters.
-const ENOUGH_HISTORY: usize = 40;
+pub(super) const ENOUGH_HISTORY: usize = 40;
 /// Burst factors where stable's past is not known: errors are taken to come in twos, slow requests in threes.
-const UNKNOWN_BURST: (f64, f64) = (2.0, 3.0);
+pub(super) const UNKNOWN_BURST: (f64, f64) = (2.0, 3.0);
 /// Pods that are read of each arm at most: more would load the API server and say little more.
 const MOST_PODS: usize = 50;
 
@@ -40,6 +41,16 @@ pub(super) struct Samples {
     failed: Vec<(String, Side)>,
 }
 
+impl Samples {
+    /// Whether it says nothing of the new revision.
+    pub(super) fn is_silent(&self) -> bool {
+        self.new.is_empty()
+    }
+}
+
+/// A comparison, and what its first samples said: of one that goes on from an earlier process, all since then.
+type First = (Comparer, Vec<Decision>);
+
 /// A pod of an arm that serves.
 struct Serving {
     name: String,
@@ -49,12 +60,12 @@ struct Serving {
 
 impl Stand<'_> {
     /// Finds out where the counters come from, and what histograms they have; nothing if there are none yet.
-    pub(super) async fn first_look(&self, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+    pub(super) async fn first_look(&self, contest: &Contest<'_>) -> Result<Option<First>, MetricsError> {
         let mut refused = None;
         if contest.comparison.source != Source::Prometheus {
             match self.pods_place(contest).await {
                 Ok(place) => match self.begin(place, contest).await {
-                    Ok(Some(comparer)) => return Ok(Some(comparer)),
+                    Ok(Some(first)) => return Ok(Some(first)),
                     Ok(None) => {}
                     Err(error) => refused = Some(error),
                 },
@@ -86,7 +97,7 @@ impl Stand<'_> {
         Ok(Endpoint::of(live.as_ref().unwrap_or(&serde_json::Value::Null)))
     }
 
-    async fn begin(&self, source: Place, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+    async fn begin(&self, source: Place, contest: &Contest<'_>) -> Result<Option<First>, MetricsError> {
         let samples = self.read(&source, contest).await?;
         let all = || samples.stable.iter().chain(&samples.new);
         if samples.new.is_empty() || (contest.arm.stable.is_some() && samples.stable.is_empty()) {
@@ -96,6 +107,10 @@ impl Stand<'_> {
             Some(_) => all().map(finite_bounds).find(|bounds| !bounds.is_empty()).unwrap_or_default(),
             None => Vec::new(),
         };
+        if let Some(mut comparer) = self.taken_up(&source, contest, &bounds) {
+            let decisions = self.feed(contest, &mut comparer, samples);
+            return Ok(Some((comparer, decisions)));
+        }
         let mut params = self.comparisons.params.clone();
         params.errors = tolerance(contest.comparison.errors);
         params.latency = contest.comparison.latency.map_or(params.latency, tolerance);
@@ -111,9 +126,50 @@ impl Stand<'_> {
             bounds,
             newest: BTreeMap::new(),
             weight: None,
+            process: self.comparisons.ledger.epoch(),
+            silenced: false,
         };
-        let _ = self.feed(contest, &mut comparer, samples);
-        Ok(Some(comparer))
+        let decisions = self.feed(contest, &mut comparer, samples);
+        Ok(Some((comparer, decisions)))
+    }
+
+    /// The test that an earlier process of this run began, if it can be gone on with; where it cannot, that is told.
+    fn taken_up(&self, source: &Place, contest: &Contest<'_>, bounds: &[f64]) -> Option<Comparer> {
+        let (gate, component) = (contest.gate, &contest.arm.component);
+        let Earlier { kept, analysis } = self.comparisons.ledger.earlier(self.target, gate, component)?;
+        let same_bounds = kept.bounds.len() == bounds.len()
+            && kept.bounds.iter().zip(bounds).all(|(kept, now)| kept.total_cmp(now).is_eq());
+        let why = match analysis {
+            None => "its state cannot be read",
+            Some(_) if kept.source != source.label() => "its counters are read elsewhere now",
+            Some(_) if kept.new != contest.arm.new || kept.stable != contest.arm.stable => {
+                "it compared other workloads"
+            }
+            Some(_) if !same_bounds => "its histograms have other bounds now",
+            Some(mut analysis) => {
+                // Nobody knows what was in force meanwhile, so that nothing is said of starving until now.
+                analysis.set_weight(analysis.streams().last(), 0.0);
+                let seen = analysis.judge().seen().0.requests;
+                self.progress(format!(
+                    "gate {} of {component} goes on with the evidence of before: {seen:.0} requests",
+                    gate.name
+                ));
+                return Some(Comparer {
+                    analysis,
+                    source: source.clone(),
+                    bounds: bounds.to_vec(),
+                    newest: BTreeMap::new(),
+                    weight: None,
+                    process: kept.process,
+                    silenced: kept.silenced,
+                });
+            }
+        };
+        self.progress(format!(
+            "gate {} of {component} begins anew with a smaller share of the bound: {why}",
+            gate.name
+        ));
+        None
     }
 
     /// How stable's errors and slow requests cluster, from its past where a store knows it.
@@ -283,7 +339,7 @@ impl Stand<'_> {
         let count = |workload: &ObjectRef| self.serving(workload).len();
         let new = count(&contest.arm.new);
         let weight = match (&contest.arm.stable, contest.routed) {
-            _ if comparer.analysis.braked() => return,
+            _ if comparer.analysis.braked() || comparer.silenced => return,
             (None, _) => Some(1.0),
             (Some(_), Some(routed)) => Some(routed),
             (Some(stable), None) => {
@@ -309,7 +365,7 @@ fn serving(name: &str, pod: &Pod) -> Serving {
     Serving { name: name.to_owned(), created }
 }
 
-fn finite_bounds(sample: &PodSample) -> Vec<f64> {
+pub(super) fn finite_bounds(sample: &PodSample) -> Vec<f64> {
     sample.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
 }
 
@@ -331,8 +387,22 @@ fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
     })
 }
 
-/// What was counted between neighbouring rows; a sum that falls (a pod went, or began anew) says nothing.
+/// What was counted between two neighbouring rows.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Row {
+    /// Time of the later one, seconds.
+    pub at: f64,
+    /// Between them, seconds.
+    pub dt: f64,
+    pub counts: Counts,
+}
+
 fn blocks(rows: &[PodSample], bounds: &[f64]) -> Vec<Counts> {
+    growth(rows, bounds).into_iter().map(|row| row.counts).collect()
+}
+
+/// What was counted between neighbouring rows; a sum that falls (a pod went, or began anew) says nothing.
+pub(super) fn growth(rows: &[PodSample], bounds: &[f64]) -> Vec<Row> {
     let sums: Vec<Option<Counters>> = rows.iter().map(|row| counters(row, bounds)).collect();
     let between = |before: &Counters, after: &Counters| {
         let grown = |before: f64, after: f64| (after >= before).then_some(after - before);
@@ -347,7 +417,12 @@ fn blocks(rows: &[PodSample], bounds: &[f64]) -> Vec<Counts> {
                 .collect::<Option<_>>()?,
         })
     };
-    sums.windows(2).filter_map(|pair| between(pair[0].as_ref()?, pair[1].as_ref()?)).collect()
+    let pairs = rows.windows(2).zip(sums.windows(2));
+    let grown = pairs.filter_map(|(rows, sums)| {
+        let (at, dt) = (rows[1].at, rows[1].at - rows[0].at);
+        Some(Row { at, dt, counts: between(sums[0].as_ref()?, sums[1].as_ref()?)? })
+    });
+    grown.filter(|row| row.dt > 0.0).collect()
 }
 
 fn newest<'s>(samples: impl Iterator<Item = &'s PodSample>) -> f64 {
