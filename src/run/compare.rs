@@ -3,8 +3,10 @@
 //! An analysis lives as long as the run: its bound on false rollbacks is one of the whole rollout, not of each hold.
 
 mod brake;
+mod growth;
 mod read;
 mod scrape;
+mod taken_up;
 mod traffic;
 
 use super::ledger::{self, Ledger};

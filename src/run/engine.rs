@@ -412,7 +412,6 @@ impl<'a> Engine<'a> {
             let _ = self.record(&target, outcome, Some(cause.clone())).await;
         }
         self.record_kept().await;
-        self.save_evidence().await;
         if remaining.unknown {
             return Ending::Unknown {
                 cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")),

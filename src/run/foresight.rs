@@ -1,6 +1,8 @@
 //! What the gates of a release will be able to see, told before it begins: advice about the traffic of now, no part of the
 //! plan that is approved.
 
+mod waves;
+
 use super::compare::{self, Figures, Subject, first_params};
 use super::preflight::serving_now;
 use super::world::World;
@@ -17,6 +19,7 @@ use crate::rollout::sequential::{Params, Tolerance};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use waves::busier_first;
 
 /// Longest wait for what a target's traffic was: a plan does not wait for a slow store.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -24,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const BLIND: f64 = 0.2;
 /// Longest hold that is proposed.
 const LONGEST: Duration = Duration::from_hours(24);
-/// A first wave with so many times the traffic of a later one is warned of.
-const BUSIER: f64 = 2.0;
 /// Looked back over where no counters are known.
 const LAST_HOUR: Duration = Duration::from_hours(1);
 /// Seconds between looks at the pods, and between the samples of a store, which come a scrape late.
@@ -473,40 +474,6 @@ fn limited(one: &Watched<'_>, gate: &Gate, figures: &Figures, warnings: &mut Vec
         sights.push(Sight { sees: seen.rate, all_bad_after_s: seen.after, why, ..sight(hold, &bad) });
     }
     sights
-}
-
-/// The wave that goes first should be the one that harms fewest.
-fn busier_first(views: &[View], waves: &[Vec<TargetId>]) -> Option<String> {
-    let mut traffic: BTreeMap<&TargetId, f64> = BTreeMap::new();
-    for view in views {
-        if let Traffic::Traffic(figures) = &view.traffic {
-            *traffic.entry(&view.target).or_default() += figures.median;
-        }
-    }
-    let of = |wave: &Vec<TargetId>| -> Vec<(TargetId, f64)> {
-        wave.iter().filter_map(|target| Some((target.clone(), *traffic.get(target)?))).collect()
-    };
-    let mut live = waves.iter().map(of).filter(|wave| !wave.is_empty());
-    let first = live.next()?;
-    let busiest = first.iter().max_by(|one, other| one.1.total_cmp(&other.1))?;
-    let later: Vec<(TargetId, f64)> = live.flatten().collect();
-    let quietest = later.iter().min_by(|one, other| one.1.total_cmp(&other.1))?;
-    if busiest.1 < BUSIER * quietest.1 || busiest.1 <= 0.0 {
-        return None;
-    }
-    let times = if quietest.1 > 0.0 {
-        format!("{:.0} times the traffic of", busiest.1 / quietest.1)
-    } else {
-        "traffic, unlike".to_owned()
-    };
-    Some(format!(
-        "{} goes first and has {times} {} ({} and {} requests/s): a fault harms fewer if {} goes first, see `waves`",
-        busiest.0,
-        quietest.0,
-        rate(busiest.1),
-        rate(quietest.1),
-        quietest.0
-    ))
 }
 
 #[cfg(test)]

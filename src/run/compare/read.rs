@@ -1,5 +1,6 @@
 //! Where the counters of both arms come from: the pods themselves while they let us, else the metric store.
 
+use super::growth::blocks;
 use super::scrape::{self, Endpoint};
 use super::{Comparer, Contest, Place};
 use crate::domain::counters::PodSample;
@@ -9,8 +10,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::observed::Pod;
 use crate::ports::Cluster;
 use crate::ports::metrics::{CountersOf, MetricsError};
-use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Counts, Decision, Tolerance};
-use crate::run::ledger::Earlier;
+use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Decision, Tolerance};
 use crate::run::perform::{Stand, StepError};
 use crate::run::world::World;
 use std::collections::BTreeMap;
@@ -131,45 +131,6 @@ impl Stand<'_> {
         };
         let decisions = self.feed(contest, &mut comparer, samples);
         Ok(Some((comparer, decisions)))
-    }
-
-    /// The test that an earlier process of this run began, if it can be gone on with; where it cannot, that is told.
-    fn taken_up(&self, source: &Place, contest: &Contest<'_>, bounds: &[f64]) -> Option<Comparer> {
-        let (gate, component) = (contest.gate, &contest.arm.component);
-        let Earlier { kept, analysis } = self.comparisons.ledger.earlier(self.target, gate, component)?;
-        let same_bounds = kept.bounds.len() == bounds.len()
-            && kept.bounds.iter().zip(bounds).all(|(kept, now)| kept.total_cmp(now).is_eq());
-        let why = match analysis {
-            None => "its state cannot be read",
-            Some(_) if kept.source != source.label() => "its counters are read elsewhere now",
-            Some(_) if kept.new != contest.arm.new || kept.stable != contest.arm.stable => {
-                "it compared other workloads"
-            }
-            Some(_) if !same_bounds => "its histograms have other bounds now",
-            Some(mut analysis) => {
-                // Nobody knows what was in force meanwhile, so that nothing is said of starving until now.
-                analysis.set_weight(analysis.streams().last(), 0.0);
-                let seen = analysis.judge().seen().0.requests;
-                self.progress(format!(
-                    "gate {} of {component} goes on with the evidence of before: {seen:.0} requests",
-                    gate.name
-                ));
-                return Some(Comparer {
-                    analysis,
-                    source: source.clone(),
-                    bounds: bounds.to_vec(),
-                    newest: BTreeMap::new(),
-                    weight: None,
-                    process: kept.process,
-                    silenced: kept.silenced,
-                });
-            }
-        };
-        self.progress(format!(
-            "gate {} of {component} begins anew with a smaller share of the bound: {why}",
-            gate.name
-        ));
-        None
     }
 
     /// How stable's errors and slow requests cluster, from its past where a store knows it.
@@ -370,7 +331,7 @@ pub(super) fn finite_bounds(sample: &PodSample) -> Vec<f64> {
 }
 
 /// A sample as the analysis takes it; nothing if its histogram has other bounds.
-fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
+pub(super) fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
     let count = |bound: f64| {
         sample.buckets.iter().find(|(known, _)| known.total_cmp(&bound).is_eq()).map(|(_, count)| *count)
     };
@@ -385,44 +346,6 @@ fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
         timed: count(f64::INFINITY).filter(|_| !bounds.is_empty()),
         within,
     })
-}
-
-/// What was counted between two neighbouring rows.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Row {
-    /// Time of the later one, seconds.
-    pub at: f64,
-    /// Between them, seconds.
-    pub dt: f64,
-    pub counts: Counts,
-}
-
-fn blocks(rows: &[PodSample], bounds: &[f64]) -> Vec<Counts> {
-    growth(rows, bounds).into_iter().map(|row| row.counts).collect()
-}
-
-/// What was counted between neighbouring rows; a sum that falls (a pod went, or began anew) says nothing.
-pub(super) fn growth(rows: &[PodSample], bounds: &[f64]) -> Vec<Row> {
-    let sums: Vec<Option<Counters>> = rows.iter().map(|row| counters(row, bounds)).collect();
-    let between = |before: &Counters, after: &Counters| {
-        let grown = |before: f64, after: f64| (after >= before).then_some(after - before);
-        let timed = grown(before.timed.unwrap_or(before.requests), after.timed.unwrap_or(after.requests))?;
-        let within = before.within.iter().zip(&after.within).map(|(before, after)| grown(*before, *after));
-        Some(Counts {
-            requests: grown(before.requests, after.requests)?,
-            errors: grown(before.errors, after.errors)?,
-            timed,
-            slow: within
-                .map(|within| within.map(|within| (timed - within).max(0.0)))
-                .collect::<Option<_>>()?,
-        })
-    };
-    let pairs = rows.windows(2).zip(sums.windows(2));
-    let grown = pairs.filter_map(|(rows, sums)| {
-        let (at, dt) = (rows[1].at, rows[1].at - rows[0].at);
-        Some(Row { at, dt, counts: between(sums[0].as_ref()?, sums[1].as_ref()?)? })
-    });
-    grown.filter(|row| row.dt > 0.0).collect()
 }
 
 fn newest<'s>(samples: impl Iterator<Item = &'s PodSample>) -> f64 {
@@ -515,19 +438,6 @@ mod tests {
     fn row(at: f64, requests: f64, errors: f64, fast: f64) -> PodSample {
         let buckets = vec![(0.1, fast), (f64::INFINITY, requests)];
         PodSample { pod: "p".into(), at, requests, errors, buckets }
-    }
-
-    #[test]
-    fn history_becomes_blocks_and_what_falls_says_nothing() {
-        let rows = [
-            row(0.0, 10.0, 1.0, 8.0),
-            row(15.0, 30.0, 2.0, 20.0),
-            row(30.0, 5.0, 0.0, 5.0),
-            row(45.0, 6.0, 0.0, 5.0),
-        ];
-        let blocks = blocks(&rows, &[0.1]);
-        let shown: Vec<(f64, f64, f64)> = blocks.iter().map(|b| (b.requests, b.errors, b.slow[0])).collect();
-        assert_eq!(shown, [(20.0, 1.0, 8.0), (1.0, 0.0, 1.0)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a component has to do now: requests, failures and slowness of what serves, by the store's last week, or by what its
 //! pods have counted since they began.
 
+use super::growth;
 use super::read::{self, ENOUGH_HISTORY, HISTORY_STEP, HISTORY_WINDOW, Subject, UNKNOWN_BURST};
 use super::scrape::{self, Endpoint};
 use crate::domain::counters::PodSample;
@@ -80,8 +81,8 @@ async fn of_store(world: &World, subject: &Subject<'_>, comparison: &Comparison)
     );
     let (week, recent) = (week.map_err(|error| error.to_string())?, recent.unwrap_or_default());
     let bounds = week.iter().map(read::finite_bounds).find(|bounds| !bounds.is_empty()).unwrap_or_default();
-    let fine = read::growth(&recent, &bounds);
-    let mut rows = read::growth(&week, &bounds);
+    let fine = growth::growth(&recent, &bounds);
+    let mut rows = growth::growth(&week, &bounds);
     if rows.len() < ENOUGH_ROWS {
         rows.clone_from(&fine);
     }
@@ -103,9 +104,9 @@ fn unknown_burst(bounds: usize) -> Burst {
 
 /// The quietest tenth of the moments at this time of day, which is when the release goes out; rates of errors and slowness
 /// are of all of it.
-fn of_rows(rows: &[read::Row], bounds: &[f64], now: f64, burst: Burst) -> Option<Figures> {
-    let rate = |row: &read::Row| row.counts.requests / row.dt;
-    let off = |row: &&read::Row| {
+fn of_rows(rows: &[growth::Row], bounds: &[f64], now: f64, burst: Burst) -> Option<Figures> {
+    let rate = |row: &growth::Row| row.counts.requests / row.dt;
+    let off = |row: &&growth::Row| {
         let apart = (now - row.at).rem_euclid(DAY);
         apart.min(DAY - apart) <= SAME_HOUR
     };
@@ -171,7 +172,7 @@ async fn of_pods(
         .map(|(_, sample)| read::finite_bounds(sample))
         .find(|bounds| !bounds.is_empty())
         .unwrap_or_default();
-    let rows: Vec<read::Row> = read_pods
+    let rows: Vec<growth::Row> = read_pods
         .iter()
         .filter_map(|(age, sample)| {
             let zero = PodSample {
@@ -181,7 +182,7 @@ async fn of_pods(
                 errors: 0.0,
                 buckets: sample.buckets.iter().map(|(bound, _)| (*bound, 0.0)).collect(),
             };
-            read::growth(&[zero, sample.clone()], &bounds).pop()
+            growth::growth(&[zero, sample.clone()], &bounds).pop()
         })
         .collect();
     let oldest = read_pods.iter().map(|(age, _)| *age).fold(0.0, f64::max);
@@ -198,17 +199,17 @@ async fn of_pods(
 mod tests {
     use super::*;
 
-    fn row(at: f64, requests: f64) -> read::Row {
+    fn row(at: f64, requests: f64) -> growth::Row {
         let counts =
             Counts { requests, errors: requests / 100.0, timed: requests, slow: vec![requests / 10.0] };
-        read::Row { at, dt: 300.0, counts }
+        growth::Row { at, dt: 300.0, counts }
     }
 
     #[test]
     fn the_quiet_tenth_of_this_time_of_day_counts() {
         // three days: 3000 requests in a row at night, 30000 by day
         let night = |at: f64| (at % DAY) < DAY / 2.0;
-        let rows: Vec<read::Row> = (1..3 * 288)
+        let rows: Vec<growth::Row> = (1..3 * 288)
             .map(|index| f64::from(index) * 300.0)
             .map(|at| row(at, if night(at) { 3000.0 } else { 30000.0 }))
             .collect();

@@ -92,11 +92,14 @@ fn holds_that_see_nothing_are_warned_of_with_the_hold_that_would() {
         ]
     );
     let (_, warnings) = told(1.0);
-    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
-    assert!(warning.contains("gate beside of kva-api sees nothing below "), "{warning}");
-    assert!(
-        warning.contains(" % failed requests at 1.0 requests/s; ") && warning.contains(" would see "),
-        "{warning}"
+    assert_eq!(
+        warnings,
+        [
+            "us-west-2: hold 10 % for 5m under gate beside of kva-api sees nothing below 37 % failed requests at 1.0 \
+             requests/s; 12m would see 17 %",
+            "us-west-2: hold 10 % for 5m under gate error-rate of kva-api sees nothing at 1.0 requests/s: 20 requests \
+             come too late for 2 breaches, one every 1m",
+        ]
     );
     let (view, warnings) = told(20.0);
     assert_eq!(warnings, Vec::<String>::new());
