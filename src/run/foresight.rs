@@ -454,7 +454,8 @@ fn limited(one: &Watched<'_>, gate: &Gate, figures: &Figures, warnings: &mut Vec
             ))
         } else if seen.rate.is_none() {
             Some(format!(
-                "{} breaches, one every {}, do not fit in",
+                "{} requests come too late for {} breaches, one every {}",
+                gate.min_requests,
                 gate.breaches.max(1),
                 human(gate.interval)
             ))
