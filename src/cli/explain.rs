@@ -268,6 +268,26 @@ const CODES: &[(u16, &str, &str)] = &[
         "a gate is breached by what serves now",
         "What serves now breaks a limit that a new release would be held to. Nothing was changed. A release into this state is held, since stable breaks the limit too, unless the gate says `shared: rollback`.",
     ),
+    (
+        724,
+        "no such release on record",
+        "`metrics ENV --replay REV` needs a release that is on record. The oldest ones are dropped as `history_limit` says, and what the gates saw goes with its release.",
+    ),
+    (
+        725,
+        "nothing on record that gates saw",
+        "The release is on record, but no gate looked at anything: it had no canary hold or no gates, it turned back before the first hold, or the deployctl that released it kept nothing yet.",
+    ),
+    (
+        726,
+        "what the gates saw cannot be read",
+        "The record in the state namespace is damaged or of a newer deployctl, or the cluster does not answer. Releases and rollbacks do not need it.",
+    ),
+    (
+        727,
+        "the gates say otherwise than then",
+        "`--check` compares whether each gate would have rolled the release back with whether it did.",
+    ),
 ];
 
 /// All codes of the program, sorted.

@@ -318,6 +318,14 @@ fn replaceable(plan: &Plan, consent: &ConsentArgs) -> Result<(), Failure> {
         .next("add --allow-replace, or keep those fields as they are"))
 }
 
+/// Says what the gates of a plan will be able to see: advice, which neither holds the command up nor fails it.
+pub(super) async fn foresee(session: &Session, world: &World, plan: &Plan) {
+    if plan.has_changes() {
+        let foresight = crate::run::foresight::of_plan(world, plan).await;
+        session.print(&report::foresight::render(&foresight, &session.output));
+    }
+}
+
 /// Prints a plan, asks, and says whether there is anything to do.
 pub(super) fn approve(session: &Session, plan: &Plan, consent: &ConsentArgs) -> Result<bool, CliError> {
     session.print(&report::plan::render(plan, &session.output));

@@ -13,6 +13,7 @@ pub mod effect;
 pub mod environment;
 pub mod error;
 pub mod event;
+pub mod evidence;
 pub mod field_path;
 pub mod gate;
 pub mod ids;

@@ -19,10 +19,12 @@ pub enum RecordKind {
     Release,
     /// What an operator asks of a run that goes on.
     Intent,
+    /// What the gates of a run looked at.
+    Evidence,
 }
 
 impl RecordKind {
-    /// `plan`, `journal`, `release`, `intent`.
+    /// `plan`, `journal`, `release`, `intent`, `evidence`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +32,7 @@ impl RecordKind {
             Self::Journal => "journal",
             Self::Release => "release",
             Self::Intent => "intent",
+            Self::Evidence => "evidence",
         }
     }
 }

@@ -66,6 +66,7 @@ impl Engine<'_> {
             let _ = self.journal.phase_on(&Phase::Interrupted, Tries::One, present).await;
             let mut remaining = Remaining::default();
             self.undo(&[Lane::Traffic], &mut remaining).await;
+            self.save_evidence().await;
             let cause = "interrupted by an operator".to_owned();
             remaining.lines.retain(|(target, _)| !self.is_absent(target));
             let lines: Vec<String> = remaining.lines.into_iter().map(|(_, line)| line).collect();

@@ -77,7 +77,7 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
-    comparisons: Comparisons,
+    pub(super) comparisons: Comparisons,
     /// What operators ask of it meanwhile.
     pub(super) control: Control,
     status: Mutex<BTreeMap<StepId, Status>>,
@@ -167,7 +167,9 @@ impl<'a> Engine<'a> {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
-        if !resumed {
+        if resumed {
+            self.recall_tests().await;
+        } else {
             self.admit().await;
         }
         let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);

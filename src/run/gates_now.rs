@@ -1,6 +1,7 @@
 //! The gates outside a run: each once, for what serves now.
 
 use super::compare::{self, Subject};
+use super::foresight::{self, Foresight};
 use super::preflight::{Place, serving_now};
 use super::releases;
 use super::world::World;
@@ -72,6 +73,22 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
         }
     }
     Ok(judged)
+}
+
+/// What the gates would see of a release now.
+///
+/// # Errors
+/// When a target's records cannot be read.
+pub async fn foresee(world: &World, env: &Environment) -> Result<Foresight, Failure> {
+    let mut serving = std::collections::BTreeMap::new();
+    for (target, site) in &world.sites {
+        let history = releases::history(target, site.state.as_ref()).await?;
+        let release = history.into_iter().rev().find(|release| release.outcome == Outcome::Deployed);
+        for (component, workload) in release.into_iter().flat_map(|release| release.workloads) {
+            serving.insert((target.clone(), component), workload.workload);
+        }
+    }
+    Ok(foresight::of_environment(world, env, &serving).await)
 }
 
 fn judged_by_limit(gate: &Gate, measured: &Measured) -> (&'static str, String) {

@@ -2,6 +2,7 @@
 
 use super::compare::Contest;
 use super::control::HoldClock;
+use super::ledger;
 use super::perform::{Stand, StepError};
 use super::store_news;
 use crate::domain::effect::{Arm, SmokeVia, Until};
@@ -13,6 +14,7 @@ use crate::domain::units::human;
 use crate::ports::metrics::{Measurement, Reading, revision_in};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
 use crate::rollout::readiness::{self, pods::Sort};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -59,6 +61,7 @@ impl Stand<'_> {
                 self.compare(contest).await?;
             }
             self.tell_store_news();
+            self.save_meanwhile();
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
@@ -102,7 +105,7 @@ impl Stand<'_> {
             }
         };
         let early = convinced && clock.elapsed() < duration;
-        self.keep(contests);
+        self.close(contests).await;
         let approved = clock.approved().filter(|_| until.approval.is_some());
         let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));
         let took = seconds(began.elapsed());
@@ -110,6 +113,27 @@ impl Stand<'_> {
         let early = if early && promoted.is_none() { ", as good as stable" } else { "" };
         let promoted = promoted.map_or_else(String::new, |who| format!(", promoted by {who}"));
         Ok(format!("{took} without a breach{early}{promoted}{approved}"))
+    }
+
+    /// Puts what the gates saw on record now and then; the hold does not wait for it.
+    fn save_meanwhile(&self) {
+        let ledger = &self.comparisons.ledger;
+        let Ok(site) = self.site() else { return };
+        if ledger.is_due(self.target) {
+            let (ledger, target, store) = (Arc::clone(ledger), self.target.clone(), Arc::clone(&site.state));
+            let now = self.world.clock.now();
+            tokio::spawn(async move { ledger.save(&target, store.as_ref(), now).await });
+        }
+    }
+
+    /// The hold is over and all is well: its comparisons go on in the next one, and what the gates saw goes on record
+    /// before the run goes on.
+    async fn close(&self, contests: Vec<Contest<'_>>) {
+        self.keep(contests);
+        let Ok(site) = self.site() else { return };
+        let (ledger, now) = (&self.comparisons.ledger, self.world.clock.now());
+        let saved = ledger.save(self.target, site.state.as_ref(), now);
+        let _ = tokio::time::timeout(ledger::PATIENCE, saved).await;
     }
 
     /// New pods that crash end the hold at once, whatever the gates say.
@@ -189,7 +213,12 @@ impl Stand<'_> {
             shown = format!("{shown} (stable {stable})");
         }
         let shown = format!("of {} {shown}", post.arm.component);
-        match post.watch.observe(post.gate, verdict, &shown) {
+        let decision = post.watch.observe(post.gate, verdict, &shown);
+        let ended = matches!(decision, Decision::RollBack(_));
+        let at = self.world.clock.now().as_millisecond() as f64 / 1000.0;
+        let taken = ledger::taken((at, self.step), &new, stable.as_ref(), verdict.label(), ended);
+        self.comparisons.ledger.measured(self.target, post.gate, &post.arm.component, taken);
+        match decision {
             Decision::RollBack(why) => Err(StepError::failed(why)),
             Decision::Pass | Decision::Wait(_) => Ok(()),
         }

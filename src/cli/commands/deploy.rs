@@ -47,6 +47,7 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
+            flow::foresee(session, &world, &plan).await;
             flow::uncontested(&plan)?;
             if args.dry_run {
                 session.say("dry run: nothing was written");
@@ -55,6 +56,7 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         }
         flow::consented(session, &plan, &args.consent)?;
         flow::preflight(session, &wanted, &world, &plan).await?;
+        flow::foresee(session, &world, &plan).await;
         flow::approve(session, &plan, &args.consent)?;
         let request = flow::request(&wanted, None, args.consent.reason.as_deref());
         let reporter = flow::reporter(session, &plan, false);

@@ -21,6 +21,7 @@ pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
         let mut plan = prepare::plan(&world, &flow::request(&wanted, None, None)).await?;
         debts::owe_release(&mut plan, owed);
         session.print(&report::plan::render(&plan, &session.output));
+        flow::foresee(session, &world, &plan).await;
         flow::uncontested(&plan)?;
         if let Some(path) = &args.out {
             write_whole(path, &file::write(&plan))?;
