@@ -3,6 +3,7 @@
 mod adapters;
 mod apply;
 mod architecture;
+mod capacity;
 mod cli;
 mod compared;
 mod config;
