@@ -1,4 +1,5 @@
-//! Capacity while two revisions serve: autoscalers, StatefulSets by partition, workers without traffic.
+//! Capacity while two revisions serve: autoscalers, `StatefulSet`s by partition, workers without traffic.
+#![allow(clippy::large_futures)] // whole runs are watched here
 
 use crate::support::{Life, Story, Told, environment, virtually};
 use async_trait::async_trait;
