@@ -1,7 +1,7 @@
 //! What templates of queries are filled in with. Pure.
 
 use crate::domain::gate::Metric;
-use crate::ports::metrics::{Measurement, MetricsError};
+use crate::ports::metrics::{Measurement, MetricsError, only_pod};
 use minijinja::{Environment, UndefinedBehavior, Value};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,9 +52,10 @@ pub(crate) fn pods(owners: &[String]) -> String {
         // No pod is named so.
         return "-".to_owned();
     }
-    let (whole, cut): (Vec<&String>, Vec<&String>) =
-        owners.iter().partition(|owner| owner.len() < LONGEST_BASE);
-    let mut alternatives = Vec::new();
+    let mut alternatives: Vec<String> =
+        owners.iter().filter_map(|owner| only_pod(owner)).map(escaped).collect();
+    let sets = owners.iter().filter(|owner| only_pod(owner).is_none());
+    let (whole, cut): (Vec<&String>, Vec<&String>) = sets.partition(|owner| owner.len() < LONGEST_BASE);
     if !whole.is_empty() {
         let names: Vec<String> = whole.into_iter().map(|owner| escaped(owner)).collect();
         alternatives.push(format!("(?:{})-[a-z0-9]+", names.join("|")));

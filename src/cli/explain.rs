@@ -17,7 +17,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         302,
         "the strategy does not fit the kind",
-        "Canary and blue-green run two revisions side by side, each a Deployment of its own. StatefulSets and DaemonSets are changed in place: use `strategy: rolling`.",
+        "Blue-green, and canary with a router, run two revisions side by side, each a Deployment of its own. A StatefulSet can be a canary by its pods (`strategy: canary` without a router): they are updated a share at a time. A DaemonSet is changed in place: use `strategy: rolling`.",
     ),
     (
         303,

@@ -12,6 +12,7 @@ pub mod immutable;
 pub mod inventory;
 pub mod naming;
 pub mod order;
+pub mod peak;
 pub mod router;
 mod secrets;
 mod site;

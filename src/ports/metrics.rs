@@ -7,6 +7,18 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// An owner that stands for the one pod of this name: what tells the pods of a `StatefulSet` apart.
+#[must_use]
+pub fn only(pod: &str) -> String {
+    format!("={pod}")
+}
+
+/// The pod that such an owner stands for.
+#[must_use]
+pub fn only_pod(owner: &str) -> Option<&str> {
+    owner.strip_prefix('=')
+}
+
 /// One measurement of one side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
@@ -20,7 +32,7 @@ pub struct Measurement {
     pub namespace: String,
     /// Whose.
     pub component: ComponentId,
-    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`.
+    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`, but for [`only`].
     pub owners: Vec<String>,
     /// Which version they run, where that is known.
     pub version: Option<String>,

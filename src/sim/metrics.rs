@@ -13,7 +13,7 @@ use super::world::Shared;
 use crate::domain::counters::PodSample;
 use crate::domain::gate::Metric;
 use crate::domain::ids::TargetId;
-use crate::ports::metrics::{CountersOf, Measurement, Metrics, MetricsError, Reading};
+use crate::ports::metrics::{CountersOf, Measurement, Metrics, MetricsError, Reading, only_pod};
 
 /// The counter of requests that the processes have.
 const REQUESTS: &str = "http_requests_total";
@@ -100,6 +100,9 @@ impl SimMetrics {
 
 /// True if a pod of this name is `OWNER-xxxxx`.
 fn owned_by(pod: &str, owner: &str) -> bool {
+    if let Some(only) = only_pod(owner) {
+        return pod == only;
+    }
     pod.strip_prefix(owner).and_then(|rest| rest.strip_prefix('-')).is_some_and(|rest| !rest.contains('-'))
 }
 

@@ -4,6 +4,7 @@ mod absent;
 mod adapters;
 mod apply;
 mod architecture;
+mod capacity;
 mod cli;
 mod compared;
 mod config;

@@ -3,17 +3,19 @@
 //! The order is the safe one of the field: capacity first, then traffic, and stable shrinks only after the data plane
 //! was seen to have moved. Every step knows how it is taken back.
 
+mod autoscalers;
 mod blue_green;
 mod canary;
 mod changes;
 mod components;
 mod cutover;
+mod partitions;
 mod ready;
 mod steps;
 mod until;
 mod weights;
 
-use crate::domain::effect::{Approval, Arm};
+use crate::domain::effect::{Approval, Arm, Follow};
 use crate::domain::environment::Target;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
@@ -75,6 +77,8 @@ pub(in crate::plan) struct Site<'a> {
     /// Weights that a person has to approve.
     approvals: BTreeMap<u8, Approval>,
     arms: Vec<Arm>,
+    /// What keeps up with the load from which weight on.
+    follow: Vec<(ComponentId, u8, Follow)>,
     /// The hold after blue-green switches.
     green: (Duration, Vec<Arm>),
     /// What serves without ever having been released by us.
@@ -135,6 +139,7 @@ impl<'a> Site<'a> {
             holds: BTreeMap::new(),
             approvals: BTreeMap::new(),
             arms: Vec::new(),
+            follow: Vec::new(),
             green: (Duration::ZERO, Vec::new()),
             adopted: BTreeMap::new(),
             moved: Vec::new(),

@@ -151,7 +151,13 @@ impl Demands {
                     self.follow(workload);
                 }
             }
+            Effect::Unstick { workload, .. } => {
+                self.follow(workload);
+                self.add(&["delete"], "v1", "Pod", &workload.namespace);
+            }
             Effect::Apply { .. }
+            | Effect::Guard { .. }
+            | Effect::Partition { .. }
             | Effect::Create { .. }
             | Effect::Replace { .. }
             | Effect::Delete { .. }

@@ -102,6 +102,7 @@ fn by_target(stage: &Stage) -> Vec<(TargetId, Vec<String>)> {
 fn words(step: &Step) -> Option<String> {
     match &step.effect {
         Effect::WaitReady { .. }
+        | Effect::Unstick { .. }
         | Effect::WaitTraffic { .. }
         | Effect::WaitWeight { .. }
         | Effect::Advance { .. } => None,
@@ -124,6 +125,8 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Replace { .. }
         | Effect::Create { .. }
         | Effect::Scale { .. }
+        | Effect::Guard { .. }
+        | Effect::Partition { .. }
         | Effect::Switch { .. }
         | Effect::Weigh { .. }
         | Effect::Snapshot { .. }
