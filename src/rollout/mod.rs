@@ -2,6 +2,7 @@
 
 pub mod exposition;
 pub mod gate;
+pub mod gitops;
 pub mod readiness;
 pub mod router;
 pub mod sequential;

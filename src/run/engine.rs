@@ -402,7 +402,7 @@ impl<'a> Engine<'a> {
         let mut remaining = Remaining::default();
         // Pods that are going away can still be read: logs do not hold up the traffic.
         tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
-        self.undo(&[Lane::Capacity, Lane::Config], &mut remaining).await;
+        self.undo(&[Lane::Capacity, Lane::Config, Lane::Sync], &mut remaining).await;
         let remaining = if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
         let outcome = if remaining.lines.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
         for target in self.touched() {

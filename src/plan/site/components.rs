@@ -15,7 +15,7 @@ impl Site<'_> {
         match (&component.strategy, serving.revision, stable) {
             // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
             (_, None, Some(stable)) if stable.workload != serving.workload => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
             }
             (_, None, _) => self.in_place(component, serving),
             (_, Some(_), None) => self.first(component, serving),
@@ -27,7 +27,7 @@ impl Site<'_> {
                 self.canary(component, serving, &stable, canary);
             }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
             }
         }
     }
@@ -204,4 +204,9 @@ impl Site<'_> {
                 && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
         })
     }
+}
+
+/// A way without weights.
+fn all_at_once() -> Canary {
+    Canary { steps: Vec::new(), router: Router::Pods, mirror: None }
 }

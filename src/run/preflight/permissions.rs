@@ -151,6 +151,11 @@ impl Demands {
                     self.follow(workload);
                 }
             }
+            Effect::PauseSync { syncers } | Effect::ResumeSync { syncers } => {
+                for ObjectRef { api_version, kind, namespace, .. } in syncers {
+                    self.add(&["get", "patch"], api_version, kind, namespace);
+                }
+            }
             Effect::Apply { .. }
             | Effect::Create { .. }
             | Effect::Replace { .. }
