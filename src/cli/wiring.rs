@@ -117,7 +117,7 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
     });
     let world = sim::world::World::new(&sim::spec::WorldSpec::new(seed, clusters.collect()));
     let defined_elsewhere = |component: &Component| {
-        matches!(component.strategy.weighted_router(), Some(Router::Gateway | Router::Istio))
+        matches!(component.strategy.weighted_router(), Some(Router::Gateway(_) | Router::Istio(_)))
     };
     if env.components.iter().any(defined_elsewhere) {
         world.serve_routes();

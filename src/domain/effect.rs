@@ -174,6 +174,17 @@ pub enum Effect {
         #[serde(with = "units::duration")]
         timeout: Duration,
     },
+    /// Keep those from writing who write the release's objects from Git by themselves, until [`Effect::ResumeSync`]. What
+    /// is taken from them is written down in them.
+    PauseSync {
+        /// Argo CD Applications, Flux Kustomizations.
+        syncers: Vec<ObjectRef>,
+    },
+    /// Give back to them what [`Effect::PauseSync`] took, unless another run needs the pause still.
+    ResumeSync {
+        /// The same.
+        syncers: Vec<ObjectRef>,
+    },
     /// Note in the target's journal that the run goes on to this wave. Nothing else happens.
     Advance {
         /// 1-based number of the wave.
@@ -331,6 +342,8 @@ impl Effect {
             | Self::Weigh { .. }
             | Self::Snapshot { .. }
             | Self::Terraform { .. }
+            | Self::PauseSync { .. }
+            | Self::ResumeSync { .. }
             | Self::Compose { .. } => true,
             Self::WaitReady { .. }
             | Self::WaitTraffic { .. }

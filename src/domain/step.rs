@@ -53,6 +53,8 @@ pub enum Lane {
     Capacity,
     /// Configuration and everything else as it was.
     Config,
+    /// Those who keep the cluster in step with Git go on, on targets that keep the new release, too.
+    Sync,
 }
 
 /// Steps that run side by side; the next stage begins when all of this one are done.

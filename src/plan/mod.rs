@@ -19,6 +19,7 @@ mod site;
 mod table;
 
 use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficClass};
+use crate::domain::gitops::Syncer;
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
@@ -183,6 +184,9 @@ pub struct TargetPlan {
     /// What a first release found and took over: put on record as revision 0, so that `rollback` leads back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// Who writes objects of the release here from Git by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub syncers: Vec<Syncer>,
     /// Objects that the server accepted in a dry run while the plan was made, and what it warned of. Not part of a saved
     /// plan: the server may have changed its mind since.
     #[serde(skip)]
@@ -267,6 +271,7 @@ impl Plan {
                 workloads: BTreeMap::new(),
                 inventory: Vec::new(),
                 adopted: None,
+                syncers: Vec::new(),
                 tried: BTreeMap::new(),
             };
             (target.id.clone(), plan)

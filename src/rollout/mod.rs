@@ -4,6 +4,7 @@ pub mod autoscaler;
 pub mod exposition;
 pub mod footprint;
 pub mod gate;
+pub mod gitops;
 pub mod placement;
 pub mod readiness;
 pub mod router;

@@ -26,15 +26,20 @@ impl Engine<'_> {
         self.look_again().await;
         let aborting = |owed| Phase::Aborting { cause: cause.clone(), kept: kept.clone(), owed };
         let present = |target: &TargetId| !self.is_absent(target);
-        let _ = self.journal.phase_on(&aborting(Vec::new()), Tries::One, present).await;
         let mut remaining = Remaining::default();
-        // Pods that are going away can still be read: logs do not hold up the traffic.
-        tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
-        self.undo(&[Lane::Capacity, Lane::Config], &mut remaining).await;
+        // The record is sent first and holds nothing up: a server that hangs must not keep the others' users waiting. Pods
+        // that are going away can still be read: their logs hold up no traffic either.
+        tokio::join!(
+            biased;
+            self.journal.phase_on(&aborting(Vec::new()), Tries::One, present),
+            self.take_evidence(),
+            self.undo(&[Lane::Traffic], &mut remaining)
+        );
+        self.undo(&[Lane::Capacity, Lane::Config, Lane::Sync], &mut remaining).await;
         if self.look_again().await {
             // Contact came back meanwhile: what waited there goes back now.
             remaining = Remaining::default();
-            self.undo(&[Lane::Traffic, Lane::Capacity, Lane::Config], &mut remaining).await;
+            self.undo(&[Lane::Traffic, Lane::Capacity, Lane::Config, Lane::Sync], &mut remaining).await;
         }
         let mut remaining =
             if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
@@ -63,9 +68,12 @@ impl Engine<'_> {
         self.teller().tell(Kind::Interrupted);
         let work = async {
             let present = |target: &TargetId| !self.is_absent(target);
-            let _ = self.journal.phase_on(&Phase::Interrupted, Tries::One, present).await;
             let mut remaining = Remaining::default();
-            self.undo(&[Lane::Traffic], &mut remaining).await;
+            tokio::join!(
+                biased;
+                self.journal.phase_on(&Phase::Interrupted, Tries::One, present),
+                self.undo(&[Lane::Traffic], &mut remaining)
+            );
             self.save_evidence().await;
             let cause = "interrupted by an operator".to_owned();
             remaining.lines.retain(|(target, _)| !self.is_absent(target));

@@ -15,6 +15,7 @@ pub mod engine;
 mod evidence;
 pub mod foresight;
 pub mod gates_now;
+mod gitops;
 mod hold;
 pub mod intents;
 pub mod journal;

@@ -119,6 +119,8 @@ impl Stand<'_> {
             }
             Effect::Terraform { dir } => self.terraform(dir).await,
             Effect::Compose { project, images, timeout } => self.compose(project, images, *timeout).await,
+            Effect::PauseSync { syncers } => self.pause_sync(syncers).await,
+            Effect::ResumeSync { syncers } => self.resume_sync(syncers).await,
             Effect::Advance { wave } => Ok(format!("wave {wave}")),
         }
     }

@@ -1,6 +1,7 @@
 //! Observes every target and makes the plan from what is wanted and what is there.
 
 use super::definitions::definitions;
+use super::gitops;
 use super::judge;
 use super::releases;
 use super::sealed;
@@ -15,7 +16,7 @@ use crate::plan::naming::{self, Named};
 use crate::plan::{self, Inputs, Plan, TargetInput, order, router};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -300,13 +301,22 @@ async fn observe(
     let (live, definitions) =
         tokio::join!(cluster.get_all(&references), definitions(cluster.as_ref(), &objects));
     let live = live.map_err(|error| unreachable(target, &error))?;
-    let live = references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?)));
+    let live: BTreeMap<ObjectRef, Value> = references
+        .iter()
+        .cloned()
+        .zip(live)
+        .filter_map(|(reference, live)| Some((reference, live?)))
+        .collect();
+    let wanted: BTreeSet<ObjectRef> = references.into_iter().collect();
+    let syncers =
+        gitops::look(cluster.as_ref(), &request.env.gitops, &seen.identity.server, &wanted, &live).await;
     let mut input = TargetInput {
         cluster_uid: seen.identity.cluster_uid,
         named,
-        live: live.collect(),
+        live,
         definitions,
         history: seen.history,
+        syncers: syncers.map_err(|error| unreachable(target, &error))?,
         judged: BTreeMap::new(),
     };
     let take = &request.env.take;

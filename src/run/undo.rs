@@ -41,7 +41,10 @@ impl Engine<'_> {
     /// Takes back, in these lanes, every step that was begun; adds what could not be.
     pub(super) async fn undo(&self, lanes: &[Lane], remaining: &mut Remaining) {
         for lane in lanes {
-            let chains = self.chains(*lane, &remaining.stuck);
+            let mut chains = self.chains(*lane, &remaining.stuck);
+            if *lane == Lane::Sync {
+                leave_paused(&mut chains, remaining);
+            }
             if chains.is_empty() {
                 continue;
             }
@@ -76,7 +79,9 @@ impl Engine<'_> {
             let begun = !matches!(self.status(step), Status::Pending | Status::Undone);
             let in_lane = matches!(&step.undo, Undo::Effects { lane: own, .. } if *own == lane);
             let id = (step.target.clone(), step.component.clone());
-            let left_alone = self.is_kept(&step.target) || self.is_absent(&step.target);
+            // Where the new release is kept, Git goes on with it.
+            let kept = self.is_kept(&step.target) && lane != Lane::Sync;
+            let left_alone = kept || self.is_absent(&step.target);
             if begun && in_lane && !left_alone && !stuck.contains(&id) {
                 chains.entry(id).or_default().push(step);
             }
@@ -156,4 +161,18 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+/// Whoever writes from Git would meet a target that is half one release and half another: an operator decides.
+fn leave_paused(chains: &mut BTreeMap<ChainId, Vec<&Step>>, remaining: &mut Remaining) {
+    chains.retain(|(target, _), steps| {
+        let whole = !remaining.stuck.iter().any(|(other, _)| other == target);
+        if !whole {
+            let left = steps
+                .iter()
+                .map(|step| (target.clone(), format!("{} on {target}: left as it is", step.title)));
+            remaining.lines.extend(left);
+        }
+        whole
+    });
 }

@@ -179,6 +179,8 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
         | Effect::Compose { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Advance { .. } => Sort::Other,
     }
 }
@@ -220,6 +222,8 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
         | Effect::Smoke { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Advance { .. } => None,
     }
 }

@@ -4,6 +4,7 @@ mod calendar;
 mod comparison;
 mod components;
 mod gates;
+mod gitops;
 mod readiness;
 mod smoke;
 mod stores;
@@ -87,6 +88,7 @@ pub fn convert(
         alerts: cx.alerts(file),
         limits,
         take: cx.take(file),
+        gitops: cx.gitops(file),
         history_limit: file.history.unwrap_or(defaults::HISTORY),
         on_failure: match file.on_failure {
             Some(FailureFile::Hold) => OnFailure::Hold,
@@ -310,7 +312,10 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         let hold = |strategy: &Strategy| match strategy {
-            Strategy::Canary(canary) => canary.steps.iter().map(|step| step.hold).sum(),
+            Strategy::Canary(canary) => {
+                let mirror = canary.mirror.map(|mirror| mirror.hold).unwrap_or_default();
+                canary.steps.iter().map(|step| step.hold).sum::<Duration>() + mirror
+            }
             Strategy::BlueGreen(blue_green) => blue_green.hold,
             Strategy::Rolling | Strategy::Recreate => Duration::ZERO,
         };

@@ -4,11 +4,13 @@
 
 mod calendar;
 mod checks;
+mod gitops;
 mod stores;
 mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
+pub use gitops::*;
 pub use stores::*;
 pub use traffic::*;
 
@@ -124,6 +126,11 @@ pub struct EnvironmentFile {
     /// that is in it. What is not named here (or with `--take`) and belongs to somebody else bars the release.
     #[schemars(extend("examples" = [["spec.replicas", "Service/web:spec.type"]]))]
     pub take: Vec<String>,
+    /// Argo CD Applications and Flux Kustomizations that write objects of the release by themselves would take a rollout
+    /// back while it goes on: `pause` holds their automatic sync until the run is over, `refuse` refuses the run, `ignore`
+    /// does not look. Default: `pause`.
+    #[schemars(extend("examples" = ["refuse", {"mode": "pause", "argocd_namespace": "gitops"}]))]
+    pub gitops: Option<GitopsFile>,
     /// How many releases are kept for `rollback`.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,
@@ -318,6 +325,10 @@ pub struct CanaryFile {
     pub steps: Option<Vec<StepFile>>,
     /// What carries the weights. Default: `pods`.
     pub router: Option<RouterFile>,
+    /// Before the first weight the new version gets copies of requests, whose answers nobody sees. Writes are executed
+    /// twice then: only for requests that may be repeated. Routers: `gateway`, `istio`.
+    #[schemars(extend("examples" = [{"share": "10%", "hold": "10m"}]))]
+    pub mirror: Option<MirrorFile>,
 }
 
 /// One step of a canary.

@@ -33,7 +33,7 @@ impl Site<'_> {
             && canary.router.is_weighted()
             && let Some(split) = self.split(component, serving, stable, &canary.router)
         {
-            return self.weighted(component, serving, stable, steps, &split);
+            return self.weighted(component, serving, stable, (steps, canary.mirror), &split);
         }
         for (index, step) in steps.iter().enumerate() {
             let place = at::WEIGHT + 10 * u32::from(step.weight);
@@ -231,7 +231,8 @@ impl Site<'_> {
         for (weight, duration) in std::mem::take(&mut self.holds) {
             let arms = self.arms.clone();
             let until = Until { approval: self.approvals.get(&weight).copied(), requests: 0 };
-            let title = format!("hold {weight} % for {}{}", human(duration), until::words(&until));
+            let what = if weight == 0 { "on copies of requests".to_owned() } else { format!("{weight} %") };
+            let title = format!("hold {what} for {}{}", human(duration), until::words(&until));
             let mut hold = until::held(self.hold_step(duration, arms, is_live(self)), until);
             if let Effect::Hold { follow, .. } = &mut hold.effect {
                 *follow = self.followed(weight);

@@ -16,7 +16,7 @@ impl Site<'_> {
         match (&component.strategy, serving.revision, stable) {
             // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
             (_, None, Some(stable)) if stable.workload != serving.workload => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
             }
             (Strategy::Canary(canary), None, _) if serving.workload.kind == "StatefulSet" => {
                 self.partitioned(component, serving, canary);
@@ -31,7 +31,7 @@ impl Site<'_> {
                 self.canary(component, serving, &stable, canary);
             }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
             }
         }
     }
@@ -191,4 +191,9 @@ impl Site<'_> {
                 && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
         })
     }
+}
+
+/// A way without weights.
+fn all_at_once() -> Canary {
+    Canary { steps: Vec::new(), router: Router::Pods, mirror: None }
 }

@@ -9,6 +9,7 @@ mod canary;
 mod changes;
 mod components;
 mod cutover;
+mod gitops;
 mod partitions;
 mod ready;
 mod steps;
@@ -33,6 +34,7 @@ use std::time::Duration;
 /// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`, and in these places behind it: pods, smoke
 /// tests of the pods, routers, holds.
 mod at {
+    pub const PAUSE: u32 = 5;
     pub const PREPARE: u32 = 10;
     pub const FIRST: u32 = 20;
     pub const WEIGHT: u32 = 100;
@@ -161,6 +163,7 @@ impl<'a> Site<'a> {
         self.hold_on_green();
         self.smoke_and_bake(last_wave);
         self.clean_up();
+        self.keep_git_out();
         let inventory: Vec<usize> =
             (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
         let mut target = target_plan(&self, inventory, changes);

@@ -4,9 +4,11 @@
 //! the route divides between the two. A way back begins with weight 0; the canary's route goes after it, its Service after
 //! that, and its pods last of all.
 
+mod mirror;
+
 use super::{Site, at};
 use crate::domain::effect::{Carries, Effect, Size};
-use crate::domain::environment::{CanaryStep, Component, Router, version_of};
+use crate::domain::environment::{CanaryStep, Component, Mirror, Router, version_of};
 use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
@@ -197,10 +199,12 @@ impl Site<'_> {
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
-        steps: &[CanaryStep],
+        (weights, mirror): (&[CanaryStep], Option<Mirror>),
         split: &Split,
     ) {
         let mut last = 0;
+        let first = weights[0].weight;
+        let steps = mirror::with_mirror(weights, mirror);
         for (index, step) in steps.iter().enumerate() {
             let place = at::WEIGHT + 10 * u32::from(step.weight);
             let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
@@ -219,9 +223,12 @@ impl Site<'_> {
             }
             let mut actions = Vec::new();
             if index == 0 {
-                actions.extend(self.open_steps(component, serving, stable, steps[0].weight, split));
+                actions.extend(self.open_steps(component, serving, stable, first, split));
             }
-            actions.extend(self.weigh_steps(component, serving, split, step.weight, last));
+            match mirror.filter(|_| step.weight == 0) {
+                Some(mirror) => actions.extend(self.mirror_steps(component, serving, split, mirror)),
+                None => actions.extend(self.weigh_steps(component, serving, split, step.weight, last)),
+            }
             let (name, title) = (format!("route-{}", step.weight), format!("route {} %", step.weight));
             self.stage(place + at::ROUTE_BEHIND, &name, &title, step.weight).steps.extend(actions);
             let hold = self.holds.entry(step.weight).or_default();
@@ -264,8 +271,8 @@ impl Site<'_> {
         let percent = step.scale.unwrap_or(step.weight);
         let pods = crate::rollout::share::part_of(floor, percent);
         let (name, weight) = (&serving.workload.name, step.weight);
-        let title =
-            format!("scale {name} to {pods} beside {floor}, for {weight} % by {}", router_of(component));
+        let what = if weight == 0 { "copies of requests".to_owned() } else { format!("{weight} %") };
+        let title = format!("scale {name} to {pods} beside {floor}, for {what} by {}", router_of(component));
         let to = self.part(component, stable, step, last);
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         let undo = Undo::Effects { lane: Lane::Capacity, effects: undo };
@@ -446,7 +453,7 @@ impl Site<'_> {
 
     /// A gateway says of a route when it has taken it over.
     fn accepted(&self, component: &Component, split: &Split) -> Option<Step> {
-        if split.router != Router::Gateway {
+        if !matches!(split.router, Router::Gateway(_)) {
             return None;
         }
         let routes: Vec<ObjectRef> = split.before.iter().map(Object::reference).collect();

@@ -155,6 +155,11 @@ impl Demands {
                 self.follow(workload);
                 self.add(&["delete"], "v1", "Pod", &workload.namespace);
             }
+            Effect::PauseSync { syncers } | Effect::ResumeSync { syncers } => {
+                for ObjectRef { api_version, kind, namespace, .. } in syncers {
+                    self.add(&["get", "patch"], api_version, kind, namespace);
+                }
+            }
             Effect::Apply { .. }
             | Effect::Guard { .. }
             | Effect::Partition { .. }

@@ -57,6 +57,22 @@ const ROWS: &[Row] = &[
         "write at least `15s`",
     ),
     (
+        "strategy: {canary: {router: nginx, mirror: {share: 10%, hold: 5m}}}",
+        "DC0122]: `mirror` with `router: nginx`",
+        36,
+        6,
+        "ingress-nginx copies all requests or none, by an annotation of the Ingress itself, which is never written",
+        "remove `mirror`, or let `gateway` or `istio` carry the weights",
+    ),
+    (
+        "strategy: {canary: {router: alb, mirror: {hold: 5m}}}",
+        "DC0122]: `mirror` with `router: alb`",
+        34,
+        6,
+        "an Application Load Balancer does not copy requests",
+        "remove `mirror`, or let `gateway` or `istio` carry the weights",
+    ),
+    (
         "take: [\"spec replicas\"]",
         "DC0107]: `spec replicas` names no field",
         8,

@@ -306,6 +306,7 @@ pub fn target_plan(traffic: TrafficClass) -> TargetPlan {
         workloads: BTreeMap::new(),
         inventory: vec![],
         adopted: None,
+        syncers: vec![],
         tried: BTreeMap::new(),
     }
 }

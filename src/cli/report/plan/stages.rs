@@ -131,6 +131,8 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Weigh { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Compose { .. } => Some(clean(&step.title)),
     }
 }
