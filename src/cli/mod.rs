@@ -7,7 +7,7 @@ mod consent;
 pub mod explain;
 mod flow;
 mod following;
-mod replay;
+pub mod replay;
 pub mod report;
 mod session;
 mod signals;

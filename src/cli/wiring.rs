@@ -7,7 +7,7 @@ use crate::adapters::prometheus::Prometheus;
 use crate::adapters::secrets::LocalSecrets;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::secret::{SecretRef, SecretValue};
+use crate::domain::secret::{SecretRef, SecretValue, redact};
 use crate::ports::secrets::SecretError;
 use crate::ports::{Clock, Secrets};
 use crate::run::{Site, World};
@@ -46,7 +46,8 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
     let stores =
         env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
     let metrics = Prometheus::new(&stores.collect(), &env.queries).map_err(|error| {
-        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(error.to_string())
+        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked")
+            .why(redact(&error.to_string()))
     })?;
     let probe = HttpProbe::new().map_err(|error| {
         Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())

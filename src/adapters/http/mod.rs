@@ -2,6 +2,7 @@
 
 use crate::adapters::errors::chain;
 use crate::adapters::tls;
+use crate::domain::secret::redact;
 use crate::ports::Probe;
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
@@ -40,9 +41,10 @@ impl HttpProbe {
 impl Probe for HttpProbe {
     async fn ask(&self, question: &HttpQuestion, timeout: Duration) -> Result<HttpAnswer, ProbeError> {
         match tokio::time::timeout(timeout, ask(&self.client, question)).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map_err(|error| ProbeError { message: redact(&error.message).into_owned() }),
             Err(_) => {
-                Err(ProbeError { message: format!("{} did not answer within {timeout:?}", question.url) })
+                let message = format!("{} did not answer within {timeout:?}", question.url);
+                Err(ProbeError { message: redact(&message).into_owned() })
             }
         }
     }

@@ -9,6 +9,10 @@ use std::time::Duration;
 
 /// Longest base of a generated name: Kubernetes cuts what is longer before it adds five characters.
 const LONGEST_BASE: usize = 58;
+/// Bytes of a query: the engine reads an expression by recursion, without counting what its stack bears.
+const LONGEST: usize = 8 << 10;
+/// Steps of the engine that one query may take.
+const FUEL: u64 = 50_000;
 /// Template of the number of requests in the window.
 const REQUESTS: &str = "requests";
 
@@ -32,7 +36,12 @@ impl Templates {
     pub(super) fn new(queries: &BTreeMap<String, String>) -> Result<Self, SetupError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_fuel(Some(FUEL));
         for (name, text) in queries {
+            if text.len() > LONGEST {
+                let message = format!("more than {} KiB of text are no query", LONGEST >> 10);
+                return Err(SetupError::Template { name: name.clone(), message });
+            }
             templates
                 .add_template_owned(name.clone(), text.clone())
                 .map_err(|error| SetupError::Template { name: name.clone(), message: error.to_string() })?;
@@ -47,6 +56,9 @@ impl Templates {
             Metric::Latency { .. } => self.named("latency", what)?,
             Metric::AgainstStable(_) => {
                 return Err(MetricsError::Refused { message: "a comparison is no single query".to_owned() });
+            }
+            Metric::Query(text) if text.len() > LONGEST => {
+                return Err(MetricsError::Refused { message: "the gate's query is too long".to_owned() });
             }
             Metric::Query(text) => {
                 self.0.render_str(text, values(what)).map_err(|error| refused("the gate's query", &error))?

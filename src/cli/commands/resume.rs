@@ -7,7 +7,6 @@ use crate::cli::{asking, consent, flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
-use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::{World, prepare, unfinished};
 
@@ -24,10 +23,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
                 .next(format!("deployctl status {}", env.name))
                 .into());
         };
-        let back = match &run.replayed.phase {
-            Phase::Aborting { cause, .. } => Some(cause.clone()),
-            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
-        };
+        let back = run.replayed.phase.cause().map(str::to_owned);
         let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };
         consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;

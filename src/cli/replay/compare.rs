@@ -20,6 +20,7 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Reads what is expected of a block, where anything is.
     pub fn of(fields: Option<&Fields<'_>>) -> Result<Self, String> {
         let Some(fields) = fields else { return Ok(Self::default()) };
         let named = |why| format!("expect.{why}");

@@ -5,6 +5,7 @@ use crate::config::codes;
 use crate::config::model::{EnvironmentFile, PlatformFile, PlatformName, TargetFile, TrafficFile};
 use crate::domain::environment::{Backup, ClusterAddress, Platform, RdsBackup, Target, TrafficClass};
 use crate::domain::ids::TargetId;
+use crate::domain::secret::conceal_url;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -77,6 +78,7 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         for (key, url) in [("prometheus", &file.prometheus), ("ingress", &file.ingress)] {
+            url.iter().for_each(|url| conceal_url(url));
             self.check_url(url.as_deref(), &["targets", id, key]);
         }
         Target {
