@@ -16,24 +16,24 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// What one input may take before it counts as one without end.
-const ENDLESS: Duration = Duration::from_secs(60);
+const ENDLESS: Duration = Duration::from_mins(2);
 /// Address space of a process, in KiB: code, runtime and a bounded amount of work.
 const MEMORY_KIB: u64 = 1_500_000;
 
 /// Kinds of inputs, and how many changed ones a round tries.
 const KINDS: [(&str, u64); 12] = [
-    ("environment", 400),
-    ("template", 300),
-    ("plan", 150),
-    ("journal", 100),
-    ("release", 300),
-    ("wishes", 1500),
-    ("metrics", 400),
-    ("exposition", 1500),
-    ("store_answer", 1500),
-    ("api_answer", 150),
-    ("kubeconfig", 300),
-    ("words", 1500),
+    ("environment", 150),
+    ("template", 100),
+    ("plan", 80),
+    ("journal", 60),
+    ("release", 150),
+    ("wishes", 800),
+    ("metrics", 200),
+    ("exposition", 800),
+    ("store_answer", 800),
+    ("api_answer", 70),
+    ("kubeconfig", 150),
+    ("words", 800),
 ];
 
 fn scratch(kind: &str) -> PathBuf {

@@ -40,13 +40,10 @@ impl HttpProbe {
 #[async_trait]
 impl Probe for HttpProbe {
     async fn ask(&self, question: &HttpQuestion, timeout: Duration) -> Result<HttpAnswer, ProbeError> {
-        match tokio::time::timeout(timeout, ask(&self.client, question)).await {
-            Ok(answer) => answer.map_err(|error| ProbeError { message: redact(&error.message).into_owned() }),
-            Err(_) => {
-                let message = format!("{} did not answer within {timeout:?}", question.url);
-                Err(ProbeError { message: redact(&message).into_owned() })
-            }
-        }
+        let answer = tokio::time::timeout(timeout, ask(&self.client, question)).await.unwrap_or_else(|_| {
+            Err(ProbeError { message: format!("{} did not answer within {timeout:?}", question.url) })
+        });
+        answer.map_err(|error| ProbeError { message: redact(&error.message).into_owned() })
     }
 }
 

@@ -78,7 +78,9 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         for (key, url) in [("prometheus", &file.prometheus), ("ingress", &file.ingress)] {
-            url.iter().for_each(|url| conceal_url(url));
+            if let Some(url) = url {
+                conceal_url(url);
+            }
             self.check_url(url.as_deref(), &["targets", id, key]);
         }
         Target {

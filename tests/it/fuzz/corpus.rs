@@ -4,6 +4,7 @@
 use crate::support::{Told, environment, virtually};
 use deployctl::ports::state::RecordKind;
 use serde_json::Value;
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -179,9 +180,9 @@ fn mean_yaml(head: &str) -> Vec<String> {
     let mut bomb = format!("{head}a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let before = format!("*a{}", level - 1);
-        bomb += &format!("a{level}: &a{level} [{}]\n", [before.as_str(); 10].join(", "));
+        let _ = writeln!(bomb, "a{level}: &a{level} [{}]", [before.as_str(); 10].join(", "));
     }
-    let deep_block: String = (0..2000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+    let deep_block = (0..2000).map(|depth| format!("{}a:", " ".repeat(depth))).collect::<Vec<_>>().join("\n");
     vec![
         bomb.clone(),
         bomb.replace("a0: &a0 [x", "a0: &a0 [y: 1, x").replace('[', "{<<: ["),

@@ -39,7 +39,7 @@ pub type Said = Result<(), String>;
 
 /// What holds of every list of mistakes: there is text, and a place inside the file that it names.
 fn placed(mistakes: &Diagnostics) -> Said {
-    for mistake in mistakes.iter() {
+    for mistake in mistakes {
         let (place, length) = (&mistake.place, mistake.place.file.text.len());
         if mistake.message.is_empty()
             || place.file.name.is_empty()
@@ -171,6 +171,7 @@ pub fn release(bytes: &[u8]) -> Said {
 }
 
 /// What operators asked: a JSON list of wishes.
+#[expect(clippy::unnecessary_wraps, reason = "all entries are of one type")]
 pub fn wishes(bytes: &[u8]) -> Said {
     if let Ok(intents) = serde_json::from_slice::<Vec<Intent>>(bytes) {
         let orders = Orders::of(&intents, 1);
@@ -246,6 +247,7 @@ pub fn store_answer(bytes: &[u8]) -> Said {
 }
 
 /// What an API server answers to everything that is asked of it: objects, lists, watches, logs, documents, refusals.
+#[expect(clippy::unnecessary_wraps, reason = "all entries are of one type")]
 pub fn api_answer(bytes: &[u8]) -> Said {
     for (status, header) in [(200_u16, ""), (409, ""), (503, "18446744073709551615")] {
         let body = bytes.to_vec();
@@ -326,6 +328,7 @@ pub fn kubeconfig(bytes: &[u8]) -> Said {
 }
 
 /// The small readers: times, quantities, paths of fields.
+#[expect(clippy::unnecessary_wraps, reason = "all entries are of one type")]
 pub fn words(bytes: &[u8]) -> Said {
     let text = String::from_utf8_lossy(bytes);
     for word in text.split_whitespace() {
@@ -349,8 +352,11 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     runtime.expect("a runtime").block_on(work)
 }
 
+/// One of them.
+pub type Entry = fn(&[u8]) -> Said;
+
 /// All of them by name.
-pub const ALL: [(&str, fn(&[u8]) -> Said); 12] = [
+pub const ALL: [(&str, Entry); 12] = [
     ("environment", environment),
     ("template", template),
     ("plan", plan),

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-/// A stream of numbers from a seed: SplitMix64, <https://prng.di.unimi.it/splitmix64.c>.
+/// A stream of numbers from a seed: `SplitMix64`, <https://prng.di.unimi.it/splitmix64.c>.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -175,7 +175,7 @@ fn by_token(mut bytes: Vec<u8>, corpus: &[Vec<u8>], rng: &mut Rng) -> Vec<u8> {
             let from = line(other, rng).start;
             bytes.splice(here, other[from..].iter().copied().take(4096));
         }
-        _ => bytes.extend((0..1 + rng.below(40)).map(|_| rng.next() as u8)),
+        _ => bytes.extend((0..=rng.below(40)).map(|_| rng.next() as u8)),
     }
     bytes
 }
@@ -200,7 +200,7 @@ fn by_json(bytes: &[u8], rng: &mut Rng) -> Option<Vec<u8>> {
         }
         6 => match node {
             Value::Object(map) => {
-                drop(map.keys().nth(rng.below(map.len())).cloned().map(|key| map.remove(&key)))
+                drop(map.keys().nth(rng.below(map.len())).cloned().map(|key| map.remove(&key)));
             }
             Value::Array(list) if !list.is_empty() => drop(list.remove(rng.below(list.len()))),
             other => *other = json!({}),

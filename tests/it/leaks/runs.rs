@@ -38,10 +38,11 @@ impl Shop {
         std::fs::write(root.join("pass"), format!("{FROM_FILE}\n")).unwrap();
         let env = root.join("environments/canary.yaml");
         let mut text = std::fs::read_to_string(&env).unwrap();
-        text += &format!(
+        let secrets = format!(
             "secrets: {{db: {{PASSWORD: '${{env:LEAK_ENV}}', PIN: '${{file:{}}}'}}}}\n",
             root.join("pass").display()
         );
+        text.push_str(&secrets);
         std::fs::write(env, text).unwrap();
         let pull =
             json!({"auths": {"ghcr.io": {"auth": STANDARD.encode(format!("bot:{IN_PULL}"))}}}).to_string();
@@ -138,8 +139,12 @@ fn talkative(story: &Story, talk: &Arc<Talk>, secrets: Arc<Canaries>) -> Story {
                 let writes = request.method() == Method::PATCH && path.contains("/secrets/");
                 if writes && path.contains("/shop/") && talk.refuses.load(Ordering::SeqCst) {
                     talk.refused.fetch_add(1, Ordering::SeqCst);
-                    let sent =
-                        request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                    let sent = request
+                        .into_body()
+                        .collect()
+                        .await
+                        .map(http_body_util::Collected::to_bytes)
+                        .unwrap_or_default();
                     let sent = String::from_utf8_lossy(&sent).into_owned();
                     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 422,
                         "reason": "Invalid", "message": format!("Secret is invalid: unexpected {sent}")});

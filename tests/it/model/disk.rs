@@ -101,6 +101,9 @@ pub type Watchman = dyn Fn(&Disk, &StepId, bool) -> Result<(), String> + Send + 
 /// A wrong engine: what becomes of a record that it writes; `None` is not written.
 pub type Spoiler = dyn Fn(RecordKind, &[u8]) -> bool + Send + Sync;
 
+/// Somebody who wants to know what a target's records of a kind, with a prefix, are.
+type Follower = (TargetId, RecordKind, String, watch::Sender<Option<Vec<Record>>>);
+
 /// The world of one process.
 pub struct Stage {
     pub disk: Mutex<Disk>,
@@ -113,7 +116,7 @@ pub struct Stage {
     pub keeps: Arc<Spoiler>,
     pub dead: watch::Sender<bool>,
     pub interrupts: watch::Sender<u32>,
-    followers: Mutex<Vec<(TargetId, RecordKind, String, watch::Sender<Option<Vec<Record>>>)>>,
+    followers: Mutex<Vec<Follower>>,
     /// Targets without an answer, until when.
     away: Mutex<BTreeMap<TargetId, tokio::time::Instant>>,
     /// Steps whose effect fails each time.

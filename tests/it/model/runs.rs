@@ -148,6 +148,23 @@ enum Command {
     Rollback,
 }
 
+/// All doors to what is around a process.
+fn world(plan: &Plan, around: &Arc<Surroundings>) -> World {
+    let site = |target: &TargetId| {
+        let door = Arc::new(Door { stage: Arc::clone(around), target: target.clone() });
+        let site =
+            Site { cluster: None, state: door.clone(), lock: door.clone(), cloud: None, compose: Some(door) };
+        (target.clone(), site)
+    };
+    World {
+        sites: plan.targets.keys().map(site).collect(),
+        metrics: Arc::new(Closed),
+        probe: Arc::new(Closed),
+        secrets: Arc::new(Closed),
+        clock: around.clone(),
+    }
+}
+
 /// One process from begin to end.
 struct Life {
     disk: Disk,
@@ -176,24 +193,7 @@ fn live(
         let watchman = watchman(plan, aborts(disk), mishap.map(|(_, mishap)| mishap));
         let around =
             Arc::new(Surroundings::new(disk.clone(), &plan.run, mishap, watchman, Arc::clone(keeps)));
-        let site = |target: &TargetId| {
-            let door = Arc::new(Door { stage: Arc::clone(&around), target: target.clone() });
-            let site = Site {
-                cluster: None,
-                state: door.clone(),
-                lock: door.clone(),
-                cloud: None,
-                compose: Some(door),
-            };
-            (target.clone(), site)
-        };
-        let world = World {
-            sites: plan.targets.keys().map(site).collect(),
-            metrics: Arc::new(Closed),
-            probe: Arc::new(Closed),
-            secrets: Arc::new(Closed),
-            clock: around.clone(),
-        };
+        let world = world(plan, &around);
         let now = around.now();
         let holder = Holder {
             id: format!("{}/{epoch}", plan.run),

@@ -56,7 +56,7 @@ fn moves(both: Both) -> Vec<(Transition, bool, Way)> {
         // A resume begins with the first stage that is not done, and does all of that and of the later ones.
         (Way::Forward, _) if !both.begun => moves.push((T::Start, true, Way::Forward)),
         (Way::Forward, S::Started) => {
-            moves.extend([(T::Finish, true, Way::Forward), (T::Fail, false, Way::Back)])
+            moves.extend([(T::Finish, true, Way::Forward), (T::Fail, false, Way::Back)]);
         }
         (Way::Back, S::Undoing) if both.begun => {
             moves.extend([(T::FinishUndo, false, Way::Back), (T::FailUndo, false, Way::Back)]);
@@ -121,9 +121,12 @@ fn every_legal_transition_is_needed() {
             if next(status, event).is_err() {
                 continue;
             }
-            let mutant = |s: Status, e: Transition| match (s, e) == (status, event) {
-                true => Err(IllegalTransition { status: s, event: e }),
-                false => next(s, e),
+            let mutant = |s: Status, e: Transition| {
+                if (s, e) == (status, event) {
+                    Err(IllegalTransition { status: s, event: e })
+                } else {
+                    next(s, e)
+                }
             };
             assert!(walk(&mutant).is_err(), "nothing needs {event:?} of a step that is {status:?}");
             needed += 1;
