@@ -9,6 +9,11 @@ use std::time::Duration;
 /// Longest base of a generated name: Kubernetes cuts what is longer before it adds five characters.
 const LONGEST_BASE: usize = 58;
 
+/// Steps of the engine that one template may take.
+pub(crate) const FUEL: u64 = 50_000;
+/// Bytes of a template: the engine reads an expression by recursion, without counting what its stack bears.
+pub(crate) const LONGEST: usize = 8 << 10;
+
 /// What stands in for each name; texts go through `encode` for the place where they will stand.
 pub(crate) fn values(what: &Measurement, encode: fn(&str) -> String) -> BTreeMap<&'static str, Value> {
     let text = |text: &str| Value::from(encode(text));
@@ -37,6 +42,10 @@ pub(crate) fn render(
 ) -> Result<String, MetricsError> {
     let mut environment = Environment::empty();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    if template.len() > LONGEST {
+        return Err(MetricsError::Refused { message: format!("{name} is too long") });
+    }
     environment.render_str(template, values).map_err(|error| refused(name, &error))
 }
 

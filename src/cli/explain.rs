@@ -51,6 +51,12 @@ const CODES: &[(u16, &str, &str)] = &[
     ),
     (311, "a file cannot be written", "The file was written whole or not at all; nothing else happened."),
     (
+        312,
+        "a saved plan would hold secrets",
+        "A manifest holds the values of a Secret, and a file is copied and kept. Move them under `secrets:` of the \
+         environment, as references: a plan holds a keyed hash of the value then. Without --out they go to the cluster alone.",
+    ),
+    (
         601,
         "the target is left out",
         "The plan or run concerns a target that --target left out. Run the command without --target.",

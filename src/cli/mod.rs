@@ -9,7 +9,7 @@ pub mod explain;
 mod flow;
 mod following;
 mod paying;
-mod replay;
+pub mod replay;
 pub mod report;
 mod session;
 mod signals;

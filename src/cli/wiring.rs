@@ -11,7 +11,7 @@ use crate::adapters::secrets::LocalSecrets;
 use crate::adapters::stores::Stores;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::secret::{SecretRef, SecretValue};
+use crate::domain::secret::{SecretRef, SecretValue, redact};
 use crate::ports::secrets::SecretError;
 use crate::ports::{Clock, Secrets};
 use crate::run::{Site, World};
@@ -48,8 +48,9 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
         sites.insert(target.id.clone(), site(cluster, env, &clock));
     }
     let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
-    let metrics = stores(env, &secrets, &clock)
-        .map_err(|why| Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(why))?;
+    let metrics = stores(env, &secrets, &clock).map_err(|why| {
+        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(redact(&why))
+    })?;
     let probe = HttpProbe::new().map_err(|error| {
         Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())
     })?;

@@ -14,7 +14,7 @@ use crate::domain::environment::OnInterrupt;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::release::Outcome;
-use crate::domain::step::{Stage, Status, Step, Transition, next};
+use crate::domain::step::{Stage, Status, Step, Transition, first_open, next};
 use crate::plan::Plan;
 use crate::ports::state::StateError;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -227,9 +227,8 @@ impl<'a> Engine<'a> {
 
     async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
         self.put_back().await.map_err(Stop::Failed)?;
-        let is_done = |stage: &Stage| stage.steps.iter().all(|step| self.status(step) == Status::Done);
-        let first =
-            self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());
+        let interrupted = self.phase == Phase::Interrupted;
+        let first = first_open(&self.plan.stages, interrupted, |step| self.status(step));
         let mut interrupts = self.interrupts.clone();
         for stage in &self.plan.stages[first..] {
             tokio::select! {

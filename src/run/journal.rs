@@ -13,7 +13,7 @@ use crate::ports::Clock;
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -77,6 +77,44 @@ pub enum Phase {
         /// `deployed`, `rolled-back`, `broken`.
         outcome: String,
     },
+}
+
+impl Phase {
+    /// Why it goes back, if it does: whoever goes on with it goes on with that.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Aborting { cause, .. } => Some(cause),
+            Self::Forward | Self::Interrupted | Self::Ended { .. } => None,
+        }
+    }
+
+    /// What two targets know, together: the furthest that either knows of, and an end counts only when nobody is still
+    /// aborting. Of two aborts that one holds which takes more back. In any order, however often, it comes to the same.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let rank = |phase: &Self| match phase {
+            Self::Forward => 1,
+            Self::Interrupted => 2,
+            Self::Ended { .. } => 3,
+            Self::Aborting { .. } => 4,
+        };
+        match (self, other) {
+            (
+                Self::Aborting { cause: one, kept, owed },
+                Self::Aborting { cause: two, kept: too, owed: more },
+            ) => {
+                let kept = kept.into_iter().filter(|target| too.contains(target)).collect();
+                let owed: BTreeSet<TargetId> = owed.into_iter().chain(more).collect();
+                Self::Aborting { cause: one.min(two), kept, owed: owed.into_iter().collect() }
+            }
+            (Self::Ended { outcome: one }, Self::Ended { outcome: two }) => {
+                Self::Ended { outcome: one.max(two) }
+            }
+            (one, two) if rank(&one) >= rank(&two) => one,
+            (_, two) => two,
+        }
+    }
 }
 
 /// Writes the journal of one run, as one process (epoch) of it.
@@ -204,6 +242,14 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
                 What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
                 What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
+                    let back = matches!(
+                        event,
+                        Transition::StartUndo | Transition::FinishUndo | Transition::FailUndo
+                    );
+                    if back && phase == Phase::Forward {
+                        // It turned back, and the record that says why is missing: a person decides how it goes on.
+                        phase = Phase::Interrupted;
+                    }
                     for step in steps {
                         let status = state.status.get(&step).copied().unwrap_or_default();
                         let status = next(status, event).map_err(|illegal| {
@@ -219,19 +265,8 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
         }
         phases.push(phase);
     }
-    state.phase = join(phases);
+    state.phase = phases.into_iter().reduce(Phase::join).unwrap_or(Phase::Forward);
     Ok(state)
-}
-
-/// The state of the whole is the furthest that any target knows of; an end counts only when nobody is still aborting.
-fn join(phases: Vec<Phase>) -> Phase {
-    let rank = |phase: &Phase| match phase {
-        Phase::Forward => 1,
-        Phase::Interrupted => 2,
-        Phase::Ended { .. } => 3,
-        Phase::Aborting { .. } => 4,
-    };
-    phases.into_iter().max_by_key(rank).unwrap_or(Phase::Forward)
 }
 
 /// What a record says, if it can be read.

@@ -37,6 +37,7 @@ use crate::domain::definitions::ApiKind;
 use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
+use crate::domain::secret::redact;
 use crate::ports::cluster::{Applied, Identity, Permission, Terms, Tried};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
@@ -182,7 +183,8 @@ impl Cluster for KubeCluster {
         previous: bool,
         lines: u32,
     ) -> Result<String, ClusterError> {
-        access::logs(&self.api, namespace, pod, container, previous, lines).await
+        let text = access::logs(&self.api, namespace, pod, container, previous, lines).await?;
+        Ok(redact(&text).into_owned())
     }
 
     async fn lacking(&self, permissions: &[Permission]) -> Result<Vec<Permission>, ClusterError> {

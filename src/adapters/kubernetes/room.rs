@@ -35,7 +35,7 @@ async fn list<T: DeserializeOwned + Default>(
         let call = request::list(path, Selection { fields, labels: "" }, &next);
         let piece: ListOf<T> = api.read(&call, Patience::quick()).await?;
         items.extend(piece.items.unwrap_or_default());
-        next = piece.metadata.r#continue;
+        request::go_on(&mut next, piece.metadata.r#continue)?;
         if next.is_empty() {
             return Ok(items);
         }

@@ -46,6 +46,23 @@ pub enum SetupError {
     Client(String),
 }
 
+/// The one number that an answer to an instant query gives, if there is one.
+///
+/// # Errors
+/// When it is no answer of a metric store, or gives something else than one number.
+pub fn number(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError> {
+    answer::read(status, body)
+}
+
+/// What an answer to a range query tells of each process; each counter's samples are in the same answer here.
+///
+/// # Errors
+/// When it is no answer of a metric store, or holds no raw samples.
+pub fn samples(status: u16, body: &[u8]) -> Result<Vec<PodSample>, MetricsError> {
+    let series = samples::read(status, body)?;
+    Ok(samples::merge(&series, &series, &series))
+}
+
 /// The Prometheus servers of an environment, one store per target.
 #[derive(Debug)]
 pub struct Prometheus {

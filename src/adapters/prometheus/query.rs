@@ -1,7 +1,7 @@
 //! From a measurement and the environment's templates to PromQL. Pure.
 
 use super::SetupError;
-use crate::adapters::templates::{refused, values};
+use crate::adapters::templates::{FUEL, LONGEST, refused, values};
 use crate::domain::gate::Metric;
 use crate::ports::metrics::{Measurement, MetricsError};
 use minijinja::{Environment, UndefinedBehavior};
@@ -31,7 +31,12 @@ impl Templates {
     pub(super) fn new(queries: &BTreeMap<String, String>) -> Result<Self, SetupError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_fuel(Some(FUEL));
         for (name, text) in queries {
+            if text.len() > LONGEST {
+                let message = format!("more than {} KiB of text are no query", LONGEST >> 10);
+                return Err(SetupError::Template { name: name.clone(), message });
+            }
             templates
                 .add_template_owned(name.clone(), text.clone())
                 .map_err(|error| SetupError::Template { name: name.clone(), message: error.to_string() })?;
@@ -48,6 +53,9 @@ impl Templates {
                 return Err(MetricsError::Refused {
                     message: "this is no single query of Prometheus".to_owned(),
                 });
+            }
+            Metric::Query(text) if text.len() > LONGEST => {
+                return Err(MetricsError::Refused { message: "the gate's query is too long".to_owned() });
             }
             Metric::Query(text) => self
                 .0

@@ -5,8 +5,11 @@ use crate::cli::args::PlanArgs;
 use crate::cli::session::Session;
 use crate::cli::{absent, flow, report, wiring};
 use crate::domain::error::{Code, Exit, Failure};
-use crate::plan::file;
+use crate::domain::object::Object;
+use crate::domain::secret::is_open;
+use crate::plan::{Plan, file};
 use crate::run::{debts, prepare};
+use std::collections::BTreeSet;
 
 pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
     let mut wanted =
@@ -24,12 +27,29 @@ pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
         flow::foresee(session, &world, &plan).await;
         flow::uncontested(&plan)?;
         if let Some(path) = &args.out {
+            no_secrets(&plan)?;
             write_whole(path, &file::write(&plan))?;
             let env = &plan.environment;
             session.note(&format!("saved; perform it with: deployctl {env} --plan {}\n", path.display()));
         }
         Ok(if args.detailed_exitcode && plan.has_changes() { Exit::Changes } else { Exit::Done })
     })
+}
+
+/// Refuses to write the values of Secrets into a file, which is copied, uploaded and kept.
+fn no_secrets(plan: &Plan) -> Result<(), Failure> {
+    let holds = |object: &&Object| object.kind() == "Secret" && is_open(&object.value);
+    let names: BTreeSet<String> =
+        plan.objects.iter().filter(holds).map(|o| o.reference().to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let what = "the file would hold the values of Secrets";
+    let failure = Failure::new(Code(312), Exit::Usage, what)
+        .why(format!("the manifests hold them: {}", names.into_iter().collect::<Vec<_>>().join(", ")));
+    Err(failure
+        .next("move them to `secrets: {NAME: {KEY: ${env:VARIABLE}}}` of the environment: a plan then holds a reference")
+        .next(format!("deployctl {}, which needs no file", plan.environment)))
 }
 
 /// Writes a file whole or not at all.

@@ -8,7 +8,6 @@ use crate::cli::{absent, asking, consent, flow, paying, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
-use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::tampered::{self, Tampered};
 use crate::run::{World, prepare, unfinished};
@@ -28,10 +27,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
                 None => Err(nothing(&env.name).into()),
             };
         };
-        let back = match &run.replayed.phase {
-            Phase::Aborting { cause, .. } => Some(cause.clone()),
-            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
-        };
+        let back = run.replayed.phase.cause().map(str::to_owned);
         let silent_here = absent::of_run(&run, &silent);
         if let (None, Some(target)) = (&back, silent_here.keys().next()) {
             return Err(not_forward(&silent[target], &env.name).into());

@@ -10,7 +10,7 @@ mod stream;
 mod vector;
 
 pub use judged::{Judged, judge};
-pub use recorded::recorded;
+pub(in crate::cli) use recorded::recorded;
 pub use settings::Settings;
 pub use stream::{Stop, Visit, read};
 pub use vector::Vector;

@@ -13,7 +13,7 @@ use crate::run::rejudge::{self, Again};
 use crate::run::{World, ledger, prepare, releases};
 
 /// The command.
-pub fn recorded(
+pub(in crate::cli) fn recorded(
     session: &Session,
     place: &PlaceArgs,
     revision: &str,

@@ -5,6 +5,7 @@ use crate::config::codes;
 use crate::config::model::{EnvironmentFile, PlatformFile, PlatformName, TargetFile, TrafficFile};
 use crate::domain::environment::{Backup, ClusterAddress, Platform, RdsBackup, Target, TrafficClass};
 use crate::domain::ids::TargetId;
+use crate::domain::secret::conceal_url;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -75,6 +76,9 @@ impl Cx<'_> {
                 .why("deployctl must know which API server it talks to; it never guesses the current context")
                 .help("add `cluster: {context: NAME}`; `kubectl config get-contexts` lists the names");
             self.out.push(diagnostic);
+        }
+        if let Some(url) = &file.ingress {
+            conceal_url(url);
         }
         self.check_url(file.ingress.as_deref(), &["targets", id, "ingress"]);
         let region = file.region.clone().unwrap_or_else(|| id.to_owned());
