@@ -195,6 +195,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
     ),
     (
+        660,
+        "there is no such guard",
+        "A guard watches Kubernetes clusters. Inside of a cluster it watches that one: name its target. What `--manifest` prints runs the image that `guard: {image: …}` names.",
+    ),
+    (
         701,
         "no terminal for the prompt",
         "Without a terminal nobody can answer, and silence is No. Add --auto-approve.",

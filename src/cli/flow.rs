@@ -13,7 +13,7 @@ use crate::domain::release::Actor;
 use crate::domain::units;
 use crate::plan::Plan;
 use crate::ports::state::Holder;
-use crate::run::journal::{Journal, Replayed};
+use crate::run::journal::{Journal, Phase, Replayed};
 use crate::run::lease::{Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
@@ -165,9 +165,20 @@ pub(super) async fn go_on(
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let epoch = run.replayed.epoch + 1;
-    let plan = &run.plan;
-    let leases = lock(session, world, plan, holder(world, plan, epoch, actor()), patience).await?;
+    let holder = holder(world, &run.plan, run.replayed.epoch + 1, actor());
+    let leases = lock(session, world, &run.plan, holder, patience).await?;
+    let run = match unfinished::again(world, run).await {
+        Ok(run) => run,
+        Err(failure) => {
+            leases.release(world).await;
+            return Err(failure.into());
+        }
+    };
+    let (plan, epoch) = (&run.plan, run.replayed.epoch + 1);
+    let back = match &run.replayed.phase {
+        Phase::Aborting { cause, .. } => Some(back.unwrap_or_else(|| cause.clone())),
+        _ => back,
+    };
     let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
     let ending = match back {
         Some(cause) => engine.abort(cause).await,

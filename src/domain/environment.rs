@@ -3,6 +3,7 @@
 use crate::domain::calendar::Calendar;
 use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
+use crate::domain::guard::Guard;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::readiness::ReadinessRule;
 use crate::domain::secret::SecretRef;
@@ -80,6 +81,8 @@ pub struct Environment {
     pub on_failure: OnFailure,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
+    /// Who watches its runs from elsewhere; nobody if absent.
+    pub guard: Option<Guard>,
 }
 
 impl Environment {

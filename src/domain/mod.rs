@@ -14,6 +14,7 @@ pub mod error;
 pub mod event;
 pub mod field_path;
 pub mod gate;
+pub mod guard;
 pub mod ids;
 pub mod intent;
 pub mod kube_schema;

@@ -71,6 +71,27 @@ impl Leases {
         Ok(leases)
     }
 
+    /// Takes those locks of these targets that nobody holds who shows a sign of life; says why of the others. What was
+    /// left behind is not given back for the sake of another target: a lock that is free is nobody's to watch.
+    pub(super) async fn take_over(
+        world: &World,
+        targets: &[TargetId],
+        holder: Holder,
+    ) -> (Self, Vec<(TargetId, Failure)>) {
+        let leases = Self { holder, renewed: Mutex::new(BTreeMap::new()) };
+        let takes = targets.iter().map(|target| async {
+            let taken = leases.acquire_one(world, target, Patience::None, &|_, _| {}).await;
+            taken.err().map(|failure| (target.clone(), failure))
+        });
+        let refused = futures::future::join_all(takes).await.into_iter().flatten().collect();
+        (leases, refused)
+    }
+
+    /// Whose locks these are.
+    pub(super) fn targets(&self) -> Vec<TargetId> {
+        self.renewed.lock().expect("no panic while held").keys().cloned().collect()
+    }
+
     async fn acquire_one(
         &self,
         world: &World,

@@ -10,6 +10,7 @@ pub mod definitions;
 pub mod engine;
 mod evidence;
 pub mod gates_now;
+pub mod guard;
 mod hold;
 pub mod intents;
 pub mod journal;

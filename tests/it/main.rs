@@ -8,6 +8,7 @@ mod compared;
 mod config;
 mod control;
 mod gates;
+mod guard;
 mod plan;
 mod preflight;
 mod ready;

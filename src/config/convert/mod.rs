@@ -4,6 +4,7 @@ mod calendar;
 mod comparison;
 mod components;
 mod gates;
+mod guard;
 mod readiness;
 mod smoke;
 mod targets;
@@ -93,6 +94,7 @@ pub fn convert(
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
             _ => OnInterrupt::Stop,
         },
+        guard: cx.guard(file, compose),
     };
     cx.check_duration(&environment);
     // A base file is read for its mistakes; what it lacks is no second mistake.

@@ -4,10 +4,12 @@
 
 mod calendar;
 mod checks;
+mod guard;
 mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
+pub use guard::*;
 pub use traffic::*;
 
 use crate::config::defaults;
@@ -130,6 +132,8 @@ pub struct EnvironmentFile {
     pub on_failure: Option<FailureFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
+    /// Whether `deployctl guard ENV` puts traffic on stable when a run's machine dies. Default: `false`.
+    pub guard: Option<GuardFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.
     #[schemars(extend("default" = defaults::STATE_NAMESPACE))]
     pub state_namespace: Option<String>,
