@@ -1,8 +1,10 @@
 //! The command line.
 
 mod asking;
+mod guard;
 
 pub use asking::{AbortArgs, AskArgs, PromoteArgs};
+pub use guard::GuardArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -138,6 +140,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Go on with a run that stopped in the middle, or that is paused
     Resume(ResumeArgs),
+    /// Watch an environment's runs; when the machine of one dies in the middle, put traffic on stable
+    Guard(GuardArgs),
     /// The lock of an environment
     Lock {
         /// What to do with it
@@ -405,7 +409,7 @@ pub struct MetricsArgs {
 }
 
 /// Names of all commands, for the short form.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "deploy",
     "validate",
     "plan",
@@ -421,6 +425,7 @@ const COMMANDS: [&str; 22] = [
     "abort",
     "rollback",
     "resume",
+    "guard",
     "lock",
     "rehearse",
     "metrics",

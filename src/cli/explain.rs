@@ -221,6 +221,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "It was out of reach while the others rolled that run back or went on without it. What they decided holds for it too: `deployctl resume ENV` takes the older run back there, then brings what the target is owed.",
     ),
     (
+        660,
+        "there is no such guard",
+        "A guard watches Kubernetes clusters. Inside of a cluster it watches that one: name its target. What `--manifest` prints runs the image that `guard: {image: …}` names.",
+    ),
+    (
         701,
         "no terminal for the prompt",
         "Without a terminal nobody can answer, and silence is No. Add --auto-approve.",

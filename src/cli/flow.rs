@@ -17,7 +17,7 @@ use crate::run::journal::{Journal, Replayed};
 use crate::run::lease::{Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
-use crate::run::tampered::Tampered;
+use crate::run::tampered::{self, Tampered};
 use crate::run::{Ending, Engine, Report, World, unfinished};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -201,10 +201,16 @@ pub(super) async fn go_on(
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let epoch = run.replayed.epoch + 1;
-    let plan = &run.plan;
-    let leases =
-        lock(session, world, plan, holder(world, plan, epoch, actor()), patience, &way.silent).await?;
+    let holder = holder(world, &run.plan, run.replayed.epoch + 1, actor());
+    let leases = lock(session, world, &run.plan, holder, patience, &way.silent).await?;
+    let (run, way) = match as_it_stands(session, world, run, way).await {
+        Ok(now) => now,
+        Err(failure) => {
+            leases.release(world).await;
+            return Err(failure.into());
+        }
+    };
+    let (plan, epoch) = (&run.plan, run.replayed.epoch + 1);
     let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
     let engine = engine.leaving_out(&way.silent).putting_back(way.tampered);
     let ending = match way.back {
@@ -213,6 +219,38 @@ pub(super) async fn go_on(
     };
     tidy(session, world).await;
     Ok(ending)
+}
+
+/// The run and its way now that its locks are ours: a guard, or another operator, may have worked on it while they were
+/// waited for.
+async fn as_it_stands(
+    session: &Session,
+    world: &World,
+    run: &unfinished::Run,
+    mut way: Way,
+) -> Result<(unfinished::Run, Way), Failure> {
+    let now = unfinished::again(world, run).await?;
+    if way.back.is_none() {
+        way.back = now.replayed.phase.cause().map(str::to_owned);
+    }
+    if way.back.is_none() && now.replayed.epoch != run.replayed.epoch {
+        way.tampered = tampered::look(world, &now).await?;
+        tell_tampered(session, &way.tampered);
+    }
+    Ok((now, way))
+}
+
+/// What was changed by hand since the run stopped.
+pub(super) fn tell_tampered(session: &Session, tampered: &[Tampered]) {
+    if tampered.is_empty() {
+        return;
+    }
+    session.note("changed since the run stopped, and put back if it goes on:\n");
+    for found in tampered {
+        for line in &found.lines {
+            session.note(&format!("  {}: {} {line}\n", found.target, found.object));
+        }
+    }
 }
 
 fn engine<'a>(

@@ -81,6 +81,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Abort(args) => commands::abort::run(session, &args),
         Command::Rollback(args) => commands::rollback::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
+        Command::Guard(args) => commands::guard::run(session, &args),
         Command::Lock { action } => commands::lock::run(session, &action),
         Command::Rehearse(args) => commands::rehearse::run(session, &args),
         Command::Metrics(args) => commands::metrics::run(session, &args),

@@ -11,6 +11,7 @@ use crate::adapters::secrets::LocalSecrets;
 use crate::adapters::stores::Stores;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
 use crate::domain::secret::{SecretRef, SecretValue, redact};
 use crate::ports::secrets::SecretError;
 use crate::ports::{Clock, Secrets};
@@ -47,7 +48,50 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
             .map_err(|error| no_way(env, target, &error.to_string()))?;
         sites.insert(target.id.clone(), site(cluster, env, &clock));
     }
-    let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
+    world(env, sites, clock, Arc::new(LocalSecrets))
+}
+
+/// The real world as a guard sees it: the targets to which there is a way, by the kubeconfig or from inside of a cluster.
+/// Says why of the others. It has no secrets: what puts traffic on stable needs none.
+pub(super) async fn guarding(env: &Environment, in_cluster: bool) -> Result<(World, Vec<Failure>), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (mut sites, mut closed) = (BTreeMap::new(), Vec::new());
+    for target in &env.targets {
+        let cluster = if in_cluster {
+            kubernetes::connect_in_cluster()
+        } else {
+            kubernetes::connect(&target.cluster).await
+        };
+        match cluster {
+            Ok(cluster) => {
+                sites.insert(target.id.clone(), site(cluster, env, &clock));
+            }
+            Err(error) => closed.push(no_way(env, target, &error.to_string())),
+        }
+    }
+    if sites.is_empty()
+        && let Some(failure) = closed.pop()
+    {
+        return Err(failure);
+    }
+    Ok((world(env, sites, clock, Arc::new(NoSecret))?, closed))
+}
+
+struct NoSecret;
+
+#[async_trait]
+impl Secrets for NoSecret {
+    async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Err(SecretError { message: format!("{reference}: a guard has no secrets") })
+    }
+}
+
+fn world(
+    env: &Environment,
+    sites: BTreeMap<TargetId, Site>,
+    clock: Arc<dyn Clock>,
+    secrets: Arc<dyn Secrets>,
+) -> Result<World, Failure> {
     let metrics = stores(env, &secrets, &clock).map_err(|why| {
         Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(redact(&why))
     })?;
@@ -75,7 +119,9 @@ fn site(cluster: KubeCluster, env: &Environment, clock: &Arc<dyn Clock>) -> Site
     let (namespace, application, name) = (&env.state_namespace, &env.application, &env.name);
     let state = cluster.state_store(namespace, application, name);
     let lock = cluster.lock(namespace, application, name, Arc::clone(clock));
+    let guard = cluster.guard_lock(namespace, application, name, Arc::clone(clock));
     Site {
+        guard: Arc::new(guard),
         cluster: Some(Arc::new(cluster)),
         state: Arc::new(state),
         lock: Arc::new(lock),
@@ -133,7 +179,15 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
         let mut site = if matches!(env.platform, Platform::Compose { .. }) {
             let memory = Arc::new(MemoryState::new(Arc::clone(&clock)));
             let compose = Arc::new(world.compose(target.id.as_str()));
-            Site { cluster: None, state: memory.clone(), lock: memory, cloud: None, compose: Some(compose) }
+            let guard = Arc::new(MemoryState::new(Arc::clone(&clock)));
+            Site {
+                cluster: None,
+                state: memory.clone(),
+                lock: memory,
+                guard,
+                cloud: None,
+                compose: Some(compose),
+            }
         } else {
             let client = kube::Client::new(world.api(target.id.as_str()), "default");
             let cluster = KubeCluster::new(client, format!("simulated://{}", target.id));

@@ -5,6 +5,7 @@ use crate::domain::calendar::Calendar;
 use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
 use crate::domain::gitops::Gitops;
+use crate::domain::guard::Guard;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::metric_store::PrometheusStore;
 use crate::domain::readiness::ReadinessRule;
@@ -89,6 +90,8 @@ pub struct Environment {
     pub unreachable: Unreachable,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
+    /// Who watches its runs from elsewhere; nobody if absent.
+    pub guard: Option<Guard>,
 }
 
 impl Environment {

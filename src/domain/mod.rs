@@ -17,6 +17,7 @@ pub mod evidence;
 pub mod field_path;
 pub mod gate;
 pub mod gitops;
+pub mod guard;
 pub mod ids;
 pub mod intent;
 pub mod kube_schema;

@@ -5,6 +5,7 @@
 
 use super::contact::Tries;
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::guard::Guarded;
 use crate::domain::ids::{RunId, StepId, TargetId};
 use crate::domain::intent::Intent;
 use crate::domain::release::FORMAT;
@@ -51,6 +52,8 @@ pub enum What {
     Asked(Intent),
     /// The run goes out though the environment is frozen: why, and what stands against it.
     Overridden(String),
+    /// A guard puts traffic on stable, or has done so.
+    Guarded(Guarded),
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -205,6 +208,8 @@ pub struct Replayed {
     pub causes: BTreeMap<StepId, String>,
     /// What operators asked of it, each wish once.
     pub asked: Vec<Intent>,
+    /// What a guard did last, and when, unless the run went on since.
+    pub guarded: Option<(Timestamp, Guarded)>,
 }
 
 impl Default for Replayed {
@@ -216,6 +221,7 @@ impl Default for Replayed {
             last: None,
             causes: BTreeMap::new(),
             asked: Vec::new(),
+            guarded: None,
         }
     }
 }
@@ -226,6 +232,7 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
     let mut phases: Vec<Phase> = Vec::new();
     for (target, records) in journals {
         let mut phase = Phase::Forward;
+        let mut guarded = None;
         for (index, record) in records.iter().enumerate() {
             let entry = match read(record) {
                 Ok(entry) => entry,
@@ -237,8 +244,12 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             state.epoch = state.epoch.max(epoch_of(&record.name));
             state.last = state.last.max(Some(entry.at));
             match entry.what {
-                What::Phase(next) => phase = next,
+                What::Phase(next) => {
+                    guarded = guarded.filter(|_| next != Phase::Forward);
+                    phase = next;
+                }
                 What::Overridden(_) => {}
+                What::Guarded(what) => guarded = Some((entry.at, what)),
                 What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
                 What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
@@ -264,6 +275,9 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             }
         }
         phases.push(phase);
+        // One that is still at work somewhere is not done.
+        let rank = |(at, what): &(Timestamp, Guarded)| (!what.done, *at);
+        state.guarded = state.guarded.into_iter().chain(guarded).max_by_key(rank);
     }
     state.phase = phases.into_iter().reduce(Phase::join).unwrap_or(Phase::Forward);
     Ok(state)

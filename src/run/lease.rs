@@ -29,9 +29,9 @@ pub enum Patience {
 /// How a lease was lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Its target gives no answer; nobody is known to have taken it.
+    /// Its target gives no answer, or refuses us; nobody is known to have taken it.
     Silent(String),
-    /// Somebody took it, or we may not renew it any more.
+    /// Somebody took it.
     Taken(String),
 }
 
@@ -78,6 +78,27 @@ impl Leases {
             }
         }
         Ok(leases)
+    }
+
+    /// Takes those locks of these targets that nobody holds who shows a sign of life; says why of the others. What was
+    /// left behind is not given back for the sake of another target: a lock that is free is nobody's to watch.
+    pub(super) async fn take_over(
+        world: &World,
+        targets: &[TargetId],
+        holder: Holder,
+    ) -> (Self, Vec<(TargetId, Failure)>) {
+        let leases = Self { holder, renewed: Mutex::new(BTreeMap::new()) };
+        let takes = targets.iter().map(|target| async {
+            let taken = leases.acquire_one(world, target, Patience::None, &|_, _| {}).await;
+            taken.err().map(|failure| (target.clone(), failure))
+        });
+        let refused = futures::future::join_all(takes).await.into_iter().flatten().collect();
+        (leases, refused)
+    }
+
+    /// Whose locks these are.
+    pub(super) fn targets(&self) -> Vec<TargetId> {
+        self.renewed.lock().expect("no panic while held").keys().cloned().collect()
     }
 
     async fn acquire_one(
@@ -185,7 +206,8 @@ impl Leases {
             Err(LockError::Held(other)) => {
                 Err(Loss::Taken(format!("{} took it over ({})", other.by, other.reason)))
             }
-            Err(LockError::Forbidden(why)) => Err(Loss::Taken(why)),
+            // Credentials that were revoked concern their target alone: what others hold can still be taken back.
+            Err(LockError::Forbidden(why)) => Err(Loss::Silent(format!("it refuses our credentials: {why}"))),
             // No contact is not yet a loss. Nothing is written while it lasts, and if nobody else took the lease
             // when its time was up, the next renewal that gets through proves that it was ours all along.
             Err(LockError::Unreachable(_)) if self.is_bearable(target, world.clock.now()) => Ok(()),

@@ -16,6 +16,7 @@ mod evidence;
 pub mod foresight;
 pub mod gates_now;
 mod gitops;
+pub mod guard;
 mod hold;
 pub mod intents;
 pub mod journal;

@@ -2,6 +2,7 @@
 
 mod capacity;
 mod gitops;
+mod guard;
 mod metrics;
 mod objects;
 mod permissions;
@@ -126,7 +127,7 @@ async fn on_target(
     site: &Site,
     cluster: &dyn Cluster,
 ) -> Vec<Check> {
-    let (version, permissions, objects, routers, capacity, gitops, lock, gates) = tokio::join!(
+    let (version, permissions, objects, routers, capacity, gitops, lock, guard, gates) = tokio::join!(
         version(env, target, cluster),
         permissions::check(plan, target, cluster),
         objects::check(plan, target, cluster),
@@ -134,9 +135,10 @@ async fn on_target(
         capacity::check(plan, target, cluster),
         gitops::check(env, plan, target, cluster),
         lock(world, target, site),
+        guard::check(env, world, plan, target),
         metrics::check(env, world, plan, target, cluster),
     );
-    [version, permissions, objects, routers, capacity, gitops, lock, gates].concat()
+    [version, permissions, objects, routers, capacity, gitops, lock, guard, gates].concat()
 }
 
 async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {

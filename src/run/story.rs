@@ -74,6 +74,10 @@ impl<'p> Story<'p> {
                 reason: intent.reason.clone(),
                 asked: intent.at,
             }],
+            What::Guarded(what) => {
+                let message = what.line(entry.at);
+                vec![Kind::Alert { severity: "warning", target: None, message }]
+            }
             What::Asked(_) | What::Overridden(_) => Vec::new(),
         };
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()

@@ -127,6 +127,19 @@ async fn joined(world: &World, record: &Record) -> Result<Run, Failure> {
     Ok(Run { plan, replayed })
 }
 
+/// The run as it stands now that its locks are ours: a guard, or another operator, may have worked on it since it was
+/// looked at.
+///
+/// # Errors
+/// The records cannot be read, or the run is over by now.
+pub async fn again(world: &World, run: &Run) -> Result<Run, Failure> {
+    let now = latest(world).await?.filter(|now| now.is_unfinished() && now.plan.run == run.plan.run);
+    now.ok_or_else(|| {
+        let what = format!("run {} is over: somebody else ended it meanwhile", run.plan.run);
+        Failure::new(Code(614), Exit::Usage, what).next(format!("deployctl status {}", run.plan.environment))
+    })
+}
+
 /// Drops plans and journals of runs that are over, all but the newest `keep`.
 pub async fn forget_old(world: &World, keep: usize) -> Result<(), (TargetId, StateError)> {
     for (target, site) in &world.sites {

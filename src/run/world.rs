@@ -16,6 +16,8 @@ pub struct Site {
     pub state: Arc<dyn StateStore>,
     /// Its lock.
     pub lock: Arc<dyn Lock>,
+    /// A guard's sign of life.
+    pub guard: Arc<dyn Lock>,
     /// Managed services beside it, where an adapter exists.
     pub cloud: Option<Arc<dyn Cloud>>,
     /// A Compose engine, where an adapter exists.

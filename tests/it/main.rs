@@ -12,6 +12,7 @@ mod control;
 mod evidence;
 mod fuzz;
 mod gates;
+mod guard;
 mod leaks;
 mod model;
 mod plan;

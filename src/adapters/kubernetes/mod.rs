@@ -50,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_in_cluster};
 
 /// Requests of one operation that may be under way at once.
 const IN_FLIGHT: usize = 64;
@@ -108,6 +108,18 @@ impl KubeCluster {
         clock: Arc<dyn Clock>,
     ) -> LeaseLock {
         LeaseLock::new(Arc::clone(&self.api), namespace, application, environment, clock)
+    }
+
+    /// The sign of life of the guard of an application's environment in a namespace of this cluster.
+    #[must_use]
+    pub fn guard_lock(
+        &self,
+        namespace: &str,
+        application: &str,
+        environment: &str,
+        clock: Arc<dyn Clock>,
+    ) -> LeaseLock {
+        self.lock(namespace, application, environment, clock).of_guard()
     }
 }
 

@@ -10,11 +10,13 @@ use crate::cli::report::{Facts, Reporter};
 use crate::cli::session::{Session, Wanted};
 use crate::cli::unsimulated;
 use crate::cli::wiring::{self, Simulated};
-use crate::domain::environment::{Bake, Platform};
+use crate::domain::environment::{Bake, Environment, Platform};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::{Event, Kind};
 use crate::domain::object::Object;
+use crate::domain::release::Actor;
 use crate::domain::units;
+use crate::run::guard::{BEAT, Guard, Pulse};
 use crate::run::lease::Patience;
 use crate::run::{Ending, Report, prepare};
 use std::path::Path;
@@ -44,12 +46,36 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
         let result = tokio::select! {
             biased;
             result = story => result,
+            () = guard(&wanted.env, &simulated) => unreachable!("a guard watches on"),
             () = simulated.run() => unreachable!("the world never ends"),
         };
         // the process ends here: to take a whole world apart first would be waiting for nothing
         std::mem::forget(simulated);
         result
     })
+}
+
+/// Where the environment has a guard, one watches the rehearsal, too.
+async fn guard(env: &Environment, simulated: &Simulated) {
+    if env.guard.is_none() {
+        return std::future::pending().await;
+    }
+    let doors = &simulated.doors;
+    let by = Actor { user: "guard".to_owned(), host: "elsewhere".to_owned(), ci: None };
+    let (pulse, (_stop, mut stopped)) = (Pulse::new(doors, &by), watch::channel(false));
+    let mut guard = Guard::new(env, doors, by, &Silence);
+    let beats = async {
+        loop {
+            pulse.beat(doors).await;
+            tokio::time::sleep(BEAT).await;
+        }
+    };
+    let watches = async {
+        loop {
+            guard.watch(&mut stopped).await;
+        }
+    };
+    tokio::join!(beats, watches);
 }
 
 fn list_faults(session: &Session) {

@@ -9,7 +9,7 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
 use crate::run::lease::Patience;
-use crate::run::tampered::{self, Tampered};
+use crate::run::tampered;
 use crate::run::{World, prepare, unfinished};
 
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
@@ -43,7 +43,7 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
             (None, 0) => "Go on deploying",
             (None, _) => "Put that back as the run left it, and go on deploying",
         };
-        tell(session, &tampered);
+        flow::tell_tampered(session, &tampered);
         consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let reporter = flow::reporter(session, &run.plan, false);
@@ -54,19 +54,6 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
         .await?;
         Ok(flow::exit_of(&ending))
     })
-}
-
-/// What was changed by hand since the run stopped.
-fn tell(session: &Session, tampered: &[Tampered]) {
-    if tampered.is_empty() {
-        return;
-    }
-    session.note("changed since the run stopped, and put back if it goes on:\n");
-    for found in tampered {
-        for line in &found.lines {
-            session.note(&format!("  {}: {} {line}\n", found.target, found.object));
-        }
-    }
 }
 
 fn nothing(env: &str) -> Failure {

@@ -17,7 +17,9 @@ use crate::domain::intent::Intent;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::Snapshot;
 use crate::domain::release::{Outcome, Release};
+use crate::domain::units::human;
 use crate::ports::Cluster;
+use crate::run::guard;
 use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
 use crate::run::{Site, World, durations, releases, unfinished};
@@ -49,7 +51,8 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         };
         (target.id.clone(), status, drifts)
     });
-    let (looks, live) = tokio::join!(futures::future::join_all(looks), intents::live(world, &env.name));
+    let (looks, live, guard) =
+        tokio::join!(futures::future::join_all(looks), intents::live(world, &env.name), guards(env, world));
     // A target that gives no answer says so in its own row; what the others know is told all the same.
     let silent =
         looks.iter().filter(|(_, status, _)| status.unreachable.is_some()).map(|(target, ..)| target);
@@ -71,7 +74,26 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         targets,
         owed: owed.collect(),
         unfinished: run.map(|run| describe(&run, live.ok().as_ref(), &earlier)),
+        guard,
     })
+}
+
+/// The guard of each target, where one is wanted or was seen.
+async fn guards(env: &Environment, world: &World) -> Vec<String> {
+    let looks = env.targets.iter().map(|target| async move {
+        let line = match guard::seen(world, &target.id).await {
+            Ok(Some(seen)) => {
+                let ago = human(Duration::from_secs(seen.ago.as_secs()));
+                let gone = if seen.alive { "" } else { ", and not since" };
+                format!("seen {ago} ago on host {}{gone}", seen.host)
+            }
+            Ok(None) if env.guard.is_some() => "none".to_owned(),
+            // A target that gives no answer says so in its own row.
+            Ok(None) | Err(_) => return None,
+        };
+        Some(format!("{}: {line}", target.id))
+    });
+    futures::future::join_all(looks).await.into_iter().flatten().collect()
 }
 
 fn silent(target: &Target, why: String) -> (TargetStatus, Vec<Drift>) {
@@ -201,10 +223,15 @@ fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) ->
     let (phase, cause, resume) = match &run.replayed.phase {
         Phase::Forward => (format!("going forward at {at}"), None, format!("goes on at {at}")),
         Phase::Interrupted => {
-            ("interrupted with traffic on stable".to_owned(), None, format!("goes on at {at}"))
+            let phase = "interrupted with traffic on stable".to_owned();
+            let guarded = run.replayed.guarded.as_ref();
+            (guarded.map_or(phase, |(at, what)| what.line(*at)), None, format!("goes on at {at}"))
         }
         Phase::Aborting { cause, .. } => {
-            ("rolling back".to_owned(), Some(cause.clone()), "finishes taking it back".to_owned())
+            let guarded = run.replayed.guarded.as_ref();
+            let guarded = guarded.map_or_else(String::new, |(at, what)| format!("; {}", what.line(*at)));
+            let phase = format!("rolling back{guarded}");
+            (phase, Some(cause.clone()), "finishes taking it back".to_owned())
         }
         Phase::Ended { outcome } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),
     };

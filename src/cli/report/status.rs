@@ -28,6 +28,9 @@ pub struct StatusView {
     pub owed: BTreeMap<TargetId, String>,
     /// A run that is not over.
     pub unfinished: Option<UnfinishedRun>,
+    /// Who puts traffic on stable if a run's machine dies, one line a target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<String>,
 }
 
 /// One target as it stands.
@@ -165,6 +168,10 @@ pub fn render(status: &StatusView, output: &Output) -> String {
     for (target, state) in &status.targets {
         lines.push(String::new());
         lines.extend(target_lines(target, state, status.at, paint));
+    }
+    if !status.guard.is_empty() {
+        lines.push(String::new());
+        lines.extend(status.guard.iter().map(|line| clean(&format!("guard: {line}"))));
     }
     if let Some(run) = &status.unfinished {
         lines.push(String::new());

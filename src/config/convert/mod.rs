@@ -5,6 +5,7 @@ mod comparison;
 mod components;
 mod gates;
 mod gitops;
+mod guard;
 mod readiness;
 mod smoke;
 mod stores;
@@ -102,6 +103,7 @@ pub fn convert(
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
             _ => OnInterrupt::Stop,
         },
+        guard: cx.guard(file, compose),
     };
     cx.check_duration(&environment);
     // A base file is read for its mistakes; what it lacks is no second mistake.

@@ -5,12 +5,14 @@
 mod calendar;
 mod checks;
 mod gitops;
+mod guard;
 mod stores;
 mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
 pub use gitops::*;
+pub use guard::*;
 pub use stores::*;
 pub use traffic::*;
 
@@ -141,6 +143,8 @@ pub struct EnvironmentFile {
     pub unreachable: Option<UnreachableFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
+    /// Whether `deployctl guard ENV` puts traffic on stable when a run's machine dies. Default: `false`.
+    pub guard: Option<GuardFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.
     #[schemars(extend("default" = defaults::STATE_NAMESPACE))]
     pub state_namespace: Option<String>,

@@ -152,8 +152,14 @@ enum Command {
 fn world(plan: &Plan, around: &Arc<Surroundings>) -> World {
     let site = |target: &TargetId| {
         let door = Arc::new(Door { stage: Arc::clone(around), target: target.clone() });
-        let site =
-            Site { cluster: None, state: door.clone(), lock: door.clone(), cloud: None, compose: Some(door) };
+        let site = Site {
+            cluster: None,
+            state: door.clone(),
+            lock: door.clone(),
+            guard: door.clone(),
+            cloud: None,
+            compose: Some(door),
+        };
         (target.clone(), site)
     };
     World {

@@ -147,6 +147,7 @@ fn target_status(ready: u32) -> status::TargetStatus {
 
 fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView {
     status::StatusView {
+        guard: vec![],
         application: "prime-spark".into(),
         environment: "production".into(),
         at: at(3 * 86_400),

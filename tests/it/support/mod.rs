@@ -117,7 +117,9 @@ fn doors(
         let cluster = KubeCluster::new(client, target.id.to_string()).with_seed(seed);
         let records = cluster.state_store(&env.state_namespace, &env.application, &env.name);
         let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
+        let guard = cluster.guard_lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
         let site = Site {
+            guard: Arc::new(guard),
             cluster: Some(Arc::new(cluster)),
             state: state(Arc::new(records)),
             lock: Arc::new(lock),
@@ -302,11 +304,23 @@ impl Story {
             Err(failure) => return Life::Refused(failure),
         };
         let epoch = run.replayed.epoch + 1;
+        let leases = match self.lock(&run.plan, epoch).await {
+            Ok(leases) => leases,
+            Err(failure) => return Life::Refused(failure),
+        };
+        let run = match unfinished::again(&self.doors, &run).await {
+            Ok(run) => run,
+            Err(failure) => {
+                leases.release(&self.doors).await;
+                return Life::Refused(failure);
+            }
+        };
+        let epoch = run.replayed.epoch + 1;
         let cause = match (&run.replayed.phase, back) {
             (Phase::Aborting { cause, .. }, _) => Some(cause.clone()),
             (_, back) => back.map(str::to_owned),
         };
-        let work = async { Ok((self.lock(&run.plan, epoch).await?, run.replayed.clone())) };
+        let work = async { Ok((leases, run.replayed.clone())) };
         self.live(&run.plan, epoch, work, cause, report, None).await
     }
 
