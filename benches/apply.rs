@@ -123,7 +123,9 @@ impl Report for Stamps {
 fn world(env: &Environment, cluster: KubeCluster, clock: &Arc<dyn Clock>, simulated: &sim::World) -> World {
     let state = cluster.state_store(&env.state_namespace, &env.application, &env.name);
     let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(clock));
+    let guard = cluster.guard_lock(&env.state_namespace, &env.application, &env.name, Arc::clone(clock));
     let site = Site {
+        guard: Arc::new(guard),
         cluster: Some(Arc::new(cluster)),
         state: Arc::new(state),
         lock: Arc::new(lock),
@@ -150,6 +152,7 @@ fn request(env: &Environment, changed: usize) -> Request<'_> {
         rendered: BTreeMap::from([(TargetId::from(TARGET), rendered)]),
         prune: Vec::new(),
         rollback: None,
+        floor: deployctl::domain::ids::Revision(0),
         by: Actor { user: "bench".into(), host: "bench".into(), ci: None },
         reason: None,
     }

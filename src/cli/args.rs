@@ -1,8 +1,10 @@
 //! The command line.
 
 mod asking;
+mod guard;
 
 pub use asking::{AbortArgs, AskArgs, PromoteArgs};
+pub use guard::GuardArgs;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -138,6 +140,8 @@ pub enum Command {
     Rollback(RollbackArgs),
     /// Go on with a run that stopped in the middle, or that is paused
     Resume(ResumeArgs),
+    /// Watch an environment's runs; when the machine of one dies in the middle, put traffic on stable
+    Guard(GuardArgs),
     /// The lock of an environment
     Lock {
         /// What to do with it
@@ -251,6 +255,9 @@ pub struct DeployArgs {
     /// Deploy though the environment is frozen or the hour is not allowed, and why; goes on record
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
+    /// Leave this target out and owe it the release (repeat for more); `resume` brings it there later
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// When a run is going on, let it take everything back first, then deploy
     #[arg(long, conflicts_with_all = ["dry_run", "wait"])]
     pub supersede: bool,
@@ -279,6 +286,9 @@ pub struct PlanArgs {
     /// Beyond what is ordinary
     #[command(flatten)]
     pub say: SayArgs,
+    /// Leave this target out and owe it the release (repeat for more); `resume` brings it there later
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// Save the plan, to be performed by `deploy --plan FILE`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -293,6 +303,9 @@ pub struct RollbackArgs {
     /// Where
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Leave this target out and owe it the way back (repeat for more)
+    #[arg(long, value_name = "TARGET")]
+    pub without: Vec<String>,
     /// Release to bring back, e.g. 12 or r12; the one before if absent
     #[arg(long, value_name = "REVISION")]
     pub to: Option<String>,
@@ -400,21 +413,25 @@ pub enum Then {
 #[derive(Clone, Debug, Args)]
 pub struct MetricsArgs {
     /// Environment whose gates are asked, once, of what serves now
-    #[arg(value_name = "ENV", required_unless_present = "replay", conflicts_with = "replay")]
+    #[arg(value_name = "ENV", required_unless_present = "replay")]
     pub env: Option<String>,
     /// Only this target (repeat for more)
-    #[arg(short, long = "target", value_name = "TARGET", conflicts_with = "replay")]
+    #[arg(short, long = "target", value_name = "TARGET", requires = "env")]
     pub targets: Vec<String>,
-    /// Recorded blocks or raw samples (JSON) instead; - reads standard input
-    #[arg(long, value_name = "FILE")]
-    pub replay: Option<PathBuf>,
-    /// Fail at what comes out otherwise than the file expects
+    /// With ENV: what the gates saw of this revision, judged by the gates as they are now. Without: recorded blocks or raw
+    /// samples (JSON); - reads standard input
+    #[arg(long, value_name = "REV|FILE")]
+    pub replay: Option<String>,
+    /// By the gates as they were when the revision was released
+    #[arg(long, requires = "replay", requires = "env")]
+    pub as_recorded: bool,
+    /// Fail at what comes out otherwise than the file expects, or than it did then
     #[arg(long, requires = "replay")]
     pub check: bool,
 }
 
 /// Names of all commands, for the short form.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "deploy",
     "validate",
     "plan",
@@ -430,6 +447,7 @@ const COMMANDS: [&str; 22] = [
     "abort",
     "rollback",
     "resume",
+    "guard",
     "lock",
     "rehearse",
     "metrics",

@@ -114,6 +114,7 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
     if session.json() {
         let outcome = match &end {
             End::Ended(outcome) => outcome.as_str(),
+            End::Owed(_) => "owed",
             End::Left => "unfinished",
         };
         let told = json!({"type": "abort_finished", "run": run, "environment": env, "outcome": outcome});
@@ -134,6 +135,7 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
         .next(format!("deployctl rollback {env}"))
         .next(format!("deployctl status {env}"))
         .into()),
+        End::Owed(targets) => Err(owed(live, &targets).into()),
         End::Left => Err(Failure::new(
             Code(628),
             Exit::Broken,
@@ -144,6 +146,18 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
         .next(format!("deployctl rollback {env}"))
         .into()),
     }
+}
+
+/// A run went back where it could.
+pub(super) fn owed(live: &Live, targets: &[TargetId]) -> Failure {
+    let (run, env) = (&live.plan.run, &live.plan.environment);
+    let names: Vec<&str> = targets.iter().map(TargetId::as_str).collect();
+    let flags: Vec<String> = names.iter().map(|target| format!("--without {target}")).collect();
+    let what = format!("run {run} was taken back, but not on {}", names.join(", "));
+    Failure::new(Code(652), Exit::Unknown, what)
+        .why("no answer came from there, so what serves there is unknown")
+        .next(format!("deployctl resume {env}, once it answers"))
+        .next(format!("deployctl {env} {}, for a release to the others", flags.join(" ")))
 }
 
 /// A run that is on its way back can be asked nothing more.

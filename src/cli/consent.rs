@@ -3,6 +3,14 @@
 use crate::domain::error::{Code, Exit, Failure};
 use std::io::IsTerminal;
 
+/// Offers several ways on a terminal, the first of which is to do nothing; without a terminal nothing is chosen.
+pub(super) fn choose(question: &str, ways: &[&str]) -> Option<usize> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return None;
+    }
+    dialoguer::Select::new().with_prompt(question).items(ways).default(0).interact_opt().ok().flatten()
+}
+
 /// Asks on a terminal; without one, `--auto-approve` is the only yes.
 pub(super) fn ask(question: &str, auto_approve: bool) -> Result<(), Failure> {
     if auto_approve {

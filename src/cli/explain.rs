@@ -17,7 +17,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         302,
         "the strategy does not fit the kind",
-        "Canary and blue-green run two revisions side by side, each a Deployment of its own. StatefulSets and DaemonSets are changed in place: use `strategy: rolling`.",
+        "Blue-green, and canary with a router, run two revisions side by side, each a Deployment of its own. A StatefulSet can be a canary by its pods (`strategy: canary` without a router): they are updated a share at a time. A DaemonSet is changed in place: use `strategy: rolling`.",
     ),
     (
         303,
@@ -50,6 +50,12 @@ const CODES: &[(u16, &str, &str)] = &[
         "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",
     ),
     (311, "a file cannot be written", "The file was written whole or not at all; nothing else happened."),
+    (
+        312,
+        "a saved plan would hold secrets",
+        "A manifest holds the values of a Secret, and a file is copied and kept. Move them under `secrets:` of the \
+         environment, as references: a plan holds a keyed hash of the value then. Without --out they go to the cluster alone.",
+    ),
     (
         601,
         "the target is left out",
@@ -195,6 +201,31 @@ const CODES: &[(u16, &str, &str)] = &[
         "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
     ),
     (
+        650,
+        "no target is left",
+        "`--without` (or `unreachable: skip`) left every target out. What is left out is owed the release that the others have, so at least one target must take it.",
+    ),
+    (
+        651,
+        "a target is owed a release",
+        "An earlier release left a target out, and this one would go out without it and without a word. `deployctl resume ENV` brings the target what it is owed; a release to all targets settles it, too; `--without TARGET` leaves it out once more.",
+    ),
+    (
+        652,
+        "a target still gives no answer",
+        "It is owed a release or the way back from one, and nothing can be done for it until its API server answers. `deployctl resume ENV` then does what is owed. A release to the others: `deployctl ENV --without TARGET`.",
+    ),
+    (
+        653,
+        "a target came back in the middle of an older run",
+        "It was out of reach while the others rolled that run back or went on without it. What they decided holds for it too: `deployctl resume ENV` takes the older run back there, then brings what the target is owed.",
+    ),
+    (
+        660,
+        "there is no such guard",
+        "A guard watches Kubernetes clusters. Inside of a cluster it watches that one: name its target. What `--manifest` prints runs the image that `guard: {image: …}` names.",
+    ),
+    (
         701,
         "no terminal for the prompt",
         "Without a terminal nobody can answer, and silence is No. Add --auto-approve.",
@@ -257,6 +288,26 @@ const CODES: &[(u16, &str, &str)] = &[
         723,
         "a gate is breached by what serves now",
         "What serves now breaks a limit that a new release would be held to. Nothing was changed. A release into this state is held, since stable breaks the limit too, unless the gate says `shared: rollback`.",
+    ),
+    (
+        724,
+        "no such release on record",
+        "`metrics ENV --replay REV` needs a release that is on record. The oldest ones are dropped as `history_limit` says, and what the gates saw goes with its release.",
+    ),
+    (
+        725,
+        "nothing on record that gates saw",
+        "The release is on record, but no gate looked at anything: it had no canary hold or no gates, it turned back before the first hold, or the deployctl that released it kept nothing yet.",
+    ),
+    (
+        726,
+        "what the gates saw cannot be read",
+        "The record in the state namespace is damaged or of a newer deployctl, or the cluster does not answer. Releases and rollbacks do not need it.",
+    ),
+    (
+        727,
+        "the gates say otherwise than then",
+        "`--check` compares whether each gate would have rolled the release back with whether it did.",
     ),
 ];
 

@@ -8,7 +8,7 @@ use super::session::{Session, Wanted, actor};
 use crate::domain::calendar::Verdict;
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::ids::TargetId;
+use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::Actor;
 use crate::domain::units;
 use crate::plan::Plan;
@@ -17,8 +17,10 @@ use crate::run::journal::{Journal, Replayed};
 use crate::run::lease::{Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
+use crate::run::tampered::{self, Tampered};
 use crate::run::{Ending, Engine, Report, World, unfinished};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,6 +42,7 @@ pub(super) fn request<'a>(
         rendered: wanted.rendered.clone(),
         prune: wanted.prune.clone(),
         rollback,
+        floor: Revision::default(),
         by: actor(),
         reason: reason.map(str::to_owned),
     }
@@ -99,8 +102,10 @@ async fn lock(
     plan: &Plan,
     holder: Holder,
     patience: Patience,
+    silent: &Silent,
 ) -> Result<Leases, Failure> {
-    let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
+    let here = plan.targets.keys().filter(|target| !silent.contains_key(*target));
+    let targets: Vec<TargetId> = here.cloned().collect();
     let waiting = |target: &TargetId, other: &Holder| {
         session.note(&format!("waiting for the lock of {target}: {} ({})\n", other.by, other.reason));
     };
@@ -140,11 +145,12 @@ pub(super) async fn perform(
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let leases = lock(session, world, plan, holder(world, plan, 1, actor()), patience).await?;
+    let leases =
+        lock(session, world, plan, holder(world, plan, 1, actor()), patience, &Silent::new()).await?;
     let prepared = async {
         let fresh = prepare::plan(world, request).await?;
         prepare::still_valid(plan, &fresh)?;
-        if let Some(run) = unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+        if let Some(run) = unfinished::latest(world).await?.filter(|run| run.bars(world)) {
             return Err(stopped_in_the_middle(&run, &plan.environment));
         }
         unfinished::store(world, plan).await
@@ -153,39 +159,109 @@ pub(super) async fn perform(
         leases.release(world).await;
         return Err(failure.into());
     }
-    let ending = engine(world, plan, &leases, Replayed::default(), 1, report, interrupts).run(false).await;
+    let engine = engine(world, plan, &leases, Replayed::default(), 1, report, interrupts);
+    let ending = Box::pin(engine.run(false)).await;
     tidy(session, world).await;
     Ok(ending)
 }
 
-/// A run that nobody finished bars the way for others.
+/// A run that nobody finished bars the way for others: a CI job that was cancelled, a laptop that was lost.
 pub(super) fn stopped_in_the_middle(run: &unfinished::Run, env: &str) -> Failure {
-    Failure::new(Code(608), Exit::Preflight, format!("run {} stopped in the middle", run.plan.run))
-        .why(format!("it was deploying {}", run.plan.version))
+    let plan = &run.plan;
+    let last = run
+        .replayed
+        .last
+        .map_or_else(|| "never".to_owned(), |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let by = plan.by.ci.as_ref().map_or_else(|| plan.by.to_string(), |ci| format!("{} ({ci})", plan.by));
+    let failure = Failure::new(Code(608), Exit::Preflight, format!("run {} stopped in the middle", plan.run))
+        .why(format!("{by} was deploying {} ({})", plan.version, plan.revision))
+        .why(format!("nobody holds its lock any more; its last record is of {last}"))
         .next(format!("deployctl resume {env}"))
         .next(format!("deployctl rollback {env}"))
+        .next(format!("deployctl status {env}, which says what is live and what each of these would do"));
+    match run.owed() {
+        [] => failure,
+        owed => {
+            let flags: Vec<String> = owed.iter().map(|target| format!("--without {target}")).collect();
+            failure.next(format!("deployctl {env} {}, for a release to the others", flags.join(" ")))
+        }
+    }
 }
 
-/// Goes on with, or takes back, a run that stopped.
+/// Targets that give no answer, and why.
+pub(super) type Silent = BTreeMap<TargetId, String>;
+
+/// Where a run that stopped goes from here.
+#[derive(Default)]
+pub(super) struct Way {
+    /// Back, and why; forward if absent.
+    pub back: Option<String>,
+    /// Targets that are passed over on a way back.
+    pub silent: Silent,
+    /// What is put back before it goes forward.
+    pub tampered: Vec<Tampered>,
+}
+
+/// Goes on with, or takes back, a run that stopped. What is taken back waits for no target that is silent.
 pub(super) async fn go_on(
     session: &Session,
     world: &World,
     run: &unfinished::Run,
     patience: Patience,
-    back: Option<String>,
+    way: Way,
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let epoch = run.replayed.epoch + 1;
-    let plan = &run.plan;
-    let leases = lock(session, world, plan, holder(world, plan, epoch, actor()), patience).await?;
+    let holder = holder(world, &run.plan, run.replayed.epoch + 1, actor());
+    let leases = lock(session, world, &run.plan, holder, patience, &way.silent).await?;
+    let (run, way) = match as_it_stands(session, world, run, way).await {
+        Ok(now) => now,
+        Err(failure) => {
+            leases.release(world).await;
+            return Err(failure.into());
+        }
+    };
+    let (plan, epoch) = (&run.plan, run.replayed.epoch + 1);
     let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
-    let ending = match back {
-        Some(cause) => engine.abort(cause).await,
-        None => engine.run(true).await,
+    let engine = engine.leaving_out(&way.silent).putting_back(way.tampered);
+    let ending = match way.back {
+        Some(cause) => Box::pin(engine.abort(cause)).await,
+        None => Box::pin(engine.run(true)).await,
     };
     tidy(session, world).await;
     Ok(ending)
+}
+
+/// The run and its way now that its locks are ours: a guard, or another operator, may have worked on it while they were
+/// waited for.
+async fn as_it_stands(
+    session: &Session,
+    world: &World,
+    run: &unfinished::Run,
+    mut way: Way,
+) -> Result<(unfinished::Run, Way), Failure> {
+    let now = unfinished::again(world, run).await?;
+    if way.back.is_none() {
+        way.back = now.replayed.phase.cause().map(str::to_owned);
+    }
+    if way.back.is_none() && now.replayed.epoch != run.replayed.epoch {
+        way.tampered = tampered::look(world, &now).await?;
+        tell_tampered(session, &way.tampered);
+    }
+    Ok((now, way))
+}
+
+/// What was changed by hand since the run stopped.
+pub(super) fn tell_tampered(session: &Session, tampered: &[Tampered]) {
+    if tampered.is_empty() {
+        return;
+    }
+    session.note("changed since the run stopped, and put back if it goes on:\n");
+    for found in tampered {
+        for line in &found.lines {
+            session.note(&format!("  {}: {} {line}\n", found.target, found.object));
+        }
+    }
 }
 
 fn engine<'a>(
@@ -289,6 +365,14 @@ fn replaceable(plan: &Plan, consent: &ConsentArgs) -> Result<(), Failure> {
         .into_iter()
         .fold(failure, Failure::why)
         .next("add --allow-replace, or keep those fields as they are"))
+}
+
+/// Says what the gates of a plan will be able to see: advice, which neither holds the command up nor fails it.
+pub(super) async fn foresee(session: &Session, world: &World, plan: &Plan) {
+    if plan.has_changes() {
+        let foresight = crate::run::foresight::of_plan(world, plan).await;
+        session.print(&report::foresight::render(&foresight, &session.output));
+    }
 }
 
 /// Prints a plan, asks, and says whether there is anything to do.

@@ -87,6 +87,12 @@ fn left(
         story.left(world.clock.now(), "interrupted").iter().for_each(|event| report.event(event));
         return Ok(Exit::Interrupted);
     }
+    if let Phase::Aborting { owed, .. } = &replayed.phase
+        && !owed.is_empty()
+    {
+        story.left(world.clock.now(), "unknown").iter().for_each(|event| report.event(event));
+        return Ok(Exit::Unknown);
+    }
     Err(Failure::new(
         Code(624),
         Exit::Unknown,

@@ -1,5 +1,6 @@
 //! The command line: one command, one file in `commands/`, whose `run` reads top to bottom as the command's story.
 
+mod absent;
 pub mod args;
 mod asking;
 pub mod campaign;
@@ -8,11 +9,13 @@ mod consent;
 pub mod explain;
 mod flow;
 mod following;
-mod replay;
+mod paying;
+pub mod replay;
 pub mod report;
 mod session;
 mod signals;
 mod supersede;
+mod unsimulated;
 mod wiring;
 
 use crate::domain::diagnostic::Diagnostics;
@@ -79,6 +82,7 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Abort(args) => commands::abort::run(session, &args),
         Command::Rollback(args) => commands::rollback::run(session, &args),
         Command::Resume(args) => commands::resume::run(session, &args),
+        Command::Guard(args) => commands::guard::run(session, &args),
         Command::Lock { action } => commands::lock::run(session, &action),
         Command::Rehearse(args) => commands::rehearse::run(session, &args),
         Command::Metrics(args) => commands::metrics::run(session, &args),

@@ -197,7 +197,7 @@ fn choose_components(env: &Environment, names: &[String]) -> Result<BTreeSet<Com
     Ok(names.iter().map(ComponentId::new).collect())
 }
 
-fn unknown(what: &str, name: &str, known: &[String], env: &str) -> Failure {
+pub(super) fn unknown(what: &str, name: &str, known: &[String], env: &str) -> Failure {
     let nearest = crate::domain::diagnostic::nearest(name, known.iter().map(String::as_str));
     let failure = Failure::new(Code(704), Exit::Usage, format!("{env} has no {what} `{name}`"))
         .why(format!("it has: {}", known.join(", ")));

@@ -4,6 +4,24 @@ use crate::domain::error::Exit;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// Turns `stop` true at the first Ctrl-C or SIGTERM, for as long as it is polled; the second one ends the process.
+pub(super) async fn end(stop: watch::Sender<bool>) -> std::io::Error {
+    let (mut interrupt, mut terminate) =
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            (Err(error), _) | (_, Err(error)) => return error,
+        };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.send_replace(true) {
+            std::process::exit(i32::from(Exit::Interrupted as u8));
+        }
+    }
+}
+
 /// Counts interrupts into `count` for as long as it is polled; the second one ends the process.
 ///
 /// Leaving at once is safe: what was begun is in the journal, and `resume` finds out how far it came.

@@ -64,6 +64,7 @@ async fn end(
             session.note(&format!("run {} is over ({outcome}); {version} is planned anew\n", plan.run));
             Ok(())
         }
+        End::Owed(targets) => Err(asking::owed(live, &targets).into()),
         End::Left => Err(left(live).into()),
     }
 }

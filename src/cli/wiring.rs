@@ -1,15 +1,19 @@
 //! The only place that names adapters and the simulation.
 
+use crate::adapters::aws::{Aws, Variables};
 use crate::adapters::clock::SystemClock;
+use crate::adapters::cloudwatch::CloudWatch;
 use crate::adapters::http::HttpProbe;
+use crate::adapters::http_metrics::HttpMetrics;
 use crate::adapters::kubernetes::{self, KubeCluster};
 use crate::adapters::prometheus::Prometheus;
 use crate::adapters::secrets::LocalSecrets;
+use crate::adapters::stores::Stores;
 use crate::domain::environment::{Component, Environment, Platform, Router, Target, TrafficClass};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::object::LABEL_APPLICATION;
-use crate::domain::secret::{SecretRef, SecretValue};
+use crate::domain::secret::{SecretRef, SecretValue, redact};
 use crate::ports::secrets::SecretError;
 use crate::ports::{Clock, Secrets};
 use crate::run::{Site, World};
@@ -52,20 +56,69 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
             .map_err(|error| no_way(env, target, &error.to_string()))?;
         sites.insert(target.id.clone(), site(cluster, env, &clock));
     }
-    let stores =
-        env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
-    let metrics = Prometheus::new(&stores.collect(), &env.queries).map_err(|error| {
-        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(error.to_string())
+    world(env, sites, clock, Arc::new(LocalSecrets))
+}
+
+/// The real world as a guard sees it: the targets to which there is a way, by the kubeconfig or from inside of a cluster.
+/// Says why of the others. It has no secrets: what puts traffic on stable needs none.
+pub(super) async fn guarding(env: &Environment, in_cluster: bool) -> Result<(World, Vec<Failure>), Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let (mut sites, mut closed) = (BTreeMap::new(), Vec::new());
+    for target in &env.targets {
+        let cluster = if in_cluster {
+            kubernetes::connect_in_cluster()
+        } else {
+            kubernetes::connect(&target.cluster).await
+        };
+        match cluster {
+            Ok(cluster) => {
+                sites.insert(target.id.clone(), site(cluster, env, &clock));
+            }
+            Err(error) => closed.push(no_way(env, target, &error.to_string())),
+        }
+    }
+    if sites.is_empty()
+        && let Some(failure) = closed.pop()
+    {
+        return Err(failure);
+    }
+    Ok((world(env, sites, clock, Arc::new(NoSecret))?, closed))
+}
+
+struct NoSecret;
+
+#[async_trait]
+impl Secrets for NoSecret {
+    async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Err(SecretError { message: format!("{reference}: a guard has no secrets") })
+    }
+}
+
+fn world(
+    env: &Environment,
+    sites: BTreeMap<TargetId, Site>,
+    clock: Arc<dyn Clock>,
+    secrets: Arc<dyn Secrets>,
+) -> Result<World, Failure> {
+    let metrics = stores(env, &secrets, &clock).map_err(|why| {
+        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(redact(&why))
     })?;
     let probe = HttpProbe::new().map_err(|error| {
         Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())
     })?;
-    Ok(World {
-        sites,
-        metrics: Arc::new(metrics),
-        probe: Arc::new(probe),
-        secrets: Arc::new(LocalSecrets),
-        clock,
+    Ok(World { sites, metrics: Arc::new(metrics), probe: Arc::new(probe), secrets, clock })
+}
+
+/// Every metric store that a gate may ask. Nobody is asked for credentials yet.
+fn stores(env: &Environment, secrets: &Arc<dyn Secrets>, clock: &Arc<dyn Clock>) -> Result<Stores, String> {
+    let aws = Arc::new(Aws::new(Variables::process()));
+    let of_targets =
+        env.targets.iter().filter_map(|target| Some((target.id.clone(), target.prometheus.clone()?)));
+    let prometheus = Prometheus::new(&of_targets.collect(), &env.queries, secrets, &aws);
+    Ok(Stores {
+        prometheus: prometheus.map_err(|error| error.to_string())?,
+        cloudwatch: CloudWatch::new(aws, Arc::clone(clock))?,
+        http: HttpMetrics::new(Arc::clone(secrets), Arc::clone(clock))?,
     })
 }
 
@@ -74,7 +127,9 @@ fn site(cluster: KubeCluster, env: &Environment, clock: &Arc<dyn Clock>) -> Site
     let (namespace, application, name) = (&env.state_namespace, &env.application, &env.name);
     let state = cluster.state_store(namespace, application, name);
     let lock = cluster.lock(namespace, application, name, Arc::clone(clock));
+    let guard = cluster.guard_lock(namespace, application, name, Arc::clone(clock));
     Site {
+        guard: Arc::new(guard),
         cluster: Some(Arc::new(cluster)),
         state: Arc::new(state),
         lock: Arc::new(lock),
@@ -132,7 +187,7 @@ pub(super) fn simulated(env: &Environment, seed: u64, routed: &[String]) -> Simu
     });
     let world = sim::world::World::new(&sim::spec::WorldSpec::new(seed, clusters.collect()));
     let defined_elsewhere = |component: &Component| {
-        matches!(component.strategy.weighted_router(), Some(Router::Gateway | Router::Istio))
+        matches!(component.strategy.weighted_router(), Some(Router::Gateway(_) | Router::Istio(_)))
     };
     if env.components.iter().any(defined_elsewhere) {
         world.serve_routes();
@@ -175,7 +230,9 @@ impl Simulated {
             let mut site = if let Some(memory) = self.memories.get(&target.id) {
                 let compose = Arc::new(self.world.compose(target.id.as_str()));
                 let (state, lock) = (memory.clone(), memory.clone());
-                Site { cluster: None, state, lock, cloud: None, compose: Some(compose) }
+                // Nobody guards a machine without a cluster.
+                let guard = Arc::new(MemoryState::new(Arc::clone(&clock)));
+                Site { cluster: None, state, lock, guard, cloud: None, compose: Some(compose) }
             } else {
                 let client = kube::Client::new(self.world.api_of(target.id.as_str(), name), "default");
                 let cluster = KubeCluster::new(client, format!("simulated://{}", target.id));

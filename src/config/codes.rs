@@ -78,7 +78,7 @@ pub const CODES: &[(u16, &str, &str)] = &[
     (
         BAD_GATE,
         "a gate cannot decide",
-        "A gate needs one thing that is measured (`metric` or `query`) and at least one limit (`max` or `min`) in the unit of what it measures.",
+        "A gate needs one thing that is measured (`metric`, which may name a store of its own, or `query`) and at least one limit (`max` or `min`) in the unit of what it measures.",
     ),
     (
         BAD_CLUSTER,
@@ -93,7 +93,7 @@ pub const CODES: &[(u16, &str, &str)] = &[
     (
         SECRET_ELSEWHERE,
         "a secret reference outside of `secrets`",
-        "References like `${env:NAME}` are resolved under `secrets` only, so that a secret can never reach a template, a plan or a log. Anywhere else the text would be taken literally.",
+        "References like `${env:NAME}` are resolved under `secrets`, and in the credentials and headers of metric stores, only, so that a secret can never reach a template, a plan or a log. Anywhere else the text would be taken literally.",
     ),
     (
         CONFLICT,

@@ -40,6 +40,31 @@ pub enum Effect {
         /// How many pods.
         to: Size,
     },
+    /// Keep autoscalers from shrinking the workload that they scale: each is applied with a lower bound of the workload's
+    /// present size. Fields that somebody else claims are left to them, and it is told.
+    Guard {
+        /// Indices into the plan's table: the autoscalers as they are with their own bounds.
+        autoscalers: Vec<usize>,
+        /// The workload.
+        workload: ObjectRef,
+    },
+    /// Update part of a `StatefulSet`'s pods, from the highest ordinal down: the object is applied with such a partition
+    /// that this share of its present pods (rounded, at least one) gets the new template.
+    Partition {
+        /// Index into the plan's table.
+        object: usize,
+        /// 1–100.
+        percent: u8,
+    },
+    /// Wait until a `StatefulSet` is ready; its pods of another template that are not ready are deleted, since its
+    /// controller waits for them for ever.
+    Unstick {
+        /// The workload.
+        workload: ObjectRef,
+        /// How long at the most.
+        #[serde(with = "units::duration")]
+        timeout: Duration,
+    },
     /// Wait until these workloads are judged healthy at their present size; other objects by their kind's rule.
     WaitReady {
         /// The workloads, or other objects.
@@ -113,6 +138,9 @@ pub enum Effect {
         /// What it waits for beside its time.
         #[serde(default, skip_serializing_if = "Until::is_time_alone")]
         until: Until,
+        /// New workloads that grow with what their stable ones carry. None shrinks while it is watched.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        follow: Vec<Follow>,
     },
     /// HTTP checks.
     Smoke {
@@ -146,11 +174,31 @@ pub enum Effect {
         #[serde(with = "units::duration")]
         timeout: Duration,
     },
+    /// Keep those from writing who write the release's objects from Git by themselves, until [`Effect::ResumeSync`]. What
+    /// is taken from them is written down in them.
+    PauseSync {
+        /// Argo CD Applications, Flux Kustomizations.
+        syncers: Vec<ObjectRef>,
+    },
+    /// Give back to them what [`Effect::PauseSync`] took, unless another run needs the pause still.
+    ResumeSync {
+        /// The same.
+        syncers: Vec<ObjectRef>,
+    },
     /// Note in the target's journal that the run goes on to this wave. Nothing else happens.
     Advance {
         /// 1-based number of the wave.
         wave: usize,
     },
+}
+
+/// A workload that keeps up with another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Follow {
+    /// It.
+    pub workload: ObjectRef,
+    /// How large it shall be at the least.
+    pub to: Size,
 }
 
 /// What ends a hold beside its time.
@@ -197,6 +245,9 @@ pub enum Size {
         workload: ObjectRef,
         /// Fewest pods.
         floor: u32,
+        /// Who knows how many pods the load asks for: as many at the least.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        demand: Option<Demand>,
     },
     /// This part of another workload's size, rounded up, at least 1: `⌈max(other, floor) · p / 100⌉`.
     PartOf {
@@ -206,6 +257,9 @@ pub enum Size {
         percent: u8,
         /// The other workload's size counts as this at the least: an autoscaler shrinks what traffic leaves.
         floor: u32,
+        /// Who knows how many pods the load asks for: the other workload's size counts as that at the least.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        demand: Option<Demand>,
     },
     /// So many that it holds this share beside another workload: `round(other · p / (100 − p))`, at least 1.
     ShareBeside {
@@ -216,6 +270,25 @@ pub enum Size {
     },
 }
 
+/// An autoscaler that measures stable while stable carries part of the load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// The `HorizontalPodAutoscaler`.
+    pub autoscaler: ObjectRef,
+    /// What part of the load stable carries.
+    pub carries: Carries,
+}
+
+/// What part of a component's load one of its workloads carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carries {
+    /// This share, 1–100: a router divides.
+    Percent(u8),
+    /// That of its pods among its own and those of this workload.
+    Beside(ObjectRef),
+}
+
 /// The two sides of a comparison for one component.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arm {
@@ -223,8 +296,17 @@ pub struct Arm {
     pub component: ComponentId,
     /// The workload under test.
     pub new: ObjectRef,
-    /// The workload it is compared with; `None` once stable takes no traffic.
+    /// The workload it is compared with; `None` once stable takes no traffic. One that is the new one, too, is updated
+    /// in part: its pods are told apart by their templates.
     pub stable: Option<ObjectRef>,
+}
+
+impl Arm {
+    /// Whether both sides are pods of one workload.
+    #[must_use]
+    pub fn is_one_workload(&self) -> bool {
+        self.stable.as_ref() == Some(&self.new)
+    }
 }
 
 /// How a smoke test reaches what it tests.
@@ -253,10 +335,15 @@ impl Effect {
             | Self::Replace { .. }
             | Self::Delete { .. }
             | Self::Scale { .. }
+            | Self::Guard { .. }
+            | Self::Partition { .. }
+            | Self::Unstick { .. }
             | Self::Switch { .. }
             | Self::Weigh { .. }
             | Self::Snapshot { .. }
             | Self::Terraform { .. }
+            | Self::PauseSync { .. }
+            | Self::ResumeSync { .. }
             | Self::Compose { .. } => true,
             Self::WaitReady { .. }
             | Self::WaitTraffic { .. }

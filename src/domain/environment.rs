@@ -1,9 +1,13 @@
 //! An environment as the rest of the program sees it: checked, layered and complete.
 
+pub use crate::domain::absence::Unreachable;
 use crate::domain::calendar::Calendar;
 use crate::domain::effect::Approval;
 use crate::domain::gate::Gate;
+use crate::domain::gitops::Gitops;
+use crate::domain::guard::Guard;
 use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::metric_store::PrometheusStore;
 use crate::domain::readiness::ReadinessRule;
 use crate::domain::secret::SecretRef;
 use crate::domain::units;
@@ -12,6 +16,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::domain::routing::{Mirror, Router, Testers};
 
 /// Everything that one `environments/NAME.yaml` says, after `extends` and the command line.
 #[derive(Clone, Debug)]
@@ -74,12 +80,18 @@ pub struct Environment {
     pub limits: Limits,
     /// Fields that are taken over from others: `FIELD`, or `Kind/name:FIELD`.
     pub take: Vec<String>,
+    /// What is done about those who write the release's objects from Git.
+    pub gitops: Gitops,
     /// Releases kept for `rollback`.
     pub history_limit: u32,
     /// What becomes of earlier waves when a later one fails.
     pub on_failure: OnFailure,
+    /// What a release does about a target that gives no answer.
+    pub unreachable: Unreachable,
     /// What the first interrupt does after traffic is on stable.
     pub on_interrupt: OnInterrupt,
+    /// Who watches its runs from elsewhere; nobody if absent.
+    pub guard: Option<Guard>,
 }
 
 impl Environment {
@@ -136,8 +148,8 @@ pub struct Target {
     pub cluster: ClusterAddress,
     /// Whether users' requests arrive here.
     pub traffic: TrafficClass,
-    /// Base URL of Prometheus.
-    pub prometheus: Option<String>,
+    /// Its Prometheus.
+    pub prometheus: Option<PrometheusStore>,
     /// Base URL of the public ingress, for smoke tests.
     pub ingress: Option<String>,
     /// The target's own layer of template values.
@@ -280,6 +292,9 @@ pub struct Canary {
     /// What carries the weights.
     #[serde(default)]
     pub router: Router,
+    /// Copies of requests before the first weight, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 /// One weight of a canary.
@@ -297,54 +312,6 @@ pub struct CanaryStep {
     /// `weight`; the weight itself if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<u8>,
-}
-
-/// What carries the weights of a canary.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Router {
-    /// The number of pods behind one Service.
-    #[default]
-    Pods,
-    /// A second Ingress with the canary annotations of ingress-nginx.
-    Nginx(NginxRouter),
-    /// `backendRefs[].weight` of an `HTTPRoute`.
-    Gateway,
-    /// Weighted destinations of a `VirtualService`.
-    Istio,
-    /// The forward action of an Ingress of the AWS Load Balancer Controller.
-    Alb,
-}
-
-impl Router {
-    /// Whether weights are written into a route, so that a Service must lead to one revision only.
-    #[must_use]
-    pub fn is_weighted(&self) -> bool {
-        *self != Self::Pods
-    }
-
-    /// Its name in an environment file.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Pods => "pods",
-            Self::Nginx(_) => "nginx",
-            Self::Gateway => "gateway",
-            Self::Istio => "istio",
-            Self::Alb => "alb",
-        }
-    }
-}
-
-/// Who is sent to the new revision by ingress-nginx whatever the weight.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NginxRouter {
-    /// Requests with this header: `always` leads to the new revision, `never` to stable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub header: Option<String>,
-    /// Requests with this cookie, likewise.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cookie: Option<String>,
 }
 
 /// How the answers of a component tell its version, when they are asked for through the target's public ingress.

@@ -217,5 +217,8 @@ pub enum Kind {
         /// Targets of earlier waves that keep the new release.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         kept: Vec<TargetId>,
+        /// Targets that gave no answer and are still to be taken back.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        owed: Vec<TargetId>,
     },
 }

@@ -2,8 +2,10 @@
 
 use crate::domain::counters::CounterNames;
 use crate::domain::ids::ComponentId;
+use crate::domain::metric_store::{CloudWatchQuery, HttpQuery, names_a_version};
 use crate::domain::units;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A condition that must hold while the new revision takes traffic.
@@ -52,9 +54,55 @@ pub enum Metric {
     AgainstStable(Comparison),
     /// Any PromQL with `{{ pods }}`, `{{ namespace }}`, `{{ window }}` … inside.
     Query(String),
+    /// A series of Amazon `CloudWatch`, or a formula over several.
+    #[serde(rename = "cloudwatch")]
+    CloudWatch(Box<CloudWatchQuery>),
+    /// A number in a JSON document that is read over HTTP.
+    Http(Box<HttpQuery>),
 }
 
 impl Metric {
+    /// Whether the target's Prometheus is asked.
+    #[must_use]
+    pub fn asks_prometheus(&self) -> bool {
+        match self {
+            Self::ErrorRate | Self::Latency { .. } | Self::Availability | Self::Query(_) => true,
+            // Otherwise the pods themselves can be read.
+            Self::AgainstStable(comparison) => comparison.source == Source::Prometheus,
+            Self::CloudWatch(_) | Self::Http(_) => false,
+        }
+    }
+
+    /// Whether a measurement tells how many requests there were.
+    #[must_use]
+    pub fn counts_requests(&self) -> bool {
+        match self {
+            Self::CloudWatch(query) => query.requests.is_some(),
+            Self::Http(query) => query.requests.is_some(),
+            Self::ErrorRate
+            | Self::Latency { .. }
+            | Self::Availability
+            | Self::Query(_)
+            | Self::AgainstStable(_) => true,
+        }
+    }
+
+    /// Whether its templates fill in which version is meant; `queries` are the environment's, by metric. Without that, the
+    /// new version's value and stable's are one and the same.
+    #[must_use]
+    pub fn tells_versions_apart(&self, queries: &BTreeMap<String, String>) -> bool {
+        let named = |name: &str| queries.get(name).is_none_or(|text| names_a_version(text));
+        match self {
+            Self::ErrorRate => named("error_rate"),
+            Self::Latency { .. } => named("latency"),
+            Self::Availability => named("availability"),
+            Self::AgainstStable(_) => true,
+            Self::Query(text) => names_a_version(text),
+            Self::CloudWatch(query) => query.texts().into_iter().any(names_a_version),
+            Self::Http(query) => query.texts().into_iter().any(names_a_version),
+        }
+    }
+
     /// Name in reports: `error rate`, `p95`, `availability`, `query`.
     #[must_use]
     pub fn label(&self) -> String {
@@ -64,6 +112,8 @@ impl Metric {
             Self::Availability => "availability".to_owned(),
             Self::AgainstStable(_) => "comparison with stable".to_owned(),
             Self::Query(_) => "query".to_owned(),
+            Self::CloudWatch(_) => "CloudWatch".to_owned(),
+            Self::Http(_) => "value".to_owned(),
         }
     }
 
@@ -74,7 +124,9 @@ impl Metric {
             Self::ErrorRate => format!("{:.2} %", value * 100.0),
             Self::Availability => format!("{:.3} %", value * 100.0),
             Self::Latency { .. } => format!("{:.0} ms", value * 1000.0),
-            Self::Query(_) | Self::AgainstStable(_) => format!("{value}"),
+            Self::Query(_) | Self::CloudWatch(_) | Self::Http(_) | Self::AgainstStable(_) => {
+                format!("{value}")
+            }
         }
     }
 }

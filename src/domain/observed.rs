@@ -184,6 +184,21 @@ pub struct NodeRoom {
     pub allocatable: BTreeMap<String, u64>,
     /// The sum of the requests of its pods.
     pub requested: BTreeMap<String, u64>,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What keeps pods off it.
+    pub taints: Vec<Taint>,
+}
+
+/// What keeps pods off a node that do not tolerate it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value, often empty.
+    pub value: String,
+    /// `NoSchedule`, `NoExecute`, `PreferNoSchedule`.
+    pub effect: String,
 }
 
 /// One backend of a Service.
@@ -237,6 +252,18 @@ impl Snapshot {
             })
             .map(|(name, pod)| (name.as_str(), pod))
             .collect()
+    }
+
+    /// Names of a workload's pods by whether they are of its newest template, ready or not.
+    #[must_use]
+    pub fn pods_by_template(&self, workload: &ObjectRef, newest: bool) -> Vec<&str> {
+        let Some(owner) = self.workloads.get(workload) else { return Vec::new() };
+        let current: Vec<&str> = self.current_pods(workload).into_iter().map(|(name, _)| name).collect();
+        if newest {
+            return current;
+        }
+        let own = self.pods.iter().filter(|(_, pod)| pod.owner_uid == owner.uid);
+        own.map(|(name, _)| name.as_str()).filter(|name| !current.contains(name)).collect()
     }
 
     /// Names of the `ReplicaSets` that hold a Deployment's newest template.

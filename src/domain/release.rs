@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the stored format of releases, plans and journals. A newer one is refused.
-pub const FORMAT: u32 = 1;
+///
+/// 2: journals that tell what operators asked, which freeze was overridden, and which targets are owed a way back.
+pub const FORMAT: u32 = 2;
 
 /// The record of one release on one target. Created once, when a run ends; never rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +58,54 @@ pub struct Release {
     /// Backups made before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<String>,
+    /// Targets that were left out, and what each is owed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owed: BTreeMap<TargetId, Debt>,
+    /// The run whose debt to this target it pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pays: Option<RunId>,
+}
+
+/// What a target that was left out of a run is to get later.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Debt {
+    /// The run that left it out.
+    pub run: RunId,
+    /// The release that it made elsewhere.
+    pub revision: Revision,
+    /// Its version.
+    pub version: String,
+    /// What the target is to get.
+    pub due: Due,
+}
+
+/// What is owed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Due {
+    /// The release that the others have.
+    Release {
+        /// The components it was asked for; all if empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        components: Vec<ComponentId>,
+        /// Its objects as they were rendered for this target, before they are named.
+        objects: Vec<Object>,
+    },
+    /// The way back to this release, which the others have gone.
+    Back {
+        /// The release to bring back.
+        to: Revision,
+    },
+}
+
+impl std::fmt::Display for Debt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.due {
+            Due::Release { .. } => write!(f, "{} ({})", self.revision, self.version),
+            Due::Back { to } => write!(f, "the way back to {to} ({})", self.version),
+        }
+    }
 }
 
 /// Which workload serves a component.

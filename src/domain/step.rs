@@ -53,6 +53,8 @@ pub enum Lane {
     Capacity,
     /// Configuration and everything else as it was.
     Config,
+    /// Those who keep the cluster in step with Git go on, on targets that keep the new release, too.
+    Sync,
 }
 
 /// Steps that run side by side; the next stage begins when all of this one are done.
@@ -120,23 +122,30 @@ pub struct IllegalTransition {
 }
 
 /// The one place that says what may follow what, live and in replay.
+///
+/// The records of a way forward are durable before it goes on. Those of a failure and of a way back are tried once, since
+/// no journal may hold up a way back: any of them may be missing in a replay, so an undo may end that never began there.
 pub fn next(status: Status, event: Transition) -> Result<Status, IllegalTransition> {
     use Status as S;
     use Transition as T;
     match (status, event) {
-        // A resume repeats a step that was begun; after an interrupt it begins undone ones anew, and those that the
-        // retreat was taking back when its process died or failed: every effect may be repeated.
-        (
-            S::Pending | S::Started | S::Undone | S::Failed | S::Done | S::Undoing | S::UndoFailed,
-            T::Start,
-        ) => Ok(S::Started),
+        // A resume repeats a step that was begun; after an interrupt it begins anew what went back, or was about to.
+        (_, T::Start) => Ok(S::Started),
         (S::Started, T::Finish) => Ok(S::Done),
         (S::Started, T::Fail) => Ok(S::Failed),
         (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::StartUndo) => Ok(S::Undoing),
-        (S::Undoing, T::FinishUndo) => Ok(S::Undone),
-        (S::Undoing, T::FailUndo) => Ok(S::UndoFailed),
+        (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::FinishUndo) => Ok(S::Undone),
+        (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::FailUndo) => Ok(S::UndoFailed),
         (status, event) => Err(IllegalTransition { status, event }),
     }
+}
+
+/// Where a resume goes on: the first stage that is not known to be done. After an interrupt that is the first one that
+/// moved traffic: all traffic went back then, whatever of that is on record.
+pub fn first_open(stages: &[Stage], interrupted: bool, status: impl Fn(&Step) -> Status) -> usize {
+    let moved = |step: &Step| matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. });
+    let is_done = |step: &Step| status(step) == Status::Done && !(interrupted && moved(step));
+    stages.iter().position(|stage| !stage.steps.iter().all(is_done)).unwrap_or(stages.len())
 }
 
 #[cfg(test)]
@@ -162,6 +171,8 @@ mod tests {
             (S::Undone, T::Start, S::Started),
             (S::Undoing, T::Start, S::Started),
             (S::UndoFailed, T::Start, S::Started),
+            (S::Started, T::FinishUndo, S::Undone),
+            (S::UndoFailed, T::FailUndo, S::UndoFailed),
         ];
         for (from, event, to) in legal {
             assert_eq!(next(from, event), Ok(to));
@@ -172,6 +183,8 @@ mod tests {
             (S::Done, T::Finish),
             (S::Undone, T::Finish),
             (S::Undone, T::StartUndo),
+            (S::Pending, T::FinishUndo),
+            (S::Undone, T::FailUndo),
         ];
         for (status, event) in illegal {
             assert_eq!(next(status, event), Err(IllegalTransition { status, event }));

@@ -8,6 +8,7 @@ use super::{Contest, FieldChange, Plan, RunLimits, TargetPlan, calendar, diff, i
 use crate::domain::definitions::Definitions;
 use crate::domain::effect::Effect;
 use crate::domain::environment::{Environment, TrafficClass};
+use crate::domain::gitops::Syncers;
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, FORMAT, Outcome, Release};
@@ -57,6 +58,8 @@ pub struct TargetInput {
     pub definitions: Definitions,
     /// Releases on record here, oldest first.
     pub history: Vec<Release>,
+    /// Who writes these objects from Git.
+    pub syncers: Syncers,
     /// What the server said in a dry run of those that seem changed.
     pub judged: BTreeMap<ObjectRef, Judged>,
 }
@@ -197,6 +200,8 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         warnings,
         limits: RunLimits::of(env),
         readiness: env.readiness.clone(),
+        owed: BTreeMap::new(),
+        pays: None,
     }
 }
 
@@ -357,6 +362,7 @@ pub(super) fn target_plan(
         workloads: site.input.named.workloads.clone(),
         inventory: inventory_indices,
         adopted: None,
+        syncers: site.input.syncers.active.clone(),
         tried: tried.collect(),
     }
 }

@@ -3,6 +3,7 @@
 use super::Plan;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::release::FORMAT;
+use crate::domain::secret::conceal_manifest;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -33,6 +34,9 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
             .next("use the deployctl that wrote it, or a newer one"));
     }
     let plan: Plan = serde_json::from_slice(content).map_err(|error| refuse(format!("damaged: {error}")))?;
+    for object in plan.objects.iter().filter(|object| object.kind() == "Secret") {
+        conceal_manifest(&object.value);
+    }
     let table = plan.objects.len();
     let known = |indices: &[usize]| indices.iter().all(|index| *index < table);
     if !plan.targets.values().all(|target| known(&target.inventory))

@@ -12,16 +12,18 @@ pub mod immutable;
 pub mod inventory;
 pub mod naming;
 pub mod order;
+pub mod peak;
 pub mod router;
 mod secrets;
 mod site;
 mod table;
 
 use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficClass};
+use crate::domain::gitops::Syncer;
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
-use crate::domain::release::{Actor, ServingWorkload};
+use crate::domain::release::{Actor, Debt, ServingWorkload};
 use crate::domain::step::Stage;
 use crate::domain::units;
 use jiff::Timestamp;
@@ -93,6 +95,12 @@ pub struct Plan {
     /// The project's own rules for when objects are ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readiness: Vec<ReadinessRule>,
+    /// Targets that it leaves out, and what each is owed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owed: BTreeMap<TargetId, Debt>,
+    /// The run whose debt it pays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pays: Option<RunId>,
 }
 
 /// A freeze that a release passes over, on somebody's word.
@@ -176,6 +184,9 @@ pub struct TargetPlan {
     /// What a first release found and took over: put on record as revision 0, so that `rollback` leads back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
+    /// Who writes objects of the release here from Git by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub syncers: Vec<Syncer>,
     /// Objects that the server accepted in a dry run while the plan was made, and what it warned of. Not part of a saved
     /// plan: the server may have changed its mind since.
     #[serde(skip)]
@@ -260,6 +271,7 @@ impl Plan {
                 workloads: BTreeMap::new(),
                 inventory: Vec::new(),
                 adopted: None,
+                syncers: Vec::new(),
                 tried: BTreeMap::new(),
             };
             (target.id.clone(), plan)
@@ -289,7 +301,25 @@ impl Plan {
             expected: Duration::ZERO,
             limits: RunLimits::of(env),
             readiness: env.readiness.clone(),
+            owed: BTreeMap::new(),
+            pays: None,
         }
+    }
+
+    /// The part of it that concerns one target.
+    #[must_use]
+    pub fn only(&self, target: &TargetId) -> Self {
+        let mut part = self.clone();
+        part.targets.retain(|id, _| id == target);
+        for wave in &mut part.waves {
+            wave.retain(|id| id == target);
+        }
+        part.waves.retain(|wave| !wave.is_empty());
+        for stage in &mut part.stages {
+            stage.steps.retain(|step| step.target == *target);
+        }
+        part.stages.retain(|stage| !stage.steps.is_empty());
+        part
     }
 
     /// Whether performing it would change anything.

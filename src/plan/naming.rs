@@ -8,11 +8,12 @@ mod configuration;
 pub(super) use configuration::{keeps_name, manifest_name};
 
 use super::diff::object_mut;
-use crate::domain::environment::{Environment, Strategy, Switch};
+use crate::domain::environment::{Component, Environment, Strategy, Switch};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{ComponentId, Revision};
 use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::{Release, ServingWorkload};
+use crate::rollout::autoscaler;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -40,11 +41,15 @@ pub fn name(
     configuration::name(&mut objects);
     let mut workloads = BTreeMap::new();
     for component in &env.components {
-        let revisioned = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
-        let Some(index) = workload_of(&objects, &component.id, revisioned)? else { continue };
-        if revisioned && objects[index].kind() != "Deployment" {
-            return Err(unsupported(&component.id, objects[index].kind()));
+        let moved = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
+        let Some(index) = workload_of(&objects, &component.id, moved)? else { continue };
+        // A canary of a StatefulSet is part of its pods.
+        let by_pods = matches!(&component.strategy, Strategy::Canary(canary) if !canary.router.is_weighted());
+        let in_part = by_pods && objects[index].kind() == "StatefulSet";
+        if moved && !in_part && objects[index].kind() != "Deployment" {
+            return Err(unsupported(component, objects[index].kind()));
         }
+        let revisioned = moved && !in_part;
         if component.strategy == Strategy::Recreate && objects[index].kind() == "Deployment" {
             object_mut(&mut objects[index].value["spec"])
                 .insert("strategy".to_owned(), json!({"type": "Recreate"}));
@@ -88,14 +93,17 @@ fn workload_of(
     }
 }
 
-fn unsupported(component: &ComponentId, kind: &str) -> Failure {
-    Failure::new(
-        Code(302),
-        Exit::Usage,
-        format!("component {component}: a {kind} cannot be rolled out side by side"),
-    )
-    .why("canary and blue-green need a Deployment per revision")
-    .next(format!("set components.{component}.strategy: rolling"))
+fn unsupported(component: &Component, kind: &str) -> Failure {
+    let id = &component.id;
+    let what = format!("component {id}: a {kind} cannot be rolled out side by side");
+    let failure = Failure::new(Code(302), Exit::Usage, what)
+        .why("blue-green, and canary with a router, need a Deployment per revision");
+    match (kind, component.strategy.weighted_router()) {
+        ("StatefulSet", Some(router)) => failure
+            .next(format!("take router: {} away: the share is then that of the updated pods", router.name())),
+        ("StatefulSet", None) => failure.next(format!("set components.{id}.strategy: canary, or rolling")),
+        _ => failure.next(format!("set components.{id}.strategy: rolling")),
+    }
 }
 
 fn name_workload(
@@ -145,10 +153,9 @@ fn revise(object: &mut Object, revision: Revision) -> ObjectRef {
 }
 
 fn retarget_autoscalers(objects: &mut [Object], from: &ObjectRef, to: &ObjectRef) {
-    for object in objects.iter_mut().filter(|o| o.kind() == "HorizontalPodAutoscaler") {
-        let target = &mut object.value["spec"]["scaleTargetRef"];
-        if target["kind"] == json!(from.kind) && target["name"] == json!(from.name) {
-            target["name"] = json!(to.name);
+    for object in objects.iter_mut().filter(|object| autoscaler::is_one(&object.value)) {
+        if autoscaler::target(&object.value) == (from.kind.as_str(), from.name.as_str()) {
+            object.value["spec"]["scaleTargetRef"]["name"] = json!(to.name);
         }
     }
 }

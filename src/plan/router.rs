@@ -47,6 +47,20 @@ pub fn check(env: &Environment, named: &Named) -> Result<(), Failure> {
             return Err(no_route(component, router));
         }
         free(component, router, &led, named)?;
+        short_enough(component, router, &led, named)?;
+        if let Strategy::Canary(canary) = &component.strategy
+            && let Some(mirror) = &canary.mirror
+        {
+            let services = services(named, &component.id);
+            let mirrors =
+                |route: &&&Object| router::mirror(router, &route.value, &services, mirror.percent).is_none();
+            if let Some(route) = led.iter().find(mirrors) {
+                let what = format!("{} ({}) copies requests already", route.reference(), route.origin);
+                return Err(Failure::new(Code(307), Exit::Usage, what)
+                    .why(format!("the copies for the new {} would take their place", component.id))
+                    .next(format!("take `mirror` out of components.{}.strategy.canary", component.id)));
+            }
+        }
         for route in led {
             let taken =
                 divided.iter().find(|(other, _)| *other == route && !matches!(router, Router::Nginx(_)));
@@ -65,9 +79,9 @@ pub fn check(env: &Environment, named: &Named) -> Result<(), Failure> {
 fn no_route(component: &Component, router: &Router) -> Failure {
     let (id, name) = (&component.id, router.name());
     let kind = match router {
-        Router::Gateway => "HTTPRoute",
-        Router::Istio => "VirtualService",
-        Router::Pods | Router::Nginx(_) | Router::Alb => "Ingress",
+        Router::Gateway(_) => "HTTPRoute",
+        Router::Istio(_) => "VirtualService",
+        Router::Pods | Router::Nginx(_) | Router::Alb(_) => "Ingress",
     };
     let what = format!("component {id}: router {name} finds no {kind} that leads to its Services");
     Failure::new(Code(306), Exit::Usage, what)
@@ -76,6 +90,36 @@ fn no_route(component: &Component, router: &Router) -> Failure {
         )
         .next(format!("add a {kind} whose backend is the Service to the manifests of {id}"))
         .next(format!("or set components.{id}.strategy.canary.router: pods"))
+}
+
+/// Testers need a rule of their own beside each that leads to the component, and an `HTTPRoute` holds 16 of them
+/// (gateway-api, `apis/v1/httproute_types.go`, `HTTPRouteSpec.Rules`).
+fn short_enough(
+    component: &Component,
+    router: &Router,
+    led: &[&Object],
+    named: &Named,
+) -> Result<(), Failure> {
+    if !matches!(router, Router::Gateway(_)) {
+        return Ok(());
+    }
+    let services = services(named, &component.id);
+    for route in led {
+        let weighed = router::weigh(router, &route.value, &services, 0);
+        let rules = weighed["spec"]["rules"].as_array().map_or(0, Vec::len);
+        let before = route.value["spec"]["rules"].as_array().map_or(0, Vec::len);
+        if rules > 16 && before <= 16 {
+            let what = format!("{} ({}) would have {rules} rules", route.reference(), route.origin);
+            return Err(Failure::new(Code(307), Exit::Usage, what)
+                .why("testers need a rule beside each one that leads to the component, and 16 are allowed")
+                .next("divide it into two routes")
+                .next(format!(
+                    "or leave `header` out of components.{}.strategy.canary.router",
+                    component.id
+                )));
+        }
+    }
+    Ok(())
 }
 
 /// Names that are made for the change must be free.

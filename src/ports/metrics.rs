@@ -7,6 +7,18 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// An owner that stands for the one pod of this name: what tells the pods of a `StatefulSet` apart.
+#[must_use]
+pub fn only(pod: &str) -> String {
+    format!("={pod}")
+}
+
+/// The pod that such an owner stands for.
+#[must_use]
+pub fn only_pod(owner: &str) -> Option<&str> {
+    owner.strip_prefix('=')
+}
+
 /// One measurement of one side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Measurement {
@@ -20,10 +32,21 @@ pub struct Measurement {
     pub namespace: String,
     /// Whose.
     pub component: ComponentId,
-    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`.
+    /// Names of the `ReplicaSets` (or other owners) whose pods are meant: pods are `OWNER-xxxxx`, but for [`only`].
     pub owners: Vec<String>,
+    /// Which version they run, where that is known.
+    pub version: Option<String>,
+    /// Which of our revisions they are (the N of `NAME-rN`), where their workload's name says so.
+    pub revision: Option<String>,
     /// How far back.
     pub window: Duration,
+}
+
+/// The N of a workload that is named `NAME-rN`.
+#[must_use]
+pub fn revision_in(workload: &str) -> Option<String> {
+    let (_, number) = workload.rsplit_once("-r")?;
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then(|| number.to_owned())
 }
 
 /// What the store knows.
@@ -42,6 +65,12 @@ pub enum MetricsError {
     #[error("{message}")]
     Down {
         /// Why.
+        message: String,
+    },
+    /// It refuses the credentials, or there are none to show.
+    #[error("{message}")]
+    Denied {
+        /// Which, and where they come from; never a value.
         message: String,
     },
     /// It does not understand the query.
@@ -88,6 +117,11 @@ pub trait Metrics: Send + Sync {
 
     /// Whether there is a store for a target.
     fn knows(&self, target: &TargetId) -> bool;
+
+    /// What is to be told of the way to the store since this was last asked: which endpoint is asked now, and why.
+    fn notices(&self, _target: &TargetId) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Whether the store answers at all.
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError>;

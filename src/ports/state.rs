@@ -19,10 +19,12 @@ pub enum RecordKind {
     Release,
     /// What an operator asks of a run that goes on.
     Intent,
+    /// What the gates of a run looked at.
+    Evidence,
 }
 
 impl RecordKind {
-    /// `plan`, `journal`, `release`, `intent`.
+    /// `plan`, `journal`, `release`, `intent`, `evidence`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +32,7 @@ impl RecordKind {
             Self::Journal => "journal",
             Self::Release => "release",
             Self::Intent => "intent",
+            Self::Evidence => "evidence",
         }
     }
 }
@@ -106,6 +109,12 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// When the lock lapses if its holder gives no more sign of life.
+    #[must_use]
+    pub fn lapses(&self) -> Timestamp {
+        self.renewed.checked_add(self.ttl + REQUEST_TIMEOUT).unwrap_or(Timestamp::MAX)
+    }
+
     /// Whether the lock has lapsed at `now`: its time-to-live and, on top, the time-out of a request that its holder
     /// may have sent just before (rule: takeover waits for lease + time-out).
     #[must_use]

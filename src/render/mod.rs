@@ -3,6 +3,7 @@
 //!
 //! Knows configuration's diagnostics and trees, nothing of clusters.
 
+mod bounded;
 pub mod check;
 mod context;
 mod decorate;

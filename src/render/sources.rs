@@ -10,6 +10,7 @@ use crate::config::{codes, read_source};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place, SourceFile};
 use crate::domain::environment::{Component, Environment, Platform, Target};
 use crate::domain::object::Object;
+use crate::domain::secret::conceal_manifest;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -157,6 +158,9 @@ impl Renderer {
             return Ok(index);
         }
         let file = read_source(&self.root.join(path), &name)?;
+        if let Some(endless) = template::endless_tag(&file) {
+            return Err(endless);
+        }
         let index = self.files.len();
         let marked = linemap::mark(&file.text, index);
         self.engine
@@ -185,7 +189,7 @@ impl Renderer {
             return;
         }
         let variables = minijinja::Value::from(minijinja::value::Serde(context));
-        let text = match template.render(&variables) {
+        let text = match template::render(&template, &variables) {
             Ok(text) => text,
             Err(error) => {
                 let file_of = |name: &str| self.files.iter().find(|file| file.name == name).cloned();
@@ -209,6 +213,9 @@ impl Renderer {
             let value = tree.to_json();
             let mut document =
                 Document { component: component.id.clone(), tree, value, output: Arc::clone(&output) };
+            if document.kind() == "Secret" {
+                conceal_manifest(&document.value);
+            }
             if shape(&document, out) {
                 decorate(&mut document.value, environment, &component.id);
                 documents.push(document);
@@ -218,7 +225,7 @@ impl Renderer {
 
     fn origins(&self, name: &str, variables: &minijinja::Value, text: &str) -> Vec<Option<Origin>> {
         let marked = self.engine.get_template(&format!("{name}{}", template::MARKED));
-        let rendered = marked.and_then(|template| template.render(variables));
+        let rendered = marked.and_then(|marked| template::render(&marked, variables));
         match rendered.map(|rendered| linemap::unmark(&rendered)) {
             Ok((plain, origins)) if plain == text => origins,
             _ => Vec::new(),

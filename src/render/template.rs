@@ -12,6 +12,15 @@ use std::sync::Arc;
 /// Deepest recursion of macros and includes.
 const RECURSION: usize = 50;
 
+/// Steps of the engine that one template may take, loops and macros counted out: some thousands are usual.
+const FUEL: u64 = 100_000;
+
+/// Bytes that one template may become; as much as is read as YAML.
+const MOST_TEXT: usize = 4 << 20;
+
+/// Bytes of one `{{ … }}` or `{% … %}`.
+const LONGEST_TAG: usize = 8 << 10;
+
 /// Ends the name of the marked twin of a template.
 pub const MARKED: char = '\0';
 
@@ -22,6 +31,7 @@ pub fn engine() -> minijinja::Environment<'static> {
     engine.set_auto_escape_callback(|_| AutoEscape::None);
     engine.set_recursion_limit(RECURSION);
     engine.set_debug(true);
+    engine.set_fuel(Some(FUEL));
     engine.set_syntax(
         SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().expect("defaults fit"),
     );
@@ -45,10 +55,73 @@ pub fn engine() -> minijinja::Environment<'static> {
         }
         joined.into()
     });
+    super::bounded::bound(&mut engine);
     engine.add_filter("tojson", |value: Value| serde_json::to_string(&value).map_err(unusable));
     engine.add_filter("quote", |value: Value| serde_json::to_string(&value.to_string()).map_err(unusable));
     engine.add_filter("toyaml", to_yaml);
     engine
+}
+
+/// A tag that is longer than anything a person writes. The engine reads an expression by recursion, without counting what
+/// its stack bears.
+pub fn endless_tag(file: &Arc<SourceFile>) -> Option<Box<Diagnostic>> {
+    let text = file.text.as_bytes();
+    let mut at = 0;
+    while let Some(open) = text[at..].windows(2).position(|two| matches!(two, b"{{" | b"{%" | b"{#")) {
+        let start = at + open;
+        let end = match text[start + 1] {
+            b'#' => start + 2 + file.text[start + 2..].find("#}").unwrap_or(text.len() - start - 2),
+            _ => end_of_tag(text, start + 2),
+        };
+        if text[start + 1] != b'#' && end - start > LONGEST_TAG {
+            let (line, _) = file.line_column(start);
+            let message = format!("a tag of more than {} KiB", LONGEST_TAG >> 10);
+            let mistake = Diagnostic::error(codes::TEMPLATE_SYNTAX, Place::line_of(file, line), message);
+            return Some(Box::new(mistake.help("close it, or put what it says under `values:`")));
+        }
+        at = end.max(start + 2);
+    }
+    None
+}
+
+/// Where a tag ends: at its brace outside of quotes.
+fn end_of_tag(text: &[u8], from: usize) -> usize {
+    let (mut quote, mut escaped) = (None, false);
+    for at in from..text.len() {
+        match (quote, text[at]) {
+            _ if escaped => escaped = false,
+            (Some(_), b'\\') => escaped = true,
+            (Some(open), byte) if byte == open => quote = None,
+            (None, byte @ (b'"' | b'\'')) => quote = Some(byte),
+            (None, b'}') if matches!(text[at - 1], b'}' | b'%') && at > from => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Renders a template, up to a length.
+pub fn render(template: &minijinja::Template<'_, '_>, variables: &Value) -> Result<String, Error> {
+    let mut text = Bounded(Vec::new());
+    template.render_captured_to(variables.clone(), &mut text)?;
+    String::from_utf8(text.0).map_err(unusable)
+}
+
+/// Text that does not grow beyond [`MOST_TEXT`].
+struct Bounded(Vec<u8>);
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > MOST_TEXT {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn to_yaml(value: &Value) -> Result<String, Error> {
@@ -183,6 +256,16 @@ pub fn failure(
             let help =
                 "filters: tojson, toyaml, quote, indent(n), default(x), upper, lower, replace, trim, join";
             Diagnostic::error(codes::TEMPLATE_FAILED, place, detail).help(help)
+        }
+        ErrorKind::OutOfFuel => {
+            Diagnostic::error(codes::TEMPLATE_FAILED, place, "the template takes too many steps")
+                .why(format!("more than {FUEL}: a loop inside a loop, or a macro that calls itself"))
+                .help("loop over fewer values")
+        }
+        ErrorKind::WriteFailure => {
+            Diagnostic::error(codes::TEMPLATE_FAILED, place, "the template becomes too long")
+                .why(format!("more than {} MiB of text", MOST_TEXT >> 20))
+                .help("loop over fewer values, or split the file")
         }
         ErrorKind::TemplateNotFound => Diagnostic::error(codes::NOT_FOUND, place, detail)
             .help("name a file of the same folder, or its path from the project's root"),

@@ -1,7 +1,11 @@
 //! Judging, without IO: is a workload ready, what does a gate's measurement mean, does a smoke test pass.
 
+pub mod autoscaler;
 pub mod exposition;
+pub mod footprint;
 pub mod gate;
+pub mod gitops;
+pub mod placement;
 pub mod readiness;
 pub mod router;
 pub mod sequential;

@@ -16,6 +16,12 @@ pub fn part_of(whole: u32, percent: u8) -> u32 {
     (whole * u32::from(percent)).div_ceil(100).max(1)
 }
 
+/// Pods of `whole` that are `percent` of them, rounded: at least 1, where there is one.
+#[must_use]
+pub fn pods_of(whole: u32, percent: u8) -> u32 {
+    ((whole * u32::from(percent) + 50) / 100).max(1).min(whole)
+}
+
 /// The share that is really reached, percent of all pods.
 #[must_use]
 pub fn reached_percent(new: u32, stable: u32) -> f64 {
@@ -45,6 +51,11 @@ mod tests {
         for (whole, percent, pods) in [(6, 10, 1), (6, 25, 2), (6, 50, 3), (4, 1, 1), (0, 50, 1), (7, 100, 7)]
         {
             assert_eq!(part_of(whole, percent), pods, "{percent} % of {whole}");
+        }
+        for (whole, percent, pods) in
+            [(3, 33, 1), (3, 67, 2), (5, 10, 1), (5, 50, 3), (1, 5, 1), (0, 50, 0), (4, 99, 4)]
+        {
+            assert_eq!(pods_of(whole, percent), pods, "{percent} % of {whole}");
         }
         assert!((reached_percent(1, 6) - 14.285_714).abs() < 1e-3);
         assert!(reached_percent(0, 0).abs() < f64::EPSILON);

@@ -1,6 +1,7 @@
 //! Whether an HTTP answer passes a smoke test.
 
 use crate::domain::environment::SmokeTest;
+use crate::domain::secret::redact;
 use crate::domain::units;
 use crate::ports::probe::{HttpAnswer, ProbeError};
 use serde_json::Value;
@@ -47,6 +48,7 @@ fn check_json(test: &SmokeTest, body: &str) -> Result<(), String> {
 
 /// The first 120 characters of a body, on one line.
 fn excerpt(body: &str) -> String {
+    let body = redact(body);
     let line: String = body.chars().map(|c| if c.is_control() { ' ' } else { c }).take(120).collect();
     if line.trim().is_empty() { "(empty body)".to_owned() } else { line.trim().to_owned() }
 }

@@ -54,7 +54,7 @@ impl Stand<'_> {
         })
     }
 
-    async fn apply_one(
+    pub(super) async fn apply_one(
         &self,
         object: &Object,
         reference: ObjectRef,
@@ -71,7 +71,7 @@ impl Stand<'_> {
     }
 
     /// What the plan says of objects; on the way back that is of no use any more.
-    fn planned(&self, objects: &[usize]) -> HashMap<ObjectRef, &Change> {
+    pub(super) fn planned(&self, objects: &[usize]) -> HashMap<ObjectRef, &Change> {
         let target = self.plan.targets.get(self.target).filter(|_| !self.back);
         let wanted: HashSet<ObjectRef> =
             objects.iter().map(|index| self.object(*index).reference()).collect();
@@ -127,7 +127,7 @@ impl Stand<'_> {
     }
 
     /// Decides contested fields as the plan did; fields that it did not foresee as it would have.
-    fn settle(
+    pub(super) fn settle(
         &self,
         change: Option<&Change>,
         value: &mut Value,

@@ -3,23 +3,30 @@
 //! An analysis lives as long as the run: its bound on false rollbacks is one of the whole rollout, not of each hold.
 
 mod brake;
+mod growth;
 mod read;
 mod scrape;
+mod taken_up;
+mod traffic;
 
+use super::ledger::{self, Ledger};
 use super::perform::{Stand, StepError};
 use crate::domain::effect::{Arm, Effect};
 use crate::domain::event::Kind;
+use crate::domain::evidence::Compared;
 use crate::domain::gate::{Comparison, Gate, Metric, NoData};
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::plan::Plan;
 use crate::rollout::sequential::{Analysis, Decision, Params, Tally, Verdict};
 use scrape::Endpoint;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) use read::{Subject, probe};
+pub use traffic::Figures;
+pub(super) use traffic::figures;
 
 /// Time between two looks: the pods themselves are read each time, a store for what it has got since.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -31,25 +38,38 @@ const FIRST_SHARE: f64 = 0.9;
 pub(super) struct Comparisons {
     params: Params,
     kept: Mutex<BTreeMap<Key, Comparer>>,
+    /// What they saw.
+    pub(super) ledger: Arc<Ledger>,
 }
 
-type Key = (TargetId, ComponentId, String);
+pub(super) type Key = (TargetId, ComponentId, String);
 
 impl Comparisons {
     /// Splits the bound on false rollbacks over all comparisons that the plan holds, and over the processes that work on
     /// the run: `epoch` is the number of this one, 1 for the first.
     pub fn new(plan: &Plan, epoch: u64) -> Self {
-        let mut keys: BTreeSet<Key> = BTreeSet::new();
-        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
-            let Effect::Hold { gates, arms, .. } = &step.effect else { continue };
-            for (gate, arm, _) in compared(gates, arms) {
-                keys.insert((step.target.clone(), arm.component.clone(), gate.name.clone()));
-            }
-        }
-        let mut params = Params::default().split(keys.len());
-        params.alpha *= share_of_alpha(epoch);
-        Self { params, kept: Mutex::new(BTreeMap::new()) }
+        let params = first_params(tests_of(plan).len(), epoch);
+        Self { params, kept: Mutex::new(BTreeMap::new()), ledger: Arc::new(Ledger::new(plan, epoch)) }
     }
+}
+
+/// The tests that a plan holds.
+pub(super) fn tests_of(plan: &Plan) -> BTreeSet<Key> {
+    let mut keys: BTreeSet<Key> = BTreeSet::new();
+    for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
+        let Effect::Hold { gates, arms, .. } = &step.effect else { continue };
+        for (gate, arm, _) in compared(gates, arms) {
+            keys.insert((step.target.clone(), arm.component.clone(), gate.name.clone()));
+        }
+    }
+    keys
+}
+
+/// What each of so many tests is judged by that process number `epoch` of a run begins.
+pub(super) fn first_params(tests: usize, epoch: u64) -> Params {
+    let mut params = Params::default().split(tests);
+    params.alpha *= share_of_alpha(epoch);
+    params
 }
 
 /// What process number `epoch` of a run may spend: all of them together at most 1.
@@ -113,6 +133,10 @@ struct Comparer {
     newest: BTreeMap<String, f64>,
     /// The canary's share that was told last.
     weight: Option<f64>,
+    /// Which process of the run began the test.
+    process: u64,
+    /// Whether traffic is held off because the source is silent.
+    silenced: bool,
 }
 
 /// Where the counters come from.
@@ -122,6 +146,16 @@ enum Place {
     Pods(Endpoint, Option<Endpoint>),
     /// The metric store.
     Store,
+}
+
+impl Place {
+    /// `pods`, `store`.
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Pods(..) => "pods",
+            Self::Store => "store",
+        }
+    }
 }
 
 impl Stand<'_> {
@@ -167,17 +201,25 @@ impl Stand<'_> {
         let looked = match contest.comparer.take() {
             Some(mut comparer) => {
                 let read = self.read(&comparer.source, contest).await;
+                let silent = read.as_ref().map_or(true, read::Samples::is_silent);
                 let decisions = read.map(|samples| self.feed(contest, &mut comparer, samples));
                 let brake = decisions.iter().flatten().rev().find_map(|decision| decision.brake);
                 if let Some(brake) = brake {
                     self.brake(contest, &mut comparer, brake).await;
                 }
+                self.write_down(contest, &comparer, decisions.as_deref().unwrap_or_default());
+                let ends = |decision: &Decision| decision.verdict == Verdict::Rollback;
+                if !decisions.iter().flatten().any(ends) {
+                    self.mind_silence(contest, &mut comparer, silent).await;
+                }
                 contest.comparer = Some(comparer);
                 decisions
             }
-            None => self.first_look(contest).await.map(|comparer| {
-                contest.comparer = comparer;
-                Vec::new()
+            None => self.first_look(contest).await.map(|first| {
+                let Some((comparer, decisions)) = first else { return Vec::new() };
+                self.write_down(contest, &comparer, &decisions);
+                contest.comparer = Some(comparer);
+                decisions
             }),
         };
         match looked {
@@ -192,6 +234,32 @@ impl Stand<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// What was looked at goes into the run's ledger.
+    fn write_down(&self, contest: &Contest<'_>, comparer: &Comparer, decisions: &[Decision]) {
+        let blocks = decisions.iter().filter_map(|decision| {
+            let block = decision.block.as_ref()?;
+            Some(ledger::looked(block, decision.verdict.label(), decision.logs.ln_e))
+        });
+        let judge = comparer.analysis.judge();
+        let head = Compared {
+            gate: contest.gate.clone(),
+            component: contest.arm.component.clone(),
+            process: comparer.process,
+            new: contest.arm.new.clone(),
+            stable: contest.arm.stable.clone(),
+            source: comparer.source.label().to_owned(),
+            alpha: judge.params().alpha,
+            burst_errors: judge.burst().errors,
+            burst_latency: judge.burst().latency.clone(),
+            bounds: comparer.bounds.clone(),
+            blocks: Vec::new(),
+            silenced: comparer.silenced,
+            state: None,
+        };
+        let blocks = blocks.collect();
+        self.comparisons.ledger.looked(self.target, head, blocks, &comparer.analysis);
     }
 
     fn decided(&self, contest: &mut Contest<'_>, decision: &Decision) -> Result<(), StepError> {

@@ -1,20 +1,22 @@
 //! Drives a plan: forward stage by stage, back on failure, to stable traffic on an interrupt.
 
+use super::absent::Absence;
 use super::compare::Comparisons;
 use super::contact::Tries;
 use super::control::Control;
 use super::journal::{Journal, Phase, Replayed};
-use super::lease::Leases;
+use super::lease::{Leases, Loss};
 use super::perform::{Stand, StepError};
-use super::undo::Remaining;
+use super::tampered::Tampered;
 use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::release::Outcome;
-use crate::domain::step::{Lane, Stage, Status, Step, Transition, next};
+use crate::domain::step::{Stage, Status, Step, Transition, first_open, next};
 use crate::plan::Plan;
+use crate::ports::state::StateError;
 use futures::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -54,6 +56,8 @@ enum Stop {
     Failed(String),
     Aborted(String),
     Interrupted,
+    /// This target gives no answer any more.
+    Away(TargetId, String),
     Lost(String),
 }
 
@@ -73,7 +77,7 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
-    comparisons: Comparisons,
+    pub(super) comparisons: Comparisons,
     /// What operators ask of it meanwhile.
     pub(super) control: Control,
     status: Mutex<BTreeMap<StepId, Status>>,
@@ -83,6 +87,10 @@ pub struct Engine<'a> {
     pub(super) backups: Mutex<Vec<String>>,
     /// Targets of earlier waves that keep the new release though the run turned back.
     pub(super) kept: Mutex<Vec<TargetId>>,
+    /// Targets that give no answer.
+    pub(super) absent: Mutex<BTreeMap<TargetId, Absence>>,
+    /// What was changed by hand since the run stopped, to be put back before it goes on.
+    pub(super) tampered: Vec<Tampered>,
     pub(super) began: Timestamp,
 }
 
@@ -112,6 +120,8 @@ impl<'a> Engine<'a> {
             hints: Mutex::new(Vec::new()),
             backups: Mutex::new(Vec::new()),
             kept: Mutex::new(Vec::new()),
+            absent: Mutex::new(BTreeMap::new()),
+            tampered: Vec::new(),
             began: world.clock.now(),
         }
     }
@@ -138,7 +148,7 @@ impl<'a> Engine<'a> {
         tokio::select! {
             biased;
             () = self.listen() => unreachable!("whoever listens does so until the run is over"),
-            ending = self.go(resumed) => ending,
+            ending = Box::pin(self.go(resumed)) => ending,
         }
     }
 
@@ -157,15 +167,21 @@ impl<'a> Engine<'a> {
             let cause = format!("the journal of {target} cannot be written: {error}");
             return self.finish(Ending::Unknown { cause }).await;
         }
-        if !resumed {
+        if resumed {
+            self.recall_tests().await;
+        } else {
             self.admit().await;
         }
         let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
         let stopped = tokio::select! {
             biased;
-            (target, why) = self.leases.keep(self.world) => {
-                Err(Stop::Lost(format!("the lock of {target} is lost: {why}")))
-            }
+            (target, loss) = self.leases.keep(self.world) => match loss {
+                Loss::Silent(why) => {
+                    let cause = format!("{target} gives no answer: its lock is lost: {why}");
+                    Err(Stop::Away(target, cause))
+                }
+                Loss::Taken(why) => Err(Stop::Lost(format!("the lock of {target} is lost: {why}"))),
+            },
             result = self.forward(deadline) => result,
         };
         let ending = match stopped {
@@ -177,7 +193,11 @@ impl<'a> Engine<'a> {
                 self.guarded_abort("interrupted by an operator".to_owned(), Vec::new()).await
             }
             Err(Stop::Interrupted) => self.guarded_retreat().await,
-            Err(Stop::Lost(cause)) => Ending::Unknown { cause },
+            Err(Stop::Away(target, cause)) if self.others_answer(&target) => {
+                self.lose(&target, &cause);
+                self.guarded_abort(cause, self.keeps()).await
+            }
+            Err(Stop::Away(_, cause) | Stop::Lost(cause)) => Ending::Unknown { cause },
         };
         self.finish(ending).await
     }
@@ -199,16 +219,16 @@ impl<'a> Engine<'a> {
             Phase::Aborting { kept, .. } => kept.clone(),
             _ => Vec::new(),
         };
-        let ending = self.guarded_abort(cause, kept).await;
+        let ending = Box::pin(self.guarded_abort(cause, kept)).await;
         self.finish(ending).await
     }
 
     // --- forward ----------------------------------------------------------------------------------------------
 
     async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
-        let is_done = |stage: &Stage| stage.steps.iter().all(|step| self.status(step) == Status::Done);
-        let first =
-            self.plan.stages.iter().position(|stage| !is_done(stage)).unwrap_or(self.plan.stages.len());
+        self.put_back().await.map_err(Stop::Failed)?;
+        let interrupted = self.phase == Phase::Interrupted;
+        let first = first_open(&self.plan.stages, interrupted, |step| self.status(step));
         let mut interrupts = self.interrupts.clone();
         for stage in &self.plan.stages[first..] {
             tokio::select! {
@@ -253,7 +273,14 @@ impl<'a> Engine<'a> {
     /// One target's part of a stage: the journal before, the work, the journal after.
     async fn stage_on(&self, target: &TargetId, steps: Vec<&Step>) -> Result<(), Stop> {
         let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
-        let lost = |error| Stop::Lost(format!("the journal of {target} cannot be written: {error}"));
+        let lost = |error| {
+            let cause = format!("the journal of {target} cannot be written: {error}");
+            match error {
+                StateError::Unreachable { .. } => Stop::Away(target.clone(), cause),
+                // Somebody else works on the run.
+                _ => Stop::Lost(cause),
+            }
+        };
         self.journal
             .steps(target, ids.clone(), Transition::Start, None, Tries::Patient)
             .await
@@ -268,6 +295,10 @@ impl<'a> Engine<'a> {
             }
             Err((step, error)) => {
                 self.set(step, Transition::Fail);
+                if error.unknown && self.others_answer(target) {
+                    self.lose(target, &error.cause);
+                    return Err(Stop::Failed(format!("{target}: {}", error.cause)));
+                }
                 let cause = Some(error.cause.clone());
                 let _ = self
                     .journal
@@ -384,86 +415,10 @@ impl<'a> Engine<'a> {
         }
     }
 
-    async fn guarded_abort(&self, cause: String, kept: Vec<TargetId>) -> Ending {
-        let lost_cause = cause.clone();
-        tokio::select! {
-            biased;
-            (target, why) = self.leases.keep(self.world) => {
-                Ending::Unknown { cause: format!("{lost_cause}; on the way back the lock of {target} was lost: {why}") }
-            }
-            ending = self.turn_back(cause, kept) => ending,
-        }
-    }
-
-    async fn turn_back(&self, cause: String, kept: Vec<TargetId>) -> Ending {
-        self.teller().tell(Kind::RollbackStarted { cause: cause.clone() });
-        self.kept.lock().expect("no panic while held").clone_from(&kept);
-        let _ = self.journal.phase(&Phase::Aborting { cause: cause.clone(), kept }, Tries::One).await;
-        let mut remaining = Remaining::default();
-        // Pods that are going away can still be read: logs do not hold up the traffic.
-        tokio::join!(biased; self.take_evidence(), self.undo(&[Lane::Traffic], &mut remaining));
-        self.undo(&[Lane::Capacity, Lane::Config], &mut remaining).await;
-        let remaining = if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
-        let outcome = if remaining.lines.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
-        for target in self.touched() {
-            // The record tells history; the truth about the run is its journal.
-            let _ = self.record(&target, outcome, Some(cause.clone())).await;
-        }
-        self.record_kept().await;
-        if remaining.unknown {
-            return Ending::Unknown {
-                cause: format!("{cause}; not taken back: {}", remaining.lines.join("; ")),
-            };
-        }
-        if outcome == Outcome::RolledBack {
-            let _ = self.journal.phase(&Phase::Ended { outcome: "rolled-back".to_owned() }, Tries::One).await;
-            return Ending::RolledBack { cause };
-        }
-        Ending::Broken { cause, remaining: remaining.lines }
-    }
-
-    async fn guarded_retreat(&self) -> Ending {
-        self.teller().tell(Kind::Interrupted);
-        let work = async {
-            let _ = self.journal.phase(&Phase::Interrupted, Tries::One).await;
-            let mut remaining = Remaining::default();
-            self.undo(&[Lane::Traffic], &mut remaining).await;
-            if remaining.lines.is_empty() {
-                Ending::Interrupted
-            } else {
-                let cause = "interrupted by an operator".to_owned();
-                if remaining.unknown {
-                    Ending::Unknown { cause: format!("{cause}; {}", remaining.lines.join("; ")) }
-                } else {
-                    Ending::Broken { cause, remaining: remaining.lines }
-                }
-            }
-        };
-        tokio::select! {
-            biased;
-            (target, why) = self.leases.keep(self.world) => {
-                Ending::Unknown { cause: format!("interrupted, and the lock of {target} was lost: {why}") }
-            }
-            ending = work => ending,
-        }
-    }
-
-    /// Targets in which at least one step was begun, but for those that keep the new release.
-    pub(super) fn touched(&self) -> Vec<TargetId> {
-        let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
-        let mut targets: Vec<TargetId> = steps
-            .filter(|step| self.status(step) != Status::Pending)
-            .map(|step| step.target.clone())
-            .collect();
-        targets.sort();
-        targets.dedup();
-        targets.retain(|target| !self.is_kept(target));
-        targets
-    }
-
     /// Gives the locks back (a lost one is not ours to give) and says how it ended.
     async fn finish(&self, ending: Ending) -> Ending {
-        if !matches!(ending, Ending::Unknown { .. }) {
+        let owed = self.owed();
+        if !matches!(ending, Ending::Unknown { .. }) || !owed.is_empty() {
             self.leases.release(self.world).await;
         }
         let env = &self.plan.environment;
@@ -490,7 +445,7 @@ impl<'a> Engine<'a> {
         let took = self.world.clock.now().duration_since(self.began).unsigned_abs();
         let revision = self.plan.revision;
         let kept = self.kept.lock().expect("no panic while held").clone();
-        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining, kept });
+        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining, kept, owed });
         ending
     }
 }

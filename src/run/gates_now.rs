@@ -1,7 +1,8 @@
 //! The gates outside a run: each once, for what serves now.
 
 use super::compare::{self, Subject};
-use super::preflight::serving_now;
+use super::foresight::{self, Foresight};
+use super::preflight::{Place, serving_now};
 use super::releases;
 use super::world::World;
 use crate::domain::environment::{Environment, TrafficClass};
@@ -55,7 +56,13 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
                     Err(why) => ("backend down", why),
                 }
             } else {
-                let place = (&target.id, region.as_str(), workload.namespace.as_str());
+                let place = Place {
+                    target: &target.id,
+                    region: &region,
+                    namespace: &workload.namespace,
+                    version: &release.version,
+                    revision: release.revision,
+                };
                 match now.owners.as_slice() {
                     [] => (GateVerdict::NoData.label(), "no pod serves".to_owned()),
                     _ => judged_by_limit(gate, &now.measure(world, gate, id, place).await),
@@ -66,6 +73,22 @@ pub async fn run(world: &World, env: &Environment) -> Result<Vec<Judged>, Failur
         }
     }
     Ok(judged)
+}
+
+/// What the gates would see of a release now.
+///
+/// # Errors
+/// When a target's records cannot be read.
+pub async fn foresee(world: &World, env: &Environment) -> Result<Foresight, Failure> {
+    let mut serving = std::collections::BTreeMap::new();
+    for (target, site) in &world.sites {
+        let history = releases::history(target, site.state.as_ref()).await?;
+        let release = history.into_iter().rev().find(|release| release.outcome == Outcome::Deployed);
+        for (component, workload) in release.into_iter().flat_map(|release| release.workloads) {
+            serving.insert((target.clone(), component), workload.workload);
+        }
+    }
+    Ok(foresight::of_environment(world, env, &serving).await)
 }
 
 fn judged_by_limit(gate: &Gate, measured: &Measured) -> (&'static str, String) {

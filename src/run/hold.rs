@@ -2,16 +2,19 @@
 
 use super::compare::Contest;
 use super::control::HoldClock;
+use super::ledger;
 use super::perform::{Stand, StepError};
-use crate::domain::effect::{Arm, SmokeVia, Until};
+use super::store_news;
+use crate::domain::effect::{Arm, Follow, SmokeVia, Until};
 use crate::domain::environment::SmokeTest;
 use crate::domain::event::Kind;
 use crate::domain::gate::{Gate, Metric};
 use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
-use crate::ports::metrics::{Measurement, Reading};
+use crate::ports::metrics::{self, Measurement, Reading, revision_in};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
 use crate::rollout::readiness::{self, pods::Sort};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -19,6 +22,13 @@ use tokio::time::Instant;
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long one measurement may take before the store counts as down.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// One side of what a gate watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    New,
+    Stable,
+}
 
 /// One gate over one component, and when it is measured next.
 pub(super) struct Post<'a> {
@@ -29,19 +39,28 @@ pub(super) struct Post<'a> {
     alerted: bool,
 }
 
+/// How long a hold lasts.
+pub(super) struct Limits<'a> {
+    pub duration: Duration,
+    /// How much longer it may last while something stands against going on.
+    pub patience: Duration,
+    pub until: &'a Until,
+}
+
 impl Stand<'_> {
-    /// Watches for `duration`; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
+    /// Watches for the duration; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
     /// Its clock stands still while the run is paused, and whoever promotes ends it.
     pub async fn hold(
         &self,
-        duration: Duration,
+        limits: &Limits<'_>,
         gates: &[Gate],
         arms: &[Arm],
         probes: &[SmokeTest],
-        patience: Duration,
-        until: &Until,
+        follow: &[Follow],
     ) -> Result<String, StepError> {
+        let Limits { duration, patience, until } = *limits;
         let began = Instant::now();
+        let mut size_due = began;
         let mut clock = HoldClock::start(self.control);
         let mut posts = posts(gates, arms, began);
         let mut contests = self.contests(gates, arms);
@@ -57,10 +76,13 @@ impl Stand<'_> {
             for contest in contests.iter_mut().filter(|contest| contest.due <= now) {
                 self.compare(contest).await?;
             }
+            self.tell_store_news();
+            self.save_meanwhile();
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
             }
+            self.keep_up(follow, &mut size_due).await;
             let mut next = clock.at(duration);
             let promoted = clock.skipped().is_some();
             let stands = standing(&posts).or_else(|| contests.iter().find_map(Contest::standing));
@@ -91,7 +113,7 @@ impl Stand<'_> {
                 }
             }
             let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
-            let look = looks.min();
+            let look = looks.chain((!follow.is_empty()).then_some(size_due)).min();
             let probe = (!probes.is_empty()).then_some(probe_due);
             tokio::select! {
                 biased;
@@ -99,15 +121,29 @@ impl Stand<'_> {
                 slept = self.sleep_until_next(look, probe, next, arms) => slept?,
             }
         };
-        let early = convinced && clock.elapsed() < duration;
+        self.close(contests).await;
+        Ok(over(limits, &clock, convinced, &seconds(began.elapsed())))
+    }
+
+    /// Puts what the gates saw on record now and then; the hold does not wait for it.
+    fn save_meanwhile(&self) {
+        let ledger = &self.comparisons.ledger;
+        let Ok(site) = self.site() else { return };
+        if ledger.is_due(self.target) {
+            let (ledger, target, store) = (Arc::clone(ledger), self.target.clone(), Arc::clone(&site.state));
+            let now = self.world.clock.now();
+            tokio::spawn(async move { ledger.save(&target, store.as_ref(), now).await });
+        }
+    }
+
+    /// The hold is over and all is well: its comparisons go on in the next one, and what the gates saw goes on record
+    /// before the run goes on.
+    async fn close(&self, contests: Vec<Contest<'_>>) {
         self.keep(contests);
-        let approved = clock.approved().filter(|_| until.approval.is_some());
-        let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));
-        let took = seconds(began.elapsed());
-        let promoted = clock.skipped().filter(|_| clock.elapsed() < duration + patience);
-        let early = if early && promoted.is_none() { ", as good as stable" } else { "" };
-        let promoted = promoted.map_or_else(String::new, |who| format!(", promoted by {who}"));
-        Ok(format!("{took} without a breach{early}{promoted}{approved}"))
+        let Ok(site) = self.site() else { return };
+        let (ledger, now) = (&self.comparisons.ledger, self.world.clock.now());
+        let saved = ledger.save(self.target, site.state.as_ref(), now);
+        let _ = tokio::time::timeout(ledger::PATIENCE, saved).await;
     }
 
     /// New pods that crash end the hold at once, whatever the gates say.
@@ -160,9 +196,10 @@ impl Stand<'_> {
     }
 
     async fn measure(&self, post: &mut Post<'_>) -> Result<(), StepError> {
-        let (new, stable) = tokio::join!(self.measured(post, &post.arm.new), async {
+        let window = post.gate.window;
+        let (new, stable) = tokio::join!(self.measured_over(post, Side::New, window), async {
             match &post.arm.stable {
-                Some(stable) => Some(self.measured(post, stable).await),
+                Some(_) => Some(self.measured_over(post, Side::Stable, window).await),
                 None => None,
             }
         });
@@ -187,7 +224,12 @@ impl Stand<'_> {
             shown = format!("{shown} (stable {stable})");
         }
         let shown = format!("of {} {shown}", post.arm.component);
-        match post.watch.observe(post.gate, verdict, &shown) {
+        let decision = post.watch.observe(post.gate, verdict, &shown);
+        let ended = matches!(decision, Decision::RollBack(_));
+        let at = self.world.clock.now().as_millisecond() as f64 / 1000.0;
+        let taken = ledger::taken((at, self.step), &new, stable.as_ref(), verdict.label(), ended);
+        self.comparisons.ledger.measured(self.target, post.gate, &post.arm.component, taken);
+        match decision {
             Decision::RollBack(why) => Err(StepError::failed(why)),
             Decision::Pass | Decision::Wait(_) => Ok(()),
         }
@@ -197,7 +239,7 @@ impl Stand<'_> {
     fn alert(&self, post: &mut Post<'_>, verdict: GateVerdict, new: &Measured) {
         let message = match (verdict, new) {
             (GateVerdict::SharedBad, _) => "stable breaches the limit too: the cause is elsewhere".to_owned(),
-            (GateVerdict::BackendDown, Err(error)) => format!("the metric store gives no answer: {error}"),
+            (GateVerdict::BackendDown, Err(error)) => store_news::silent(error),
             _ => return,
         };
         if !post.alerted {
@@ -218,34 +260,50 @@ impl Stand<'_> {
         snapshot.current_replica_sets(workload).into_iter().map(str::to_owned).collect()
     }
 
-    async fn measured(&self, post: &Post<'_>, workload: &ObjectRef) -> Measured {
-        self.measured_over(post, workload, post.gate.window).await
+    /// What names the pods of one side.
+    fn owners_of(&self, arm: &Arm, side: Side) -> Vec<String> {
+        if !arm.is_one_workload() {
+            let workload = if side == Side::New { Some(&arm.new) } else { arm.stable.as_ref() };
+            return workload.map_or_else(Vec::new, |workload| self.owners(workload));
+        }
+        let Ok(cluster) = self.cluster() else { return Vec::new() };
+        let snapshots = cluster.follow(&arm.new.namespace);
+        let snapshot = snapshots.borrow();
+        snapshot.pods_by_template(&arm.new, side == Side::New).into_iter().map(metrics::only).collect()
     }
 
-    /// Measures a gate's metric of a workload as far back as this.
-    pub(super) async fn measured_over(
-        &self,
-        post: &Post<'_>,
-        workload: &ObjectRef,
-        window: Duration,
-    ) -> Measured {
-        let owners = self.owners(workload);
+    /// Measures a gate's metric of one side as far back as this.
+    pub(super) async fn measured_over(&self, post: &Post<'_>, side: Side, window: Duration) -> Measured {
+        let owners = self.owners_of(post.arm, side);
         if owners.is_empty() {
             return Ok(Reading { value: None, requests: None });
         }
         let target = self.plan.targets.get(self.target);
+        let (version, revision) = match side {
+            Side::New => (Some(self.plan.version.clone()), Some(self.plan.revision)),
+            Side::Stable => (
+                target.and_then(|target| target.previous_version.clone()),
+                target.and_then(|target| target.previous),
+            ),
+        };
+        let workload = if side == Side::New { Some(&post.arm.new) } else { post.arm.stable.as_ref() };
+        // What is changed in place has no revision in its name: the release's stands for it.
+        let named = workload.and_then(|workload| revision_in(&workload.name));
+        let revision = named.or_else(|| revision.map(|revision| revision.0.to_string()));
         let what = Measurement {
             metric: post.gate.metric.clone(),
             target: self.target.clone(),
             region: target.map_or_else(|| self.target.to_string(), |target| target.region.clone()),
-            namespace: workload.namespace.clone(),
+            namespace: post.arm.new.namespace.clone(),
             component: post.arm.component.clone(),
             owners,
+            version,
+            revision,
             window,
         };
         match tokio::time::timeout(MEASURE_TIMEOUT, self.world.metrics.measure(&what)).await {
             Ok(measured) => measured,
-            Err(_) => Err(crate::ports::metrics::MetricsError::Down {
+            Err(_) => Err(metrics::MetricsError::Down {
                 message: format!("no answer within {}", human(MEASURE_TIMEOUT)),
             }),
         }
@@ -255,6 +313,18 @@ impl Stand<'_> {
         let workloads = arms.iter().map(|arm| (arm.component.clone(), arm.new.clone())).collect();
         self.smoke(probes, &SmokeVia::Pods { workloads }).await.map(|_| ())
     }
+}
+
+/// How a hold ended.
+fn over(limits: &Limits<'_>, clock: &HoldClock<'_>, convinced: bool, took: &str) -> String {
+    let Limits { duration, patience, until } = *limits;
+    let early = convinced && clock.elapsed() < duration;
+    let approved = clock.approved().filter(|_| until.approval.is_some());
+    let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));
+    let promoted = clock.skipped().filter(|_| clock.elapsed() < duration + patience);
+    let early = if early && promoted.is_none() { ", as good as stable" } else { "" };
+    let promoted = promoted.map_or_else(String::new, |who| format!(", promoted by {who}"));
+    format!("{took} without a breach{early}{promoted}{approved}")
 }
 
 fn seconds(duration: Duration) -> String {

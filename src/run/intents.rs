@@ -236,6 +236,8 @@ async fn write(world: &World, target: &TargetId, intent: &Intent) -> Result<(), 
 pub enum End {
     /// It ended so: `deployed`, `rolled-back`.
     Ended(String),
+    /// It went back, but on these targets, which gave no answer: they are owed the way back.
+    Owed(Vec<TargetId>),
     /// Its process left without an end on record.
     Left,
 }
@@ -254,10 +256,17 @@ pub async fn ended(world: &World, live: &Live) -> End {
                 seen.insert(target.clone(), records.clone());
             }
         }
-        if let Ok(Replayed { phase: Phase::Ended { outcome }, .. }) = replay(&live.plan.run, &seen) {
-            // The lock is given back a moment later: whoever waits for the end may want to begin.
-            released(world, live).await;
-            return End::Ended(outcome);
+        // The lock is given back a moment later: whoever waits for the end may want to begin.
+        match replay(&live.plan.run, &seen).map(|replayed| replayed.phase) {
+            Ok(Phase::Ended { outcome }) => {
+                released(world, live).await;
+                return End::Ended(outcome);
+            }
+            Ok(Phase::Aborting { owed, .. }) if !owed.is_empty() => {
+                released(world, live).await;
+                return End::Owed(owed);
+            }
+            _ => {}
         }
         let changes: Vec<_> = journals.iter_mut().map(|(_, journal)| Box::pin(journal.changed())).collect();
         let change = futures::future::select_all(changes);

@@ -5,6 +5,7 @@
 
 use super::contact::Tries;
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::guard::Guarded;
 use crate::domain::ids::{RunId, StepId, TargetId};
 use crate::domain::intent::Intent;
 use crate::domain::release::FORMAT;
@@ -13,7 +14,7 @@ use crate::ports::Clock;
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +23,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Entry {
     /// [`FORMAT`] of the writer.
     pub format: u32,
+    /// Version of the deployctl that wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub writer: String,
     /// When.
     pub at: Timestamp,
     /// What.
@@ -48,6 +52,8 @@ pub enum What {
     Asked(Intent),
     /// The run goes out though the environment is frozen: why, and what stands against it.
     Overridden(String),
+    /// A guard puts traffic on stable, or has done so.
+    Guarded(Guarded),
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -65,12 +71,53 @@ pub enum Phase {
         /// Targets of earlier waves that keep the new release.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         kept: Vec<TargetId>,
+        /// Targets that gave no answer when all others were back: `resume` takes them back once they answer.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        owed: Vec<TargetId>,
     },
     /// Over.
     Ended {
         /// `deployed`, `rolled-back`, `broken`.
         outcome: String,
     },
+}
+
+impl Phase {
+    /// Why it goes back, if it does: whoever goes on with it goes on with that.
+    #[must_use]
+    pub fn cause(&self) -> Option<&str> {
+        match self {
+            Self::Aborting { cause, .. } => Some(cause),
+            Self::Forward | Self::Interrupted | Self::Ended { .. } => None,
+        }
+    }
+
+    /// What two targets know, together: the furthest that either knows of, and an end counts only when nobody is still
+    /// aborting. Of two aborts that one holds which takes more back. In any order, however often, it comes to the same.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        let rank = |phase: &Self| match phase {
+            Self::Forward => 1,
+            Self::Interrupted => 2,
+            Self::Ended { .. } => 3,
+            Self::Aborting { .. } => 4,
+        };
+        match (self, other) {
+            (
+                Self::Aborting { cause: one, kept, owed },
+                Self::Aborting { cause: two, kept: too, owed: more },
+            ) => {
+                let kept = kept.into_iter().filter(|target| too.contains(target)).collect();
+                let owed: BTreeSet<TargetId> = owed.into_iter().chain(more).collect();
+                Self::Aborting { cause: one.min(two), kept, owed: owed.into_iter().collect() }
+            }
+            (Self::Ended { outcome: one }, Self::Ended { outcome: two }) => {
+                Self::Ended { outcome: one.max(two) }
+            }
+            (one, two) if rank(&one) >= rank(&two) => one,
+            (_, two) => two,
+        }
+    }
 }
 
 /// Writes the journal of one run, as one process (epoch) of it.
@@ -105,7 +152,8 @@ impl Journal {
         };
         let number = seq.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}.{:04}.{number:06}", self.run, self.epoch);
-        let entry = Entry { format: FORMAT, at: self.clock.now(), what };
+        let writer = env!("CARGO_PKG_VERSION").to_owned();
+        let entry = Entry { format: FORMAT, writer, at: self.clock.now(), what };
         let content = serde_json::to_vec(&entry).expect("an entry holds nothing that JSON cannot");
         tries.ask(async || store.create(RecordKind::Journal, &name, &content).await).await
     }
@@ -127,7 +175,17 @@ impl Journal {
 
     /// Writes a phase into every target; returns the targets that could not be told.
     pub async fn phase(&self, phase: &Phase, tries: Tries) -> Vec<(TargetId, StateError)> {
-        let writes = self.stores.keys().map(|target| async move {
+        self.phase_on(phase, tries, |_| true).await
+    }
+
+    /// Writes a phase into some of the targets: nobody waits for one that is known to give no answer.
+    pub(super) async fn phase_on(
+        &self,
+        phase: &Phase,
+        tries: Tries,
+        told: impl Fn(&TargetId) -> bool,
+    ) -> Vec<(TargetId, StateError)> {
+        let writes = self.stores.keys().filter(|target| told(target)).map(|target| async move {
             let written = self.write(target, What::Phase(phase.clone()), tries).await;
             written.err().map(|error| (target.clone(), error))
         });
@@ -150,6 +208,8 @@ pub struct Replayed {
     pub causes: BTreeMap<StepId, String>,
     /// What operators asked of it, each wish once.
     pub asked: Vec<Intent>,
+    /// What a guard did last, and when, unless the run went on since.
+    pub guarded: Option<(Timestamp, Guarded)>,
 }
 
 impl Default for Replayed {
@@ -161,6 +221,7 @@ impl Default for Replayed {
             last: None,
             causes: BTreeMap::new(),
             asked: Vec::new(),
+            guarded: None,
         }
     }
 }
@@ -171,21 +232,35 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
     let mut phases: Vec<Phase> = Vec::new();
     for (target, records) in journals {
         let mut phase = Phase::Forward;
+        let mut guarded = None;
         for (index, record) in records.iter().enumerate() {
             let entry = match read(record) {
                 Ok(entry) => entry,
                 // A record that was being written when the process died is the last one, and nothing rests on it.
+                // A newer kind of record is never torn: it is refused.
                 Err(ReadError::Damaged(_)) if index + 1 == records.len() => break,
                 Err(error) => return Err(refused(run, target, record, &error)),
             };
             state.epoch = state.epoch.max(epoch_of(&record.name));
             state.last = state.last.max(Some(entry.at));
             match entry.what {
-                What::Phase(next) => phase = next,
+                What::Phase(next) => {
+                    guarded = guarded.filter(|_| next != Phase::Forward);
+                    phase = next;
+                }
                 What::Overridden(_) => {}
+                What::Guarded(what) => guarded = Some((entry.at, what)),
                 What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
                 What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
+                    let back = matches!(
+                        event,
+                        Transition::StartUndo | Transition::FinishUndo | Transition::FailUndo
+                    );
+                    if back && phase == Phase::Forward {
+                        // It turned back, and the record that says why is missing: a person decides how it goes on.
+                        phase = Phase::Interrupted;
+                    }
                     for step in steps {
                         let status = state.status.get(&step).copied().unwrap_or_default();
                         let status = next(status, event).map_err(|illegal| {
@@ -200,20 +275,12 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
             }
         }
         phases.push(phase);
+        // One that is still at work somewhere is not done.
+        let rank = |(at, what): &(Timestamp, Guarded)| (!what.done, *at);
+        state.guarded = state.guarded.into_iter().chain(guarded).max_by_key(rank);
     }
-    state.phase = join(phases);
+    state.phase = phases.into_iter().reduce(Phase::join).unwrap_or(Phase::Forward);
     Ok(state)
-}
-
-/// The state of the whole is the furthest that any target knows of; an end counts only when nobody is still aborting.
-fn join(phases: Vec<Phase>) -> Phase {
-    let rank = |phase: &Phase| match phase {
-        Phase::Forward => 1,
-        Phase::Interrupted => 2,
-        Phase::Ended { .. } => 3,
-        Phase::Aborting { .. } => 4,
-    };
-    phases.into_iter().max_by_key(rank).unwrap_or(Phase::Forward)
 }
 
 /// What a record says, if it can be read.
@@ -224,33 +291,51 @@ pub fn entry(record: &Record) -> Option<Entry> {
 
 #[derive(Debug)]
 enum ReadError {
-    Newer(u32),
+    /// Another version wrote it, and this one cannot read it: which, and what is strange about it.
+    Newer {
+        writer: String,
+        why: String,
+    },
     Damaged(String),
 }
 
 #[derive(Deserialize)]
 struct Head {
     format: u32,
+    #[serde(default)]
+    writer: String,
 }
 
 fn read(record: &Record) -> Result<Entry, ReadError> {
     let damaged = |error: serde_json::Error| ReadError::Damaged(error.to_string());
     let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
     if head.format > FORMAT {
-        return Err(ReadError::Newer(head.format));
+        let why = format!("format {}, and this one knows up to {FORMAT}", head.format);
+        return Err(ReadError::Newer { writer: head.writer, why });
     }
-    serde_json::from_slice(&record.content).map_err(damaged)
+    serde_json::from_slice(&record.content).map_err(|error| {
+        // Whole, and of a kind that is not known here: nothing is damaged.
+        let strange = error.is_data() && error.to_string().starts_with("unknown variant");
+        if strange {
+            ReadError::Newer { writer: head.writer, why: error.to_string() }
+        } else {
+            damaged(error)
+        }
+    })
 }
 
 fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -> Failure {
     match error {
-        ReadError::Newer(format) => Failure::new(
-            Code(602),
-            Exit::Usage,
-            format!("the journal of run {run} was written by a newer deployctl"),
-        )
-        .why(format!("{target}: record {} has format {format}; this one knows up to {FORMAT}", record.name))
-        .next("use the deployctl that began the run, or a newer one"),
+        ReadError::Newer { writer, why } => {
+            let writer = if writer.is_empty() { String::new() } else { format!(" ({writer})") };
+            Failure::new(
+                Code(602),
+                Exit::Usage,
+                format!("the journal of run {run} was written by a newer deployctl{writer}"),
+            )
+            .why(format!("{target}: record {}: {why}; this is {}", record.name, env!("CARGO_PKG_VERSION")))
+            .next("use the deployctl that wrote it, or a newer one")
+        }
         ReadError::Damaged(why) => Failure::new(
             Code(603),
             Exit::Broken,
@@ -272,7 +357,7 @@ mod tests {
     use super::*;
 
     fn record(name: &str, what: What) -> Record {
-        let entry = Entry { format: FORMAT, at: Timestamp::UNIX_EPOCH, what };
+        let entry = Entry { format: FORMAT, writer: String::new(), at: Timestamp::UNIX_EPOCH, what };
         Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap() }
     }
 
@@ -300,9 +385,19 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_of_record_that_is_not_known_is_of_a_newer_version_and_not_damaged() {
+        let content = br#"{"format":1,"writer":"9.1.0","at":"2026-01-05T03:00:00Z","what":{"teleported":7}}"#;
+        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec() };
+        let journals = BTreeMap::from([("east".into(), vec![strange])]);
+        let refused = replay(&RunId::new("r1"), &journals).unwrap_err();
+        assert_eq!(refused.code, Code(602));
+        assert_eq!(refused.what, "the journal of run r1 was written by a newer deployctl (9.1.0)");
+    }
+
+    #[test]
     fn abort_beats_advance_when_targets_disagree() {
         let run = RunId::new("r1");
-        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new() };
+        let abort = Phase::Aborting { cause: "gate".into(), kept: Vec::new(), owed: Vec::new() };
         let journals = BTreeMap::from([
             ("east".into(), vec![record("r1.0001.000000", What::Phase(abort.clone()))]),
             ("west".into(), vec![record("r1.0001.000000", What::Phase(Phase::Forward))]),

@@ -24,7 +24,7 @@ impl Engine<'_> {
         self.kept.lock().expect("no panic while held").contains(target)
     }
 
-    /// What serves on record is what serves: the new release, where it is kept.
+    /// What serves on record is what serves: the new release, where it is kept; and what the gates saw.
     pub(super) async fn record_kept(&self) {
         let kept = self.kept.lock().expect("no panic while held").clone();
         for target in kept {
@@ -32,6 +32,7 @@ impl Engine<'_> {
             let _ = self.record_adopted(&target).await;
             let _ = self.record(&target, Outcome::Deployed, None).await;
         }
+        self.save_evidence().await;
     }
 
     /// What may be typed about targets that differ now.
@@ -41,7 +42,6 @@ impl Engine<'_> {
             return Vec::new();
         }
         let env = &self.plan.environment;
-        let targets: Vec<String> = kept.iter().map(|target| format!("--target {target}")).collect();
-        vec![format!("deployctl rollback {env} {}", targets.join(" "))]
+        vec![format!("deployctl rollback {env}")]
     }
 }

@@ -26,6 +26,15 @@ pub enum Patience {
     UpTo(Duration),
 }
 
+/// How a lease was lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Its target gives no answer, or refuses us; nobody is known to have taken it.
+    Silent(String),
+    /// Somebody took it.
+    Taken(String),
+}
+
 /// The leases of a run.
 #[derive(Debug)]
 pub struct Leases {
@@ -69,6 +78,27 @@ impl Leases {
             }
         }
         Ok(leases)
+    }
+
+    /// Takes those locks of these targets that nobody holds who shows a sign of life; says why of the others. What was
+    /// left behind is not given back for the sake of another target: a lock that is free is nobody's to watch.
+    pub(super) async fn take_over(
+        world: &World,
+        targets: &[TargetId],
+        holder: Holder,
+    ) -> (Self, Vec<(TargetId, Failure)>) {
+        let leases = Self { holder, renewed: Mutex::new(BTreeMap::new()) };
+        let takes = targets.iter().map(|target| async {
+            let taken = leases.acquire_one(world, target, Patience::None, &|_, _| {}).await;
+            taken.err().map(|failure| (target.clone(), failure))
+        });
+        let refused = futures::future::join_all(takes).await.into_iter().flatten().collect();
+        (leases, refused)
+    }
+
+    /// Whose locks these are.
+    pub(super) fn targets(&self) -> Vec<TargetId> {
+        self.renewed.lock().expect("no panic while held").keys().cloned().collect()
     }
 
     async fn acquire_one(
@@ -144,7 +174,7 @@ impl Leases {
     }
 
     /// Renews until a lease is lost; returns which, and why. Runs beside the work.
-    pub async fn keep(&self, world: &World) -> (TargetId, String) {
+    pub async fn keep(&self, world: &World) -> (TargetId, Loss) {
         // a short lease leaves little beyond the longest way of a write: it is renewed in half of that
         let spare = self.holder.ttl.saturating_sub(REQUEST_TIMEOUT);
         let every = (self.holder.ttl / 3).min(spare / 2);
@@ -157,14 +187,14 @@ impl Leases {
             let renewals =
                 targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
             for (target, result) in futures::future::join_all(renewals).await {
-                if let Err(why) = result {
-                    return (target.clone(), why);
+                if let Err(loss) = result {
+                    return (target.clone(), loss);
                 }
             }
         }
     }
 
-    async fn renew(&self, world: &World, target: &TargetId) -> Result<(), String> {
+    async fn renew(&self, world: &World, target: &TargetId) -> Result<(), Loss> {
         let Ok(site) = world.site(target) else { return Ok(()) };
         let stamp = (tokio::time::Instant::now(), world.clock.now());
         let holder = Holder { renewed: stamp.1, ..self.holder.clone() };
@@ -173,17 +203,32 @@ impl Leases {
                 self.note(target, stamp);
                 Ok(())
             }
-            Err(LockError::Held(other)) => Err(format!("{} took it over ({})", other.by, other.reason)),
-            Err(LockError::Forbidden(why)) => Err(why),
+            Err(LockError::Held(other)) => {
+                Err(Loss::Taken(format!("{} took it over ({})", other.by, other.reason)))
+            }
+            // Credentials that were revoked concern their target alone: what others hold can still be taken back.
+            Err(LockError::Forbidden(why)) => Err(Loss::Silent(format!("it refuses our credentials: {why}"))),
             // No contact is not yet a loss. Nothing is written while it lasts, and if nobody else took the lease
             // when its time was up, the next renewal that gets through proves that it was ours all along.
             Err(LockError::Unreachable(_)) if self.is_bearable(target, world.clock.now()) => Ok(()),
-            Err(LockError::Unreachable(why)) => Err(format!("it could not be renewed in time: {why}")),
+            Err(LockError::Unreachable(why)) => {
+                Err(Loss::Silent(format!("it could not be renewed in time: {why}")))
+            }
         }
     }
 
     fn is_bearable(&self, target: &TargetId, now: Timestamp) -> bool {
         self.silence(target, now).is_some_and(|silence| silence < self.holder.ttl + ABSENCE)
+    }
+
+    /// Holds this one no longer: its target gives no answer, and the lock lapses by itself.
+    pub(super) fn forget(&self, target: &TargetId) {
+        self.renewed.lock().expect("no panic while held").remove(target);
+    }
+
+    /// Whether this one was taken and not given up.
+    pub(super) fn knows(&self, target: &TargetId) -> bool {
+        self.renewed.lock().expect("no panic while held").contains_key(target)
     }
 
     /// Gives all of them back; what cannot be given back lapses by itself.

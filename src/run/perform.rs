@@ -1,6 +1,6 @@
 //! Performs effects: one exhaustive match, every arm safe to repeat.
 
-use crate::domain::effect::{Effect, Size};
+use crate::domain::effect::Effect;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
@@ -9,15 +9,14 @@ use crate::plan::{Plan, order};
 use crate::ports::Cluster;
 use crate::ports::cloud::SnapshotState;
 use crate::ports::cluster::ClusterError;
-use crate::rollout::share;
 use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
+use crate::run::hold::Limits;
 use crate::run::lease::Leases;
 use crate::run::weigh::Weight;
 use crate::run::world::{Site, Teller, World};
 use futures::stream::{self, StreamExt as _};
-use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -103,12 +102,16 @@ impl Stand<'_> {
             Effect::Replace { objects } => self.replace(objects).await,
             Effect::Delete { objects } => self.delete(objects).await,
             Effect::Scale { workload, to } => self.scale(workload, to).await,
+            Effect::Guard { autoscalers, workload } => self.guard(autoscalers, workload).await,
+            Effect::Partition { object, percent } => self.partition(*object, *percent).await,
+            Effect::Unstick { workload, timeout } => self.unstick(workload, *timeout).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,
             Effect::WaitTraffic { service, workload, timeout } => {
                 self.wait_traffic(service, workload, *timeout).await
             }
-            Effect::Hold { duration, gates, arms, probes, patience, until } => {
-                self.hold(*duration, gates, arms, probes, *patience, until).await
+            Effect::Hold { duration, gates, arms, probes, patience, until, follow } => {
+                let limits = Limits { duration: *duration, patience: *patience, until };
+                self.hold(&limits, gates, arms, probes, follow).await
             }
             Effect::Smoke { tests, via } => self.smoke(tests, via).await,
             Effect::Snapshot { instance, snapshot, timeout } => {
@@ -116,6 +119,8 @@ impl Stand<'_> {
             }
             Effect::Terraform { dir } => self.terraform(dir).await,
             Effect::Compose { project, images, timeout } => self.compose(project, images, *timeout).await,
+            Effect::PauseSync { syncers } => self.pause_sync(syncers).await,
+            Effect::ResumeSync { syncers } => self.resume_sync(syncers).await,
             Effect::Advance { wave } => Ok(format!("wave {wave}")),
         }
     }
@@ -173,41 +178,6 @@ impl Stand<'_> {
             done.into_iter().collect::<Result<(), StepError>>()?;
         }
         Ok(format!("{} deleted", objects.len()))
-    }
-
-    async fn scale(&self, workload: &ObjectRef, to: &Size) -> Result<String, StepError> {
-        let cluster = self.cluster()?;
-        let size = match to {
-            Size::Exactly(size) => *size,
-            Size::SameAs { workload, floor } => self.size_of(workload).await?.max(*floor),
-            Size::PartOf { workload, percent, floor } => {
-                share::part_of(self.size_of(workload).await?.max(*floor), *percent)
-            }
-            Size::ShareBeside { workload, percent } => {
-                share::pods_beside(self.size_of(workload).await?, *percent)
-            }
-        };
-        let what = format!("scale {workload} to {size}");
-        match self.in_contact(&what, async || cluster.scale(workload, size).await).await {
-            Ok(before) => Ok(format!("{before} → {size} pods")),
-            // A rollback may come upon a workload that was never made.
-            Err(_) if size == 0 && self.is_absent(workload).await? => Ok("was never there".to_owned()),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn is_absent(&self, workload: &ObjectRef) -> Result<bool, StepError> {
-        let cluster = self.cluster()?;
-        let live = self.in_contact("look again", async || cluster.get(workload).await).await?;
-        Ok(live.is_none())
-    }
-
-    async fn size_of(&self, workload: &ObjectRef) -> Result<u32, StepError> {
-        let cluster = self.cluster()?;
-        let what = format!("read the size of {workload}");
-        let live = self.in_contact(&what, async || cluster.get(workload).await).await?;
-        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
-        Ok(replicas.unwrap_or(0) as u32)
     }
 
     async fn wait_traffic(

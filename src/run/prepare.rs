@@ -1,6 +1,7 @@
 //! Observes every target and makes the plan from what is wanted and what is there.
 
 use super::definitions::definitions;
+use super::gitops;
 use super::judge;
 use super::releases;
 use super::sealed;
@@ -15,7 +16,7 @@ use crate::plan::naming::{self, Named};
 use crate::plan::{self, Inputs, Plan, TargetInput, order, router};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -33,6 +34,8 @@ pub struct Request<'a> {
     pub prune: Vec<String>,
     /// Release to bring back.
     pub rollback: Option<Rollback>,
+    /// The release gets this number at the least.
+    pub floor: Revision,
     /// Who asks.
     pub by: Actor,
     /// Why.
@@ -59,11 +62,32 @@ pub struct Seen {
 
 /// Whether every cluster answers, side by side: said before anything else is asked of it.
 pub async fn reach(world: &World) -> Result<(), Failure> {
+    match silent(world).await?.into_values().next() {
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+/// The targets that give no answer, and why; all are asked side by side.
+///
+/// # Errors
+/// None answers, or one answers that we may not.
+pub async fn silent(world: &World) -> Result<BTreeMap<TargetId, Failure>, Failure> {
     let asked = world.sites.iter().map(|(target, site)| async move {
-        let cluster = site.cluster().map_err(|error| unreachable(target, &error))?;
-        cluster.identity().await.map(|_| ()).map_err(|error| unreachable(target, &error))
+        let refused = |error: &ClusterError| unreachable(target, error);
+        let identity = site.cluster().map_err(|error| refused(&error))?.identity().await;
+        match identity {
+            Ok(_) => Ok(None),
+            Err(error @ ClusterError::Unreachable { .. }) => Ok(Some((target.clone(), refused(&error)))),
+            Err(error) => Err(refused(&error)),
+        }
     });
-    futures::future::join_all(asked).await.into_iter().collect()
+    let asked: Vec<_> = futures::future::join_all(asked).await.into_iter().collect::<Result<_, Failure>>()?;
+    let silent: BTreeMap<TargetId, Failure> = asked.into_iter().flatten().collect();
+    match silent.values().next() {
+        Some(failure) if silent.len() == world.sites.len() => Err(failure.clone()),
+        _ => Ok(silent),
+    }
 }
 
 /// Looks at every target of the world, side by side.
@@ -94,7 +118,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
     }
     let seen = look(world).await?;
     let newest = seen.values().flat_map(|seen| &seen.history).map(|release| release.revision).max();
-    let revision = newest.unwrap_or_default().next();
+    let revision = newest.unwrap_or_default().next().max(request.floor);
     let created = world.clock.now();
     let sealed = if request.rollback.is_some() {
         Vec::new()
@@ -277,13 +301,22 @@ async fn observe(
     let (live, definitions) =
         tokio::join!(cluster.get_all(&references), definitions(cluster.as_ref(), &objects));
     let live = live.map_err(|error| unreachable(target, &error))?;
-    let live = references.into_iter().zip(live).filter_map(|(reference, live)| Some((reference, live?)));
+    let live: BTreeMap<ObjectRef, Value> = references
+        .iter()
+        .cloned()
+        .zip(live)
+        .filter_map(|(reference, live)| Some((reference, live?)))
+        .collect();
+    let wanted: BTreeSet<ObjectRef> = references.into_iter().collect();
+    let syncers =
+        gitops::look(cluster.as_ref(), &request.env.gitops, &seen.identity.server, &wanted, &live).await;
     let mut input = TargetInput {
         cluster_uid: seen.identity.cluster_uid,
         named,
-        live: live.collect(),
+        live,
         definitions,
         history: seen.history,
+        syncers: syncers.map_err(|error| unreachable(target, &error))?,
         judged: BTreeMap::new(),
     };
     let take = &request.env.take;

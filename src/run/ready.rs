@@ -278,7 +278,7 @@ pub(super) fn split_stamp(line: &str) -> (Option<Timestamp>, &str) {
 }
 
 /// The generation that the watch has told of.
-fn seen_generation(snapshot: &Snapshot, workload: &ObjectRef) -> Option<i64> {
+pub(super) fn seen_generation(snapshot: &Snapshot, workload: &ObjectRef) -> Option<i64> {
     match workload.kind.as_str() {
         "Pod" => snapshot.pods.get(&workload.name).map(|_| i64::MAX),
         "ReplicaSet" => snapshot.replica_sets.get(&workload.name).map(|set| set.generation),

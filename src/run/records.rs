@@ -36,6 +36,8 @@ impl Engine<'_> {
             asked: self.control.lines(),
             backups: self.backups.lock().expect("no panic while held").clone(),
             cause,
+            owed: if outcome == Outcome::Deployed { self.plan.owed.clone() } else { BTreeMap::new() },
+            pays: self.plan.pays.clone(),
             ..self.blank(target, self.plan.revision, self.plan.version.clone(), outcome)
         };
         self.put(target, &release).await
@@ -133,6 +135,8 @@ impl Engine<'_> {
             evidence: Vec::new(),
             asked: Vec::new(),
             backups: Vec::new(),
+            owed: BTreeMap::new(),
+            pays: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Releases on record: reading them with every refusal named, and writing a new one.
 
+use super::ledger;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{FORMAT, Outcome, Release};
@@ -65,8 +66,16 @@ pub async fn record(store: &dyn StateStore, release: &Release, limit: u32) -> Re
         .rev()
         .find(|r| serde_json::from_slice::<Release>(&r.content).is_ok_and(|r| r.outcome == Outcome::Deployed))
         .map(|record| record.name.clone());
-    for old in records.iter().take(surplus).filter(|record| Some(&record.name) != serving.as_ref()) {
+    let goes = |record: &&Record| Some(&record.name) != serving.as_ref();
+    for old in records.iter().take(surplus).filter(goes) {
         store.delete(RecordKind::Release, &old.name).await?;
+    }
+    if surplus > 0 {
+        let stay = records.iter().take(surplus).filter(|record| !goes(record));
+        let stay = stay.chain(records.iter().skip(surplus));
+        let kept: Vec<Revision> = stay.filter_map(|record| record.name.parse().ok().map(Revision)).collect();
+        // Evidence goes with its release; what could not be dropped now goes with the next one.
+        let _ = ledger::forget(store, &kept).await;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ pub struct Story<'p> {
     lane: Option<Lane>,
     cause: Option<String>,
     kept: Vec<TargetId>,
+    owed: Vec<TargetId>,
     /// How it ended, once it has.
     outcome: Option<&'static str>,
 }
@@ -40,6 +41,7 @@ impl<'p> Story<'p> {
             lane: None,
             cause: None,
             kept: Vec::new(),
+            owed: Vec::new(),
             outcome: None,
         }
     }
@@ -72,6 +74,10 @@ impl<'p> Story<'p> {
                 reason: intent.reason.clone(),
                 asked: intent.at,
             }],
+            What::Guarded(what) => {
+                let message = what.line(entry.at);
+                vec![Kind::Alert { severity: "warning", target: None, message }]
+            }
             What::Asked(_) | What::Overridden(_) => Vec::new(),
         };
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()
@@ -101,8 +107,12 @@ impl<'p> Story<'p> {
                 let first = self.cause.replace("interrupted by an operator".to_owned()).is_none();
                 if first { vec![Kind::Interrupted] } else { Vec::new() }
             }
-            Phase::Aborting { cause, .. } if self.cause.as_ref() == Some(cause) => Vec::new(),
-            Phase::Aborting { cause, kept } => {
+            Phase::Aborting { cause, owed, .. } if self.cause.as_ref() == Some(cause) => {
+                self.owed.clone_from(owed);
+                Vec::new()
+            }
+            Phase::Aborting { cause, kept, owed } => {
+                self.owed.clone_from(owed);
                 self.cause = Some(cause.clone());
                 self.kept.clone_from(kept);
                 vec![Kind::RollbackStarted { cause: cause.clone() }]
@@ -135,6 +145,7 @@ impl<'p> Story<'p> {
             next,
             remaining: Vec::new(),
             kept: self.kept.clone(),
+            owed: self.owed.clone(),
         }
     }
 

@@ -7,9 +7,11 @@ use super::contact::Tries;
 use super::engine::Engine;
 use super::perform::StepError;
 use super::releases;
+use super::tampered::touched;
 use crate::domain::effect::Effect;
 use crate::domain::event::Kind;
 use crate::domain::ids::{ComponentId, StepId, TargetId};
+use crate::domain::object::ObjectRef;
 use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,19 +25,26 @@ type ChainId = (TargetId, Option<ComponentId>);
 /// What is still wrong after a rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remaining {
-    /// One line each.
-    pub lines: Vec<String>,
-    /// Whether contact with a target was lost.
-    pub unknown: bool,
+    /// One line each, with the target.
+    pub lines: Vec<(TargetId, String)>,
     /// Chains that are left as they are.
     stuck: BTreeSet<ChainId>,
+}
+
+fn describe(object: &ObjectRef, target: &TargetId) -> String {
+    let (namespace, kind) = (&object.namespace, object.kind.to_lowercase());
+    let of = if namespace.is_empty() { String::new() } else { format!("-n {namespace} ") };
+    format!("; kubectl {of}describe {kind}/{}  # on {target}", object.name)
 }
 
 impl Engine<'_> {
     /// Takes back, in these lanes, every step that was begun; adds what could not be.
     pub(super) async fn undo(&self, lanes: &[Lane], remaining: &mut Remaining) {
         for lane in lanes {
-            let chains = self.chains(*lane, &remaining.stuck);
+            let mut chains = self.chains(*lane, &remaining.stuck);
+            if *lane == Lane::Sync {
+                leave_paused(&mut chains, remaining);
+            }
             if chains.is_empty() {
                 continue;
             }
@@ -44,12 +53,23 @@ impl Engine<'_> {
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
                 if let Err((step, error)) = result {
-                    remaining.unknown |= error.unknown;
-                    remaining.lines.push(format!("{} on {}: {}", step.title, step.target, error.cause));
+                    let look = self.look_at(step);
+                    let line = format!("{} on {}: {}{look}", step.title, step.target, error.cause);
+                    if error.unknown {
+                        self.lose(&step.target, &error.cause);
+                    }
+                    remaining.lines.push((step.target.clone(), line));
                     remaining.stuck.insert(id);
                 }
             }
         }
+    }
+
+    /// The command that shows what a step left: `; kubectl -n shop describe deployment/api-r2  # on west`.
+    fn look_at(&self, step: &Step) -> String {
+        let Undo::Effects { effects, .. } = &step.undo else { return String::new() };
+        let objects = effects.iter().flat_map(|effect| touched(self.plan, effect));
+        objects.into_iter().next().map_or_else(String::new, |object| describe(&object, &step.target))
     }
 
     /// The steps to take back in a lane, by target and component, last first.
@@ -59,7 +79,10 @@ impl Engine<'_> {
             let begun = !matches!(self.status(step), Status::Pending | Status::Undone);
             let in_lane = matches!(&step.undo, Undo::Effects { lane: own, .. } if *own == lane);
             let id = (step.target.clone(), step.component.clone());
-            if begun && in_lane && !self.is_kept(&step.target) && !stuck.contains(&id) {
+            // Where the new release is kept, Git goes on with it.
+            let kept = self.is_kept(&step.target) && lane != Lane::Sync;
+            let left_alone = kept || self.is_absent(&step.target);
+            if begun && in_lane && !left_alone && !stuck.contains(&id) {
                 chains.entry(id).or_default().push(step);
             }
         }
@@ -109,10 +132,14 @@ impl Engine<'_> {
             let step = StepId::new(format!("verify/{target}"));
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
             if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
-                remaining.unknown |= error.unknown;
-                remaining
-                    .lines
-                    .push(format!("{target}: release {} is not healthy: {}", before.revision, error.cause));
+                if error.unknown {
+                    self.lose(&target, &error.cause);
+                }
+                let first = before.workloads.values().next();
+                let look = first.map_or_else(String::new, |serving| describe(&serving.workload, &target));
+                let (revision, cause) = (before.revision, error.cause);
+                let line = format!("{target}: release {revision} is not healthy: {cause}{look}");
+                remaining.lines.push((target, line));
             }
         }
         remaining
@@ -134,4 +161,18 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+/// Whoever writes from Git would meet a target that is half one release and half another: an operator decides.
+fn leave_paused(chains: &mut BTreeMap<ChainId, Vec<&Step>>, remaining: &mut Remaining) {
+    chains.retain(|(target, _), steps| {
+        let whole = !remaining.stuck.iter().any(|(other, _)| other == target);
+        if !whole {
+            let left = steps
+                .iter()
+                .map(|step| (target.clone(), format!("{} on {target}: left as it is", step.title)));
+            remaining.lines.extend(left);
+        }
+        whole
+    });
 }

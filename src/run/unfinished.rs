@@ -5,8 +5,9 @@ use super::releases::unreadable;
 use super::world::World;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
+use crate::domain::step::Status;
 use crate::plan::{Plan, file};
-use crate::ports::state::{RecordKind, StateError};
+use crate::ports::state::{Record, RecordKind, StateError};
 use std::collections::BTreeMap;
 
 /// A run and what its journals tell.
@@ -23,6 +24,23 @@ impl Run {
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
         !matches!(self.replayed.phase, Phase::Ended { .. })
+    }
+
+    /// Whether nothing else may begin in this world: it is not over, and not merely owed to targets that are left out.
+    #[must_use]
+    pub fn bars(&self, world: &World) -> bool {
+        let owed = self.owed();
+        let only_elsewhere = !owed.is_empty() && !owed.iter().any(|target| world.sites.contains_key(target));
+        self.is_unfinished() && !only_elsewhere
+    }
+
+    /// Targets in which it is still to be taken back, when all others are back.
+    #[must_use]
+    pub fn owed(&self) -> &[TargetId] {
+        match &self.replayed.phase {
+            Phase::Aborting { owed, .. } => owed,
+            _ => &[],
+        }
     }
 }
 
@@ -47,16 +65,54 @@ pub async fn store(world: &World, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The newest run on record, if any, joined over all reachable targets.
+/// The newest run on record, if any, joined over all targets of the world.
 pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
-    let mut plans: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let newest = newest_plans(world).await?.into_values().max_by(|a, b| a.name.cmp(&b.name));
+    match newest {
+        Some(record) => joined(world, &record).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Runs that a target still holds as unfinished though a newer one went on without it. The others decided for it: such a
+/// run is taken back, never gone on with, however far its own journal had come.
+pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failure> {
+    let plans = newest_plans(world).await?;
+    let newest = plans.values().map(|record| record.name.clone()).max().unwrap_or_default();
+    let mut left = BTreeMap::new();
+    for (target, record) in plans.into_iter().filter(|(_, record)| record.name != newest) {
+        let run = joined(world, &record).await?;
+        let mut begun = run.plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| {
+            let status = run.replayed.status.get(&step.id).copied().unwrap_or_default();
+            step.target == target && !matches!(status, Status::Pending | Status::Undone)
+        });
+        if run.is_unfinished() && begun.next().is_some() {
+            let plan = run.plan.only(&target);
+            let mut replayed = run.replayed;
+            if !matches!(replayed.phase, Phase::Aborting { .. }) {
+                let cause = "the other targets went on without it".to_owned();
+                replayed.phase = Phase::Aborting { cause, kept: Vec::new(), owed: Vec::new() };
+            }
+            left.insert(target, Run { plan, replayed });
+        }
+    }
+    Ok(left)
+}
+
+/// The newest plan that each target holds.
+async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failure> {
+    let mut newest = BTreeMap::new();
     for (target, site) in &world.sites {
         let records =
             site.state.list(RecordKind::Plan, "").await.map_err(|error| unreadable(target, &error))?;
-        plans.extend(records.into_iter().map(|record| (record.name, record.content)));
+        newest.extend(records.into_iter().next_back().map(|record| (target.clone(), record)));
     }
-    let Some((name, content)) = plans.into_iter().next_back() else { return Ok(None) };
-    let plan = file::read(&format!("the plan of run {name}"), &content)?;
+    Ok(newest)
+}
+
+/// A run as its plan and its journals tell it.
+async fn joined(world: &World, record: &Record) -> Result<Run, Failure> {
+    let plan = file::read(&format!("the plan of run {}", record.name), &record.content)?;
     let mut journals = BTreeMap::new();
     for (target, site) in world.sites.iter().filter(|(target, _)| plan.targets.contains_key(target)) {
         let prefix = format!("{}.", plan.run);
@@ -68,7 +124,20 @@ pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
         journals.insert(target.clone(), records);
     }
     let replayed = replay(&plan.run, &journals)?;
-    Ok(Some(Run { plan, replayed }))
+    Ok(Run { plan, replayed })
+}
+
+/// The run as it stands now that its locks are ours: a guard, or another operator, may have worked on it since it was
+/// looked at.
+///
+/// # Errors
+/// The records cannot be read, or the run is over by now.
+pub async fn again(world: &World, run: &Run) -> Result<Run, Failure> {
+    let now = latest(world).await?.filter(|now| now.is_unfinished() && now.plan.run == run.plan.run);
+    now.ok_or_else(|| {
+        let what = format!("run {} is over: somebody else ended it meanwhile", run.plan.run);
+        Failure::new(Code(614), Exit::Usage, what).next(format!("deployctl status {}", run.plan.environment))
+    })
 }
 
 /// Drops plans and journals of runs that are over, all but the newest `keep`.

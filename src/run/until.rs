@@ -2,7 +2,7 @@
 
 use super::compare::Contest;
 use super::control::HoldClock;
-use super::hold::Post;
+use super::hold::{Post, Side};
 use super::perform::{Stand, StepError};
 use crate::domain::effect::{Effect, Until};
 use crate::domain::step::Stage;
@@ -42,13 +42,14 @@ impl Stand<'_> {
         // Whole seconds, and no window so short that a scrape may be missing in it.
         let window = Duration::from_secs(began.elapsed().as_secs().max(15));
         let mut seen: Vec<&str> = Vec::new();
-        for post in posts {
+        // A query of one's own counts no requests: a worker that takes none is not waited for.
+        for post in posts.iter().filter(|post| post.gate.metric.counts_requests()) {
             let component = post.arm.component.as_str();
             if seen.contains(&component) {
                 continue;
             }
             seen.push(component);
-            let had = match self.measured_over(post, &post.arm.new, window).await {
+            let had = match self.measured_over(post, Side::New, window).await {
                 Ok(reading) => reading.requests.unwrap_or(0.0),
                 Err(error) => return Some(format!("the metric store gives no answer: {error}")),
             };

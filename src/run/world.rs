@@ -16,6 +16,8 @@ pub struct Site {
     pub state: Arc<dyn StateStore>,
     /// Its lock.
     pub lock: Arc<dyn Lock>,
+    /// A guard's sign of life.
+    pub guard: Arc<dyn Lock>,
     /// Managed services beside it, where an adapter exists.
     pub cloud: Option<Arc<dyn Cloud>>,
     /// A Compose engine, where an adapter exists.
@@ -46,6 +48,16 @@ pub struct World {
 }
 
 impl World {
+    /// The doors of the others.
+    #[must_use]
+    pub fn but<'t>(&self, left_out: impl IntoIterator<Item = &'t TargetId>) -> Self {
+        let mut others = self.clone();
+        for target in left_out {
+            others.sites.remove(target);
+        }
+        others
+    }
+
     /// The doors of one target.
     pub fn site(&self, target: &TargetId) -> Result<&Site, Failure> {
         self.sites.get(target).ok_or_else(|| {

@@ -75,11 +75,25 @@ impl Cluster {
 
 /// Makes a cluster serve the kinds of the Gateway API and of Istio that carry weights, as their installation does.
 pub fn serve_routes(store: &mut Store, now: Timestamp) {
-    for (group, kind, plural) in [
-        ("gateway.networking.k8s.io", "HTTPRoute", "httproutes"),
-        ("networking.istio.io", "VirtualService", "virtualservices"),
-        ("networking.istio.io", "DestinationRule", "destinationrules"),
-    ] {
+    let kinds = [
+        ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
+        ("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
+    ];
+    serve(store, now, &kinds);
+}
+
+/// Makes a cluster serve Argo CD's kinds. Its controller is at work from then on.
+pub fn serve_argo(store: &mut Store, now: Timestamp) {
+    let kinds = [
+        ("argoproj.io", "v1alpha1", "Application", "applications"),
+        ("argoproj.io", "v1alpha1", "ApplicationSet", "applicationsets"),
+    ];
+    serve(store, now, &kinds);
+}
+
+fn serve(store: &mut Store, now: Timestamp, kinds: &[(&str, &str, &str, &str)]) {
+    for (group, version, kind, plural) in kinds {
         let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let definition = json!({
             "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -88,7 +102,7 @@ pub fn serve_routes(store: &mut Store, now: Timestamp) {
                 "group": group, "scope": "Namespaced",
                 "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase(), "listKind": format!("{kind}List")},
                 "versions": [{
-                    "name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "name": version, "served": true, "storage": true, "subresources": {"status": {}},
                     "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": free, "status": free}}},
                 }],
             },

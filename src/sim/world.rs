@@ -357,6 +357,14 @@ impl World {
         self.changed();
     }
 
+    /// Lets every cluster run Argo CD: its Applications heal what differs from their repository.
+    pub fn serve_argo(&self) {
+        for store in &self.shared.stores {
+            super::routers::serve_argo(&mut lock(store), self.now());
+        }
+        self.changed();
+    }
+
     /// Something was written past the API.
     pub fn changed(&self) {
         self.shared.changed();

@@ -32,6 +32,7 @@ pub fn request<'a>(story: &'a Story, objects: &[Value]) -> Request<'a> {
         rendered: story.env.targets.iter().map(|target| (target.id.clone(), objects.clone())).collect(),
         prune: vec![],
         rollback: None,
+        floor: deployctl::domain::ids::Revision(0),
         by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
         reason: None,
     }

@@ -1,15 +1,23 @@
 //! The project's tests: one binary, so that it links once.
 
+mod absent;
 mod adapters;
 mod apply;
 mod architecture;
 mod campaign;
+mod capacity;
 mod cli;
 mod compared;
 mod config;
 mod control;
+mod evidence;
+mod fuzz;
 mod gates;
+mod guard;
+mod leaks;
+mod model;
 mod plan;
+mod power;
 mod preflight;
 mod ready;
 mod report;
@@ -18,4 +26,6 @@ mod runs;
 mod served;
 mod sim_kube_api;
 mod sim_world;
+mod stores;
 mod support;
+mod tampered;

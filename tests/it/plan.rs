@@ -3,6 +3,7 @@
 use deployctl::config::{self, Overrides};
 use deployctl::domain::definitions::Definitions;
 use deployctl::domain::environment::Environment;
+use deployctl::domain::gitops::Syncers;
 use deployctl::domain::ids::{Revision, RunId, TargetId};
 use deployctl::domain::object::ObjectRef;
 use deployctl::domain::release::{Actor, FORMAT, Outcome, Release};
@@ -56,6 +57,8 @@ fn released(env: &Environment, target: &TargetId, version: &str, revision: u32) 
         overridden: None,
         asked: vec![],
         backups: vec![],
+        owed: BTreeMap::new(),
+        pays: None,
     }
 }
 
@@ -87,6 +90,7 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
                 live,
                 definitions: Definitions::default(),
                 history,
+                syncers: Syncers::default(),
                 judged: BTreeMap::new(),
             },
         )

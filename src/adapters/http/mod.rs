@@ -2,6 +2,7 @@
 
 use crate::adapters::errors::chain;
 use crate::adapters::tls;
+use crate::domain::secret::redact;
 use crate::ports::Probe;
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
@@ -39,12 +40,10 @@ impl HttpProbe {
 #[async_trait]
 impl Probe for HttpProbe {
     async fn ask(&self, question: &HttpQuestion, timeout: Duration) -> Result<HttpAnswer, ProbeError> {
-        match tokio::time::timeout(timeout, ask(&self.client, question)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Err(ProbeError { message: format!("{} did not answer within {timeout:?}", question.url) })
-            }
-        }
+        let answer = tokio::time::timeout(timeout, ask(&self.client, question)).await.unwrap_or_else(|_| {
+            Err(ProbeError { message: format!("{} did not answer within {timeout:?}", question.url) })
+        });
+        answer.map_err(|error| ProbeError { message: redact(&error.message).into_owned() })
     }
 }
 

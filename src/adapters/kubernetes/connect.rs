@@ -36,6 +36,9 @@ pub enum ConnectError {
     /// No context was asked for and none is current.
     #[error("no context is named and the kubeconfig has no current one; there are: {}", .0.join(", "))]
     NoCurrentContext(Vec<String>),
+    /// This is no pod with a service account.
+    #[error("the credentials of a pod cannot be used: {0}")]
+    InCluster(String),
     /// The credential plugin failed.
     #[error("no credentials: {0}")]
     Credentials(String),
@@ -73,7 +76,19 @@ fn connect_blocking(address: &ClusterAddress) -> Result<KubeCluster, ConnectErro
         )));
     }
     tls::ensure_provider();
-    let config = load(address)?;
+    cluster(load(address)?)
+}
+
+/// The cluster that this process runs in, by its pod's service account.
+///
+/// # Errors
+/// When this is no pod, or its account's token is not mounted.
+pub fn connect_in_cluster() -> Result<KubeCluster, ConnectError> {
+    tls::ensure_provider();
+    cluster(Config::incluster().map_err(|error| ConnectError::InCluster(chain(&error)))?)
+}
+
+fn cluster(config: Config) -> Result<KubeCluster, ConnectError> {
     let server = config.cluster_url.to_string();
     let mut hasher = DefaultHasher::new();
     (std::process::id(), &server).hash(&mut hasher);

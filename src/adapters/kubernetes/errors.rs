@@ -1,6 +1,7 @@
 //! What an API server's refusals mean in the port's words. Pure.
 
 use crate::domain::object::FIELD_MANAGER;
+use crate::domain::secret::redact;
 use crate::ports::ClusterError;
 use crate::ports::cluster::FieldOwner;
 use serde::Deserialize;
@@ -37,9 +38,10 @@ impl Status {
         if let Ok(status) = serde_json::from_slice::<Self>(body)
             && status.kind == "Status"
         {
-            return Self { code, ..status };
+            return Self { code, message: redact(&status.message).into_owned(), ..status };
         }
         let text = String::from_utf8_lossy(body);
+        let text = redact(&text);
         let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(empty answer)");
         let message = line.chars().take(200).collect();
         Self { message, code, ..Self::default() }

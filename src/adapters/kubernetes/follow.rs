@@ -183,7 +183,7 @@ impl Eye {
                 Err(error) => return Err(error),
             };
             items.extend(piece.items.unwrap_or_default());
-            next = piece.metadata.r#continue;
+            request::go_on(&mut next, piece.metadata.r#continue)?;
             if next.is_empty() {
                 return Ok((items, piece.metadata.resource_version));
             }

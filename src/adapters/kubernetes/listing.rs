@@ -91,7 +91,7 @@ impl KubeCluster {
                 let fields: Map<String, Value> = serde_json::from_str(item.get()).unwrap_or_default();
                 found.push(named(kind, fields));
             }
-            next = piece.metadata.next;
+            request::go_on(&mut next, piece.metadata.next)?;
             if next.is_empty() {
                 return Ok(found);
             }
@@ -135,7 +135,7 @@ impl KubeCluster {
                     found.push((at, Some(object)));
                 }
             }
-            next = piece.metadata.next;
+            request::go_on(&mut next, piece.metadata.next)?;
             if next.is_empty() || wanted.is_empty() {
                 return Ok(found);
             }

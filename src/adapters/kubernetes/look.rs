@@ -121,7 +121,7 @@ impl Group {
                 found.extend(items.into_iter().filter_map(|item| Some((self.reference(&item)?, item))));
             }
             let text = |key: &str| piece["metadata"][key].as_str().unwrap_or_default().to_owned();
-            next = text("continue");
+            request::go_on(&mut next, text("continue"))?;
             if next.is_empty() {
                 break text("resourceVersion");
             }

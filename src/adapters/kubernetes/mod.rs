@@ -37,6 +37,7 @@ use crate::domain::definitions::ApiKind;
 use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
+use crate::domain::secret::redact;
 use crate::ports::cluster::{Applied, Identity, Permission, Terms, Tried};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use crate::ports::{Clock, Cluster, ClusterError};
@@ -49,7 +50,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{ConnectError, connect, connect_in_cluster};
 
 /// Requests of one operation that may be under way at once.
 const IN_FLIGHT: usize = 64;
@@ -107,6 +108,18 @@ impl KubeCluster {
         clock: Arc<dyn Clock>,
     ) -> LeaseLock {
         LeaseLock::new(Arc::clone(&self.api), namespace, application, environment, clock)
+    }
+
+    /// The sign of life of the guard of an application's environment in a namespace of this cluster.
+    #[must_use]
+    pub fn guard_lock(
+        &self,
+        namespace: &str,
+        application: &str,
+        environment: &str,
+        clock: Arc<dyn Clock>,
+    ) -> LeaseLock {
+        self.lock(namespace, application, environment, clock).of_guard()
     }
 }
 
@@ -182,7 +195,8 @@ impl Cluster for KubeCluster {
         previous: bool,
         lines: u32,
     ) -> Result<String, ClusterError> {
-        access::logs(&self.api, namespace, pod, container, previous, lines).await
+        let text = access::logs(&self.api, namespace, pod, container, previous, lines).await?;
+        Ok(redact(&text).into_owned())
     }
 
     async fn lacking(&self, permissions: &[Permission]) -> Result<Vec<Permission>, ClusterError> {

@@ -1,6 +1,7 @@
 //! Requests to a Kubernetes API server, built purely: nothing here sends, waits or knows a server.
 
 use crate::domain::object::FIELD_MANAGER;
+use crate::ports::ClusterError;
 use crate::ports::state::REQUEST_TIMEOUT;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -93,6 +94,16 @@ pub(crate) fn list(path: &str, selection: Selection<'_>, from: &str) -> Call {
         query.push(("continue", from.to_owned()));
     }
     call(Method::GET, path, &query, None)
+}
+
+/// Notes where a list goes on. A server that names the place where it just was would be asked for ever.
+pub(crate) fn go_on(next: &mut String, token: String) -> Result<(), ClusterError> {
+    if !token.is_empty() && *next == token {
+        let message = "the list does not end: its continuation leads to itself".to_owned();
+        return Err(ClusterError::Server { code: 200, message });
+    }
+    *next = token;
+    Ok(())
 }
 
 /// The changes of a collection since `version`, for at most `span`.

@@ -3,7 +3,7 @@
 use crate::adapters::kubernetes::request::{self, Selection};
 use crate::adapters::kubernetes::seen_pod::SeenPod;
 use crate::adapters::kubernetes::send::{Api, Patience};
-use crate::domain::observed::NodeRoom;
+use crate::domain::observed::{NodeRoom, Taint};
 use crate::domain::quantity;
 use crate::ports::ClusterError;
 use serde::Deserialize;
@@ -35,7 +35,7 @@ async fn list<T: DeserializeOwned + Default>(
         let call = request::list(path, Selection { fields, labels: "" }, &next);
         let piece: ListOf<T> = api.read(&call, Patience::quick()).await?;
         items.extend(piece.items.unwrap_or_default());
-        next = piece.metadata.r#continue;
+        request::go_on(&mut next, piece.metadata.r#continue)?;
         if next.is_empty() {
             return Ok(items);
         }
@@ -64,6 +64,8 @@ fn read(node: &Value) -> NodeRoom {
     let amounts = allocatable.into_iter().flatten();
     let conditions = node.pointer("/status/conditions").and_then(Value::as_array);
     let ready = |condition: &&Value| condition["type"] == "Ready" && condition["status"] == "True";
+    let labels = node.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+    let taints = node.pointer("/spec/taints").and_then(Value::as_array);
     let cordoned = node.pointer("/spec/unschedulable").and_then(Value::as_bool).unwrap_or(false);
     NodeRoom {
         name: node.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -74,7 +76,14 @@ fn read(node: &Value) -> NodeRoom {
             })
             .collect(),
         requested: BTreeMap::new(),
+        labels: labels.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect(),
+        taints: taints.into_iter().flatten().map(taint).collect(),
     }
+}
+
+fn taint(taint: &Value) -> Taint {
+    let text = |key: &str| taint[key].as_str().unwrap_or_default().to_owned();
+    Taint { key: text("key"), value: text("value"), effect: text("effect") }
 }
 
 #[cfg(test)]

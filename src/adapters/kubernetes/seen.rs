@@ -2,6 +2,7 @@
 //! domain's words. Pure.
 
 use crate::domain::observed::{Condition, Endpoint, Event, ReplicaSet, Workload};
+use crate::domain::secret::redact;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -68,7 +69,12 @@ pub(super) struct SeenCondition {
 
 fn conditions(seen: Vec<SeenCondition>) -> BTreeMap<String, Condition> {
     seen.into_iter()
-        .map(|c| (c.r#type, Condition { status: c.status, reason: c.reason, message: c.message }))
+        .map(|c| {
+            (c.r#type, {
+                let message = redact(&c.message).into_owned();
+                Condition { status: c.status, reason: c.reason, message }
+            })
+        })
         .collect()
 }
 
@@ -309,7 +315,7 @@ impl SeenEvent {
         Event {
             about: format!("{}/{}", self.involved_object.kind, self.involved_object.name),
             reason: self.reason,
-            message: self.message,
+            message: redact(&self.message).into_owned(),
             count: self.count.unwrap_or_default().max(series.count).max(1),
             last: series
                 .last_observed_time

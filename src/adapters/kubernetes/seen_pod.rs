@@ -3,6 +3,7 @@
 use crate::adapters::kubernetes::seen::{Meta, SeenCondition};
 use crate::domain::observed::{Container, Pod};
 use crate::domain::quantity;
+use crate::domain::secret::redact;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -206,8 +207,14 @@ impl ContainerStatus {
             image: self.image,
             ready: self.ready,
             restarts: self.restart_count,
-            waiting: self.state.waiting.map(|waiting| (waiting.reason, waiting.message)),
-            exit_message: exit.as_ref().map(|exit| exit.message.trim().to_owned()).unwrap_or_default(),
+            waiting: self
+                .state
+                .waiting
+                .map(|waiting| (waiting.reason, redact(&waiting.message).into_owned())),
+            exit_message: exit
+                .as_ref()
+                .map(|exit| redact(exit.message.trim()).into_owned())
+                .unwrap_or_default(),
             last_exit: exit.map(|exit| (exit.exit_code, exit.reason)),
             ended,
             ..Container::default()

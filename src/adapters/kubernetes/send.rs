@@ -26,6 +26,8 @@ use tokio::time::{Instant, timeout_at};
 const AGENT: &str = concat!("deployctl/", env!("CARGO_PKG_VERSION"));
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Longest pause that a server's own wish is followed for.
+const LONGEST_WISH: Duration = Duration::from_hours(1);
 /// Repetitions that a client may owe: each costs one, each success earns one back. A dead server is not stormed.
 const BUDGET: u32 = 256;
 
@@ -290,8 +292,9 @@ fn pause(salt: u64, tries: u32, retry_after: Option<Duration>) -> Duration {
     let draw = hash(&(salt, tries)) as f64 / u64::MAX as f64;
     let jittered = whole.mul_f64(0.5 + draw / 2.0);
     match retry_after {
-        // A herd told "1 s" comes back spread over a fifth more.
-        Some(wish) => jittered.max(wish.mul_f64(1.0 + draw / 5.0)),
+        // A herd told "1 s" comes back spread over a fifth more. A wish beyond all patience is as good as none, and what
+        // a header can say is more than a clock can count.
+        Some(wish) => jittered.max(wish.min(LONGEST_WISH).mul_f64(1.0 + draw / 5.0)),
         None => jittered,
     }
 }
@@ -351,6 +354,8 @@ mod tests {
         assert_ne!(pause(7, 3, None), pause(8, 3, None));
         let wished = pause(7, 0, Some(Duration::from_secs(4)));
         assert!(wished >= Duration::from_secs(4) && wished <= Duration::from_secs(5), "{wished:?}");
+        let endless = pause(7, 0, Some(Duration::from_secs(u64::MAX)));
+        assert!(endless >= LONGEST_WISH && endless <= 2 * LONGEST_WISH, "{endless:?}");
     }
 
     #[test]

@@ -188,7 +188,7 @@ async fn read_all(
             Err(error) => return Err(error),
         };
         secrets.extend(piece.items.unwrap_or_default());
-        next = piece.metadata.r#continue;
+        request::go_on(&mut next, piece.metadata.r#continue)?;
         if next.is_empty() {
             return Ok((secrets, piece.metadata.resource_version));
         }

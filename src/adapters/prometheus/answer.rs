@@ -1,9 +1,13 @@
 //! What a Prometheus server's answer says. Pure.
 
+use crate::adapters::web;
 use crate::ports::metrics::MetricsError;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+
+/// How a cause begins where somebody answered who lets us not in.
+pub(super) const REFUSES: &str = "refuses these credentials";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -39,14 +43,20 @@ struct Sample(#[allow(dead_code, reason = "the time of an instant query is now")
 pub(super) fn data(status: u16, body: &[u8]) -> Result<(String, Value), MetricsError> {
     let down = |message: String| MetricsError::Down { message };
     let Ok(answer) = serde_json::from_slice::<Answer>(body) else {
-        let text = String::from_utf8_lossy(body);
-        let line: String = text.lines().next().unwrap_or_default().chars().take(120).collect();
-        return Err(down(format!("no Prometheus answers there: {status} {line}")));
+        let line = web::line(body);
+        return Err(match status {
+            401 | 403 => MetricsError::Denied { message: format!("{REFUSES}: {status} {line}") },
+            _ => down(format!("no Prometheus answers there: {status} {line}")),
+        });
     };
     if answer.status != "success" {
         let Answer { error_type, error, .. } = answer;
         return Err(match error_type.as_str() {
             "bad_data" => MetricsError::Refused { message: error },
+            // A gateway before the store that speaks its language (Mimir, Thanos with a tenant, Amazon's).
+            kind if matches!(status, 401 | 403) => {
+                MetricsError::Denied { message: format!("{REFUSES}: {status} {kind}: {error}") }
+            }
             // What fails in the middle (too many samples, a store behind Thanos, series that overlap while pods
             // change) may work in a minute.
             kind => down(format!("{status} {kind}: {error}")),
@@ -151,6 +161,28 @@ mod tests {
             read(400, bad),
             Err(MetricsError::Refused { message: "parse error: unexpected )".into() })
         );
+    }
+
+    #[test]
+    fn refused_credentials_are_no_failure_of_the_store() {
+        for (status, body, words) in [
+            (401, "Unauthorized\n", "401 Unauthorized"),
+            (
+                403,
+                r#"{"message":"Missing Authentication Token"}"#,
+                r#"403 {"message":"Missing Authentication Token"}"#,
+            ),
+            (
+                401,
+                r#"{"status":"error","errorType":"bad_auth","error":"no org id"}"#,
+                "401 bad_auth: no org id",
+            ),
+        ] {
+            assert_eq!(
+                read(status, body.as_bytes()),
+                Err(MetricsError::Denied { message: format!("refuses these credentials: {words}") })
+            );
+        }
     }
 
     #[test]

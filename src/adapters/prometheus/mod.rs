@@ -3,24 +3,22 @@
 mod answer;
 mod query;
 mod samples;
+mod store;
+mod way;
 
-use crate::adapters::errors::chain;
-use crate::adapters::tls;
+use crate::adapters::aws::Aws;
 use crate::domain::counters::PodSample;
 use crate::domain::ids::TargetId;
-use crate::ports::Metrics;
+use crate::domain::metric_store::PrometheusStore;
 use crate::ports::metrics::{CountersOf, Measurement, MetricsError, Reading};
+use crate::ports::{Metrics, Secrets};
 use async_trait::async_trait;
-use bytes::Bytes;
 use jiff::Timestamp;
 use query::Templates;
-use reqwest::Url;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
-
-/// How long a query may take; a gate asks again at its next interval.
-const TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use store::{Store, TIMEOUT};
 
 /// Why there is no metric store.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,40 +46,57 @@ pub enum SetupError {
     Client(String),
 }
 
-/// The Prometheus servers of an environment, one per target.
+/// The one number that an answer to an instant query gives, if there is one.
+///
+/// # Errors
+/// When it is no answer of a metric store, or gives something else than one number.
+pub fn number(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError> {
+    answer::read(status, body)
+}
+
+/// What an answer to a range query tells of each process; each counter's samples are in the same answer here.
+///
+/// # Errors
+/// When it is no answer of a metric store, or holds no raw samples.
+pub fn samples(status: u16, body: &[u8]) -> Result<Vec<PodSample>, MetricsError> {
+    let series = samples::read(status, body)?;
+    Ok(samples::merge(&series, &series, &series))
+}
+
+/// The Prometheus servers of an environment, one store per target.
 #[derive(Debug)]
 pub struct Prometheus {
-    client: reqwest::Client,
-    endpoints: BTreeMap<TargetId, Url>,
+    stores: BTreeMap<TargetId, Store>,
     templates: Templates,
 }
 
 impl Prometheus {
-    /// Takes the base URL of each target and the environment's query templates.
+    /// Takes the store of each target and the environment's query templates. Credentials are read when a request needs them.
     ///
     /// # Errors
     /// When a URL or a template is malformed.
     pub fn new(
-        bases: &BTreeMap<TargetId, String>,
+        stores: &BTreeMap<TargetId, PrometheusStore>,
         queries: &BTreeMap<String, String>,
+        secrets: &Arc<dyn Secrets>,
+        aws: &Arc<Aws>,
     ) -> Result<Self, SetupError> {
-        tls::ensure_provider();
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(|error| SetupError::Client(chain(&error)))?;
-        let endpoints = bases
-            .iter()
-            .map(|(target, base)| Ok((target.clone(), endpoint(target, base)?)))
-            .collect::<Result<_, SetupError>>()?;
-        Ok(Self { client, endpoints, templates: Templates::new(queries)? })
+        let store = |(target, store): (&TargetId, &PrometheusStore)| {
+            let made = Store::new(target, store, Arc::clone(secrets), Arc::clone(aws))?;
+            Ok((target.clone(), made))
+        };
+        let stores = stores.iter().map(store).collect::<Result<_, SetupError>>()?;
+        Ok(Self { stores, templates: Templates::new(queries)? })
+    }
+
+    fn store(&self, target: &TargetId) -> Result<&Store, MetricsError> {
+        let none = || MetricsError::Refused { message: format!("{target} names no `prometheus`") };
+        self.stores.get(target).ok_or_else(none)
     }
 
     /// Runs an instant query now.
     async fn query(&self, target: &TargetId, query: &str) -> Result<Option<f64>, MetricsError> {
-        let (status, body) = self.post(target, "query", query::form(query, TIMEOUT)).await?;
-        answer::read(status, &body)
+        self.store(target)?.ask("query", &query::form(query, TIMEOUT), answer::read).await
     }
 
     /// The series that each of some queries gives.
@@ -91,32 +106,11 @@ impl Prometheus {
         path: &str,
         forms: [String; 3],
     ) -> Result<Vec<PodSample>, MetricsError> {
-        let ask = async |form: String| {
-            let (status, body) = self.post(target, path, form).await?;
-            samples::read(status, &body)
-        };
+        let store = self.store(target)?;
+        let ask = async |form: String| store.ask(path, &form, samples::read).await;
         let [requests, errors, buckets] = forms;
         let (requests, errors, buckets) = tokio::try_join!(ask(requests), ask(errors), ask(buckets))?;
         Ok(samples::merge(&requests, &errors, &buckets))
-    }
-
-    async fn post(&self, target: &TargetId, path: &str, form: String) -> Result<(u16, Bytes), MetricsError> {
-        let Some(base) = self.endpoints.get(target) else {
-            return Err(MetricsError::Refused { message: format!("{target} names no `prometheus`") });
-        };
-        let down = |error: &reqwest::Error| MetricsError::Down {
-            // The URL in reqwest's own words would tell a password in it.
-            message: format!("Prometheus of {target} does not answer: {}", reqwest_chain(error)),
-        };
-        let request = self
-            .client
-            .post(base.join(path).expect("a path after a base that ends with a slash"))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form);
-        let response = request.send().await.map_err(|error| down(&error))?;
-        let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(|error| down(&error))?;
-        Ok((status, body))
     }
 }
 
@@ -151,46 +145,14 @@ impl Metrics for Prometheus {
     }
 
     fn knows(&self, target: &TargetId) -> bool {
-        self.endpoints.contains_key(target)
+        self.stores.contains_key(target)
+    }
+
+    fn notices(&self, target: &TargetId) -> Vec<String> {
+        self.stores.get(target).map(Store::notices).unwrap_or_default()
     }
 
     async fn reachable(&self, target: &TargetId) -> Result<(), MetricsError> {
         self.query(target, "vector(1)").await.map(|_| ())
-    }
-}
-
-fn endpoint(target: &TargetId, base: &str) -> Result<Url, SetupError> {
-    let wrong = |message: String| SetupError::Url { target: target.clone(), url: base.to_owned(), message };
-    let url =
-        Url::parse(&format!("{}/api/v1/", base.trim_end_matches('/'))).map_err(|e| wrong(e.to_string()))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("it must begin with http:// or https://".to_owned()));
-    }
-    Ok(url)
-}
-
-fn reqwest_chain(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return format!("no answer within {TIMEOUT:?}");
-    }
-    std::error::Error::source(error).map_or_else(|| "no answer".to_owned(), chain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base_urls_may_have_paths_and_must_be_http() {
-        let target = TargetId::from("east");
-        for (base, expected) in [
-            ("http://prom:9090", "http://prom:9090/api/v1/"),
-            ("https://mimir.example/prometheus/", "https://mimir.example/prometheus/api/v1/"),
-        ] {
-            assert_eq!(endpoint(&target, base).unwrap().as_str(), expected);
-        }
-        for base in ["prom:9090", "", "ftp://prom"] {
-            assert!(endpoint(&target, base).is_err(), "{base}");
-        }
     }
 }

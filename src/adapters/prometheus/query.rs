@@ -1,14 +1,13 @@
 //! From a measurement and the environment's templates to PromQL. Pure.
 
 use super::SetupError;
+use crate::adapters::templates::{FUEL, LONGEST, refused, values};
 use crate::domain::gate::Metric;
 use crate::ports::metrics::{Measurement, MetricsError};
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Longest base of a generated name: Kubernetes cuts what is longer before it adds five characters.
-const LONGEST_BASE: usize = 58;
 /// Template of the number of requests in the window.
 const REQUESTS: &str = "requests";
 
@@ -32,7 +31,12 @@ impl Templates {
     pub(super) fn new(queries: &BTreeMap<String, String>) -> Result<Self, SetupError> {
         let mut templates = Environment::new();
         templates.set_undefined_behavior(UndefinedBehavior::Strict);
+        templates.set_fuel(Some(FUEL));
         for (name, text) in queries {
+            if text.len() > LONGEST {
+                let message = format!("more than {} KiB of text are no query", LONGEST >> 10);
+                return Err(SetupError::Template { name: name.clone(), message });
+            }
             templates
                 .add_template_owned(name.clone(), text.clone())
                 .map_err(|error| SetupError::Template { name: name.clone(), message: error.to_string() })?;
@@ -45,12 +49,18 @@ impl Templates {
             Metric::ErrorRate => self.named("error_rate", what)?,
             Metric::Availability => self.named("availability", what)?,
             Metric::Latency { .. } => self.named("latency", what)?,
-            Metric::AgainstStable(_) => {
-                return Err(MetricsError::Refused { message: "a comparison is no single query".to_owned() });
+            Metric::AgainstStable(_) | Metric::CloudWatch(_) | Metric::Http(_) => {
+                return Err(MetricsError::Refused {
+                    message: "this is no single query of Prometheus".to_owned(),
+                });
             }
-            Metric::Query(text) => {
-                self.0.render_str(text, values(what)).map_err(|error| refused("the gate's query", &error))?
+            Metric::Query(text) if text.len() > LONGEST => {
+                return Err(MetricsError::Refused { message: "the gate's query is too long".to_owned() });
             }
+            Metric::Query(text) => self
+                .0
+                .render_str(text, values(what, quoted))
+                .map_err(|error| refused("the gate's query", &error))?,
         };
         let requests = match self.0.get_template(REQUESTS) {
             Ok(_) => Some(self.named(REQUESTS, what)?),
@@ -66,75 +76,14 @@ impl Templates {
             });
         };
         template
-            .render(values(what))
+            .render(values(what, quoted))
             .map_err(|error| refused(&format!("the query template `{name}`"), &error))
     }
-}
-
-fn refused(what: &str, error: &minijinja::Error) -> MetricsError {
-    let detail = error.detail().unwrap_or("it cannot be rendered");
-    MetricsError::Refused { message: format!("{what}: {}: {detail}", error.kind()) }
-}
-
-fn values(what: &Measurement) -> minijinja::Value {
-    let quantile = if let Metric::Latency { quantile } = what.metric { Some(quantile) } else { None };
-    context! {
-        pods => quoted(&pods(&what.owners)),
-        namespace => quoted(&what.namespace),
-        component => quoted(what.component.as_str()),
-        target => quoted(what.target.as_str()),
-        region => quoted(&what.region),
-        window => window(what.window),
-        ..quantile.map_or_else(|| context! {}, |quantile| context! { quantile => quantile })
-    }
-}
-
-/// Regular expression of the names of these owners' pods.
-pub(super) fn pods(owners: &[String]) -> String {
-    if owners.is_empty() {
-        // No pod is named so.
-        return "-".to_owned();
-    }
-    let (whole, cut): (Vec<&String>, Vec<&String>) =
-        owners.iter().partition(|owner| owner.len() < LONGEST_BASE);
-    let mut alternatives = Vec::new();
-    if !whole.is_empty() {
-        let names: Vec<String> = whole.into_iter().map(|owner| escaped(owner)).collect();
-        alternatives.push(format!("(?:{})-[a-z0-9]+", names.join("|")));
-    }
-    for owner in cut {
-        let base: String = format!("{owner}-").chars().take(LONGEST_BASE).collect();
-        alternatives.push(format!("{}[a-z0-9]+", escaped(&base)));
-    }
-    alternatives.join("|")
-}
-
-/// A name in a regular expression.
-fn escaped(name: &str) -> String {
-    name.chars().fold(String::with_capacity(name.len()), |mut out, c| {
-        if !c.is_ascii_alphanumeric() && c != '-' && c != '_' {
-            out.push('\\');
-        }
-        out.push(c);
-        out
-    })
 }
 
 /// A text inside a PromQL string.
 fn quoted(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
-/// A PromQL duration: `1m`, `90s`; never below the millisecond that it can say.
-pub(super) fn window(window: Duration) -> String {
-    let millis = window.as_millis().max(1);
-    if millis.is_multiple_of(60_000) {
-        format!("{}m", millis / 60_000)
-    } else if millis.is_multiple_of(1000) {
-        format!("{}s", millis / 1000)
-    } else {
-        format!("{millis}ms")
-    }
 }
 
 /// The body of a query request.
@@ -159,6 +108,8 @@ mod tests {
             namespace: "shop".into(),
             component: ComponentId::from("api"),
             owners: vec!["api-r2-7d4f".into(), "api.v3-99".into()],
+            version: Some("1.4.0".into()),
+            revision: None,
             window: Duration::from_secs(90),
         }
     }
@@ -188,6 +139,8 @@ mod tests {
         );
         let query = Metric::Query("x{region=\"{{ region }}\"}".into());
         assert_eq!(templates.render(&measurement(query)).unwrap().value, r#"x{region="us \"east\""}"#);
+        let query = Metric::Query("x{version=\"{{ version }}\"}".into());
+        assert_eq!(templates.render(&measurement(query)).unwrap().value, r#"x{version="1.4.0"}"#);
     }
 
     #[test]
@@ -198,6 +151,7 @@ mod tests {
             (Metric::Availability, "the query template `availability`: undefined value"),
             (Metric::Latency { quantile: 0.5 }, "there is no query template `latency`"),
             (Metric::Query("{{ x".into()), "the gate's query: syntax error"),
+            (Metric::Query("{{ revision }}".into()), "the gate's query: undefined value"),
         ] {
             let Err(MetricsError::Refused { message }) = templates.render(&measurement(metric)) else {
                 panic!("{expected}");
@@ -208,24 +162,6 @@ mod tests {
         assert!(
             matches!(Templates::new(&wrong), Err(SetupError::Template { name, .. }) if name == "latency")
         );
-    }
-
-    #[test]
-    fn names_that_kubernetes_cuts_are_still_found() {
-        assert_eq!(pods(&[]), "-");
-        let long = "a".repeat(60);
-        assert_eq!(pods(&["b".into(), long]), format!("(?:b)-[a-z0-9]+|{}[a-z0-9]+", "a".repeat(58)));
-        assert_eq!(pods(&["c".repeat(57)]), format!("(?:{})-[a-z0-9]+", "c".repeat(57)));
-        assert_eq!(pods(&["c".repeat(58)]), format!("{}[a-z0-9]+", "c".repeat(58)));
-    }
-
-    #[test]
-    fn windows_are_whole_units() {
-        for (millis, expected) in
-            [(60_000, "1m"), (90_000, "90s"), (1500, "1500ms"), (3_600_000, "60m"), (0, "1ms")]
-        {
-            assert_eq!(window(Duration::from_millis(millis)), expected);
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Raw samples of single processes: the queries for them, and what the answers say. Pure.
 
 use super::answer;
-use super::query::pods;
+use crate::adapters::templates::{pods, window};
 use crate::domain::counters::{PodSample, bound};
 use crate::ports::metrics::{CountersOf, MetricsError};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ const POD: &str = "pod";
 
 /// The queries for requests, failed requests and buckets, in that order.
 pub(super) fn queries(what: &CountersOf) -> [String; 3] {
-    let window = super::query::window(what.window);
+    let window = window(what.window);
     selectors(what).map(|selector| format!("{selector}[{window}]"))
 }
 

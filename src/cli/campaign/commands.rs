@@ -3,12 +3,12 @@
 use super::tally::Heard;
 use super::theatre::{Elsewhere, End, Story};
 use crate::cli::session::{Wanted, actor};
-use crate::cli::{CliError, flow};
+use crate::cli::flow::Way;
+use crate::cli::{CliError, absent, flow};
 use crate::domain::environment::Platform;
-use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
-use crate::run::{Ending, World, unfinished};
+use crate::run::{Ending, World, tampered, unfinished};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
@@ -57,27 +57,31 @@ impl Story<'_> {
         doors: &World,
         interrupts: watch::Receiver<u32>,
     ) -> Result<Option<Ending>, CliError> {
-        prepare::reach(doors).await?;
-        let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) else {
+        let silent = prepare::silent(doors).await?;
+        let here = doors.but(silent.keys());
+        let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
             return Ok(None);
         };
-        let back = match &run.replayed.phase {
-            Phase::Aborting { cause, .. } => Some(cause.clone()),
-            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
-        };
-        self.go_on(doors, &run, back, interrupts).await.map(Some)
+        let back = run.replayed.phase.cause().map(str::to_owned);
+        let silent_here = absent::of_run(&run, &silent);
+        if let (None, Some(failure)) = (&back, silent.values().next()) {
+            return Err(failure.clone().into());
+        }
+        let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
+        let way = Way { back, silent: silent_here, tampered };
+        self.go_on(&here, &run, way, interrupts).await.map(Some)
     }
 
     async fn go_on(
         &self,
         doors: &World,
         run: &unfinished::Run,
-        back: Option<String>,
+        way: Way,
         interrupts: watch::Receiver<u32>,
     ) -> Result<Ending, CliError> {
         let heard = Heard { tally: self.tally, inner: self.audience.report(&run.plan) };
         let session = self.audience.session();
-        flow::go_on(session, doors, run, Patience::UntilLapsed, back, &heard, interrupts).await
+        flow::go_on(session, doors, run, Patience::UntilLapsed, way, &heard, interrupts).await
     }
 
     /// `deployctl rollback ENV`.
@@ -86,10 +90,12 @@ impl Story<'_> {
         doors: &World,
         interrupts: watch::Receiver<u32>,
     ) -> Result<Option<Ending>, CliError> {
-        prepare::reach(doors).await?;
-        if let Some(run) = unfinished::latest(doors).await?.filter(unfinished::Run::is_unfinished) {
-            let cause = format!("taken back by {}", actor());
-            let ending = self.go_on(doors, &run, Some(cause), interrupts.clone()).await?;
+        let silent = prepare::silent(doors).await?;
+        let here = doors.but(silent.keys());
+        if let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) {
+            let back = Some(format!("taken back by {}", actor()));
+            let way = Way { back, silent: absent::of_run(&run, &silent), tampered: Vec::new() };
+            let ending = self.go_on(&here, &run, way, interrupts.clone()).await?;
             if ending != Ending::Deployed {
                 return Ok(Some(ending));
             }

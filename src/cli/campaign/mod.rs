@@ -12,6 +12,7 @@ mod operator;
 pub mod schedule;
 mod tally;
 mod theatre;
+mod watcher;
 
 pub(super) use beginning::virtual_time;
 pub use schedule::{Ask, Crash, Schedule, Then};

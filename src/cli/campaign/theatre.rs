@@ -227,6 +227,7 @@ impl Theatre {
         tokio::select! {
             biased;
             () = story.play() => {}
+            () = story.guard() => unreachable!("a guard watches on"),
             () = simulated.run() => unreachable!("the world never ends"),
         }
         let Counts { labels, retried, ways_back, .. } = tally.counts();

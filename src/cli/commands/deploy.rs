@@ -1,14 +1,15 @@
 //! `deployctl ENV`: load, plan, check, ask, perform.
 
+use super::{resume, rollback};
 use crate::cli::CliError;
-use crate::cli::args::{DeployArgs, Part, ReleaseArgs};
+use crate::cli::args::{DeployArgs, Part, ReleaseArgs, ResumeArgs, RollbackArgs};
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
-use crate::cli::{flow, supersede};
+use crate::cli::{absent, consent, flow, supersede};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::plan::{Plan, file};
 use crate::run::lease::{self, Patience};
-use crate::run::{World, prepare, unfinished};
+use crate::run::{World, debts, prepare, unfinished};
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,9 +22,15 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     if !args.dry_run {
         flow::not_frozen(&wanted.env, wiring::now())?;
     }
-    flow::block_on(async {
+    let ended = flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
-        prepare::reach(&world).await?;
+        let silent = prepare::silent(&world).await?;
+        let mut out = absent::chosen(&wanted.env, &args.without)?;
+        out.extend(saved.iter().flat_map(|plan| plan.owed.keys().cloned()));
+        let out = absent::left_out(&wanted.env, out, &silent)?;
+        debts::leave_out(&mut wanted.env, &out);
+        let owed = debts::take_out(&mut wanted.rendered, &out);
+        let world = world.but(&out);
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
         if args.supersede {
             supersede::make_way(session, &world, &wanted, &args.consent).await?;
@@ -31,11 +38,16 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         if !args.dry_run {
             wait_for_the_way(session, &world, &wanted, patience).await?;
         }
+        absent::no_debt_is_dropped(&wanted.env, &absent::debts(&world).await?, &out)?;
         project_tests(session, &wanted, args)?;
-        let plan = plan(&world, &wanted, args, saved).await?;
+        let mut plan = plan(&world, &wanted, args, saved).await?;
+        if plan.owed.is_empty() {
+            debts::owe_release(&mut plan, owed);
+        }
         let unchanged = !plan.has_changes();
         if args.dry_run || unchanged {
             session.print(&crate::cli::report::plan::render(&plan, &session.output));
+            flow::foresee(session, &world, &plan).await;
             flow::uncontested(&plan)?;
             if args.dry_run {
                 session.say("dry run: nothing was written");
@@ -44,6 +56,7 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         }
         flow::consented(session, &plan, &args.consent)?;
         flow::preflight(session, &wanted, &world, &plan).await?;
+        flow::foresee(session, &world, &plan).await;
         flow::approve(session, &plan, &args.consent)?;
         let request = flow::request(&wanted, None, args.consent.reason.as_deref());
         let reporter = flow::reporter(session, &plan, false);
@@ -52,7 +65,31 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         })
         .await?;
         Ok(flow::exit_of(&ending))
-    })
+    });
+    match ended {
+        Err(CliError::Failure(failure)) if failure.code == Code(608) && !args.dry_run => {
+            heal(session, args, failure)
+        }
+        ended => ended,
+    }
+}
+
+/// A run that stopped in the middle: whoever sits at a terminal may end it first.
+fn heal(session: &Session, args: &DeployArgs, failure: Failure) -> Result<Exit, CliError> {
+    if args.consent.auto_approve {
+        return Err(failure.into());
+    }
+    let question = format!("{}: {}. What now?", failure.what, failure.why.join("; "));
+    let ways = ["leave it as it is", "resume: go on with it", "rollback: take it back"];
+    let (place, consent) = (args.what.place.clone(), args.consent.clone());
+    match consent::choose(&question, &ways) {
+        Some(1) => resume::run(session, &ResumeArgs { place, consent }),
+        Some(2) => {
+            let without = args.without.clone();
+            rollback::run(session, &RollbackArgs { place, without, to: None, consent, dry_run: false })
+        }
+        _ => Err(failure.into()),
+    }
 }
 
 /// A run that is going on is waited for, as far as `--wait` says, before the plan is made: it changes what the plan rests
@@ -75,9 +112,9 @@ async fn wait_for_the_way(
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    match unfinished::latest(world).await?.filter(unfinished::Run::is_unfinished) {
+    match unfinished::latest(world).await?.filter(|run| run.bars(world)) {
         Some(run) => Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into()),
-        None => Ok(()),
+        None => Ok(absent::nothing_is_left_behind(world, &wanted.env.name).await?),
     }
 }
 

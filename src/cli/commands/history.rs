@@ -3,20 +3,19 @@
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
 use crate::cli::session::Session;
-use crate::cli::{flow, report, wiring};
+use crate::cli::{absent, flow, report, wiring};
 use crate::domain::error::Exit;
-use crate::run::{prepare, releases};
-use std::collections::BTreeMap;
+use crate::run::prepare;
 
 pub fn run(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        prepare::reach(&world).await?;
-        let mut histories = BTreeMap::new();
-        for (target, site) in &world.sites {
-            histories.insert(target.clone(), releases::history(target, site.state.as_ref()).await?);
+        let silent = prepare::silent(&world).await?;
+        if !silent.is_empty() {
+            session.note(&format!("no answer: {}\n", absent::listed(&silent)));
         }
+        let histories = absent::histories(&world.but(silent.keys())).await?;
         session.print(&report::history::render(&histories, &session.output));
         Ok(Exit::Done)
     })

@@ -1,5 +1,5 @@
-//! `deployctl metrics ENV`: the gates, once, of what serves now. `deployctl metrics --replay FILE`: recorded metrics under the
-//! judge, block by block, as NDJSON.
+//! `deployctl metrics ENV`: the gates, once, of what serves now. `deployctl metrics ENV --replay REV`: what they saw of a
+//! release, judged again. `deployctl metrics --replay FILE`: recorded metrics under the judge, block by block, as NDJSON.
 
 use crate::cli::CliError;
 use crate::cli::args::{MetricsArgs, PlaceArgs};
@@ -17,9 +17,13 @@ use std::io::{self, BufReader, BufWriter, Read, StdoutLock, Write};
 use std::path::Path;
 
 pub fn run(session: &Session, args: &MetricsArgs) -> Result<Exit, CliError> {
+    let place = |env: &String| PlaceArgs { env: env.clone(), targets: args.targets.clone() };
     match (&args.replay, &args.env) {
-        (Some(file), _) => replay(session, file, args.check),
-        (None, Some(env)) => ask(session, &PlaceArgs { env: env.clone(), targets: args.targets.clone() }),
+        (Some(revision), Some(env)) => {
+            replay::recorded(session, &place(env), revision, args.as_recorded, args.check)
+        }
+        (Some(file), None) => replay(session, Path::new(file), args.check),
+        (None, Some(env)) => ask(session, &place(env)),
         (None, None) => unreachable!("clap asks for one of the two"),
     }
 }
@@ -49,6 +53,8 @@ fn ask(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
         if judged.is_empty() {
             session.note("no release of ours serves users there: nothing to ask");
         }
+        let foresight = gates_now::foresee(&world, &env).await?;
+        session.print(&crate::cli::report::foresight::render(&foresight, &session.output));
         let bad = judged.iter().filter(|one| one.verdict == "bad").count();
         if bad > 0 {
             let what = format!("{bad} of {} gates are breached by what serves now", judged.len());

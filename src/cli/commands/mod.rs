@@ -5,6 +5,7 @@ pub mod approve;
 pub mod completions;
 pub mod deploy;
 pub mod explain;
+pub mod guard;
 pub mod history;
 pub mod lock;
 pub mod metrics;

@@ -7,6 +7,7 @@ use crate::cli::flow;
 use crate::cli::report::svg::Recorder;
 use crate::cli::report::{Facts, Reporter};
 use crate::cli::session::Session;
+use crate::cli::unsimulated;
 use crate::cli::wiring;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::Event;
@@ -21,7 +22,8 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let env = args.env.as_deref().unwrap_or_default();
-    let wanted = session.wanted(env, &args.targets, &args.release)?;
+    let mut wanted = session.wanted(env, &args.targets, &args.release)?;
+    unsimulated::spare(session, &mut wanted.env);
     if let Some(stories) = args.campaign {
         let theatre = Theatre::new(wanted, args.from_nothing)?;
         return campaign(session, env, &theatre, Campaign { stories, seed: args.seed, threads: 0 });

@@ -2,13 +2,14 @@
 
 use crate::cli::CliError;
 use crate::cli::args::ResumeArgs;
+use crate::cli::flow::Way;
 use crate::cli::session::Session;
-use crate::cli::{asking, consent, flow, wiring};
+use crate::cli::{absent, asking, consent, flow, paying, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
-use crate::run::journal::Phase;
 use crate::run::lease::Patience;
+use crate::run::tampered;
 use crate::run::{World, prepare, unfinished};
 
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
@@ -18,26 +19,58 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
         if let Ok(live) = intents::live(&world, &env.name).await {
             return go_on_there(session, &world, &live, args).await;
         }
-        prepare::reach(&world).await?;
-        let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) else {
-            return Err(Failure::new(Code(614), Exit::Usage, format!("{} has no unfinished run", env.name))
-                .next(format!("deployctl status {}", env.name))
-                .into());
+        let silent = prepare::silent(&world).await?;
+        let here = world.but(silent.keys());
+        let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
+            return match paying::pay(session, &env, &here, &args.consent).await? {
+                Some(exit) => Ok(exit),
+                None => Err(nothing(&env.name).into()),
+            };
         };
-        let back = match &run.replayed.phase {
-            Phase::Aborting { cause, .. } => Some(cause.clone()),
-            Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
+        let back = run.replayed.phase.cause().map(str::to_owned);
+        let silent_here = absent::of_run(&run, &silent);
+        if let (None, Some(target)) = (&back, silent_here.keys().next()) {
+            return Err(not_forward(&silent[target], &env.name).into());
+        }
+        if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
+            let owed = format!("the way back from {}", run.plan.version);
+            return Err(paying::still_silent(&env, target, &owed).into());
+        }
+        // A way back puts everything back as it was, whoever changed it.
+        let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
+        let what = match (&back, tampered.len()) {
+            (Some(_), _) => "Finish taking back",
+            (None, 0) => "Go on deploying",
+            (None, _) => "Put that back as the run left it, and go on deploying",
         };
-        let what = if back.is_some() { "Finish taking back" } else { "Go on deploying" };
+        flow::tell_tampered(session, &tampered);
         consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let reporter = flow::reporter(session, &run.plan, false);
+        let way = Way { back, silent: silent_here, tampered };
         let ending = flow::interruptible(&reporter, &world, async |interrupts| {
-            flow::go_on(session, &world, &run, patience, back, &reporter, interrupts).await
+            flow::go_on(session, &here, &run, patience, way, &reporter, interrupts).await
         })
         .await?;
         Ok(flow::exit_of(&ending))
     })
+}
+
+fn nothing(env: &str) -> Failure {
+    Failure::new(
+        Code(614),
+        Exit::Usage,
+        format!("{env} has no unfinished run, and no target is owed anything"),
+    )
+    .next(format!("deployctl status {env}"))
+}
+
+/// Forward a run goes in all its targets or not at all; back it goes wherever it can.
+fn not_forward(silent: &Failure, env: &str) -> Failure {
+    silent
+        .clone()
+        .why("a run goes forward only where all its targets answer")
+        .next(format!("deployctl rollback {env}, which takes back what can be reached"))
 }
 
 /// A run that somebody works on: paused, it goes on; else there is nothing to resume.

@@ -1,15 +1,17 @@
 //! `deployctl rollback ENV`: takes an unfinished run back, or brings an older release back.
 
+use super::status::progress;
 use crate::cli::CliError;
 use crate::cli::args::RollbackArgs;
+use crate::cli::flow::Way;
 use crate::cli::session::{Session, Wanted, actor};
-use crate::cli::{consent, flow, report, wiring};
+use crate::cli::{absent, consent, flow, report, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::ids::Revision;
+use crate::domain::ids::{Revision, TargetId};
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
-use crate::run::{Ending, World, unfinished};
+use crate::run::{Ending, World, debts, durations, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
@@ -18,14 +20,29 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let to = args.to.as_deref().map(parse_revision).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        prepare::reach(&world).await?;
-        if let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) {
-            let (exit, concluded) = take_back(session, &world, &run, args).await?;
+        let silent = prepare::silent(&world).await?;
+        let mut out = absent::chosen(&env, &args.without)?;
+        let unforeseen = silent.keys().any(|target| !out.contains(target));
+        out.extend(silent.keys().cloned());
+        absent::somebody_is_left(&env, &out)?;
+        let world = world.but(&out);
+        if unforeseen {
+            session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
+        }
+        if let Some(run) = unfinished::latest(&world).await?.filter(|run| run.bars(&world)) {
+            let mut left_out = absent::of_run(&run, &silent);
+            for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
+                left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
+            }
+            let (exit, concluded) = take_back(session, &world, &run, left_out, args).await?;
             if exit != Exit::Done || (to.is_none() && !concluded) {
                 return Ok(exit);
             }
         }
-        bring_back(session, &world, env, to, args).await
+        absent::nothing_is_left_behind(&world, &env.name).await?;
+        let exit = bring_back(session, &world, env, &out, to, args).await?;
+        // What a silent target serves is not known: `resume` finds out.
+        Ok(if exit == Exit::Done && unforeseen && !args.dry_run { Exit::Unknown } else { exit })
     })
 }
 
@@ -42,10 +59,16 @@ async fn take_back(
     session: &Session,
     world: &World,
     run: &unfinished::Run,
+    silent: flow::Silent,
     args: &RollbackArgs,
 ) -> Result<(Exit, bool), CliError> {
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    let earlier = durations::of_rollbacks(world).await;
+    session.note(&format!("it {}\n", progress::way_back(run, &earlier)));
+    for line in progress::cannot_be_undone(run) {
+        session.note(&format!("cannot be undone: {line}\n"));
+    }
     if args.dry_run {
         session.say("dry run: nothing was written");
         return Ok((Exit::Done, false));
@@ -54,8 +77,9 @@ async fn take_back(
     let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
     let reporter = flow::reporter(session, plan, false);
     let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+    let way = Way { back: Some(cause), silent, tampered: Vec::new() };
     let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::go_on(session, world, run, patience, Some(cause), &reporter, interrupts).await
+        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
     })
     .await?;
     // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
@@ -66,11 +90,18 @@ async fn take_back(
 async fn bring_back(
     session: &Session,
     world: &World,
-    env: Environment,
+    mut env: Environment,
+    out: &BTreeSet<TargetId>,
     to: Option<Revision>,
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
     let rollback = to.map_or(Rollback::Previous, Rollback::To);
+    let histories = absent::histories(world).await?;
+    let stay = if to.is_none() { debts::before_already(&histories) } else { BTreeMap::new() };
+    let (owed, mut left_out) = (debts::open(&histories), out.clone());
+    left_out.extend(stay.keys().cloned());
+    debts::leave_out(&mut env, &left_out);
+    let world = &world.but(stay.keys());
     let wanted = Wanted {
         env,
         version: String::new(),
@@ -79,7 +110,10 @@ async fn bring_back(
         prune: Vec::new(),
     };
     let request = flow::request(&wanted, Some(rollback), args.consent.reason.as_deref());
-    let plan = prepare::plan(world, &request).await?;
+    let mut plan = prepare::plan(world, &request).await?;
+    plan.warnings.extend(stay.iter().map(|(target, why)| format!("{target} stays as it is: {why}")));
+    // Who has not had the release that goes back now is there already.
+    debts::owe_way_back(&mut plan, out.iter().filter(|target| !owed.contains_key(*target)).cloned());
     if args.dry_run {
         session.print(&report::plan::render(&plan, &session.output));
         session.say("dry run: nothing was written");

@@ -4,20 +4,22 @@ use super::rollback::parse_revision;
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
 use crate::cli::session::Session;
-use crate::cli::{flow, report, wiring};
+use crate::cli::{absent, flow, report, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::release::Release;
-use crate::run::{prepare, releases};
+use crate::run::prepare;
 
 pub fn run(session: &Session, place: &PlaceArgs, revision: Option<&str>) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     let revision = revision.map(parse_revision).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        prepare::reach(&world).await?;
+        let silent = prepare::silent(&world).await?;
+        if !silent.is_empty() {
+            session.note(&format!("no answer: {}\n", absent::listed(&silent)));
+        }
         let mut found: Vec<Release> = Vec::new();
-        for (target, site) in &world.sites {
-            let history = releases::history(target, site.state.as_ref()).await?;
+        for history in absent::histories(&world.but(silent.keys())).await?.into_values() {
             let wanted = revision.or_else(|| history.last().map(|release| release.revision));
             found.extend(history.into_iter().filter(|release| Some(release.revision) == wanted));
         }

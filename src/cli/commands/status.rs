@@ -1,6 +1,7 @@
 //! `deployctl status ENV`: what serves, who holds the lock, what drifted, what is unfinished. Reads only.
 
 mod drift;
+pub(in crate::cli) mod progress;
 
 use super::promote::waits_for_approval;
 use crate::cli::CliError;
@@ -9,17 +10,19 @@ use crate::cli::report::status::{
     LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, WorkloadRow, render,
 };
 use crate::cli::session::Session;
-use crate::cli::{flow, following, wiring};
+use crate::cli::{absent, flow, following, wiring};
 use crate::domain::environment::{Environment, Target};
 use crate::domain::error::Exit;
 use crate::domain::intent::Intent;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::Snapshot;
 use crate::domain::release::{Outcome, Release};
+use crate::domain::units::human;
 use crate::ports::Cluster;
+use crate::run::guard;
 use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
-use crate::run::{Site, World, releases, unfinished};
+use crate::run::{Site, World, durations, releases, unfinished};
 use drift::Drift;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,13 +51,16 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         };
         (target.id.clone(), status, drifts)
     });
-    let (looks, run, live) = tokio::join!(
-        futures::future::join_all(looks),
-        unfinished::latest(world),
-        intents::live(world, &env.name)
-    );
-    // A target that gives no answer says so in its own row; what the others know of a run is not for sure then.
+    let (looks, live, guard) =
+        tokio::join!(futures::future::join_all(looks), intents::live(world, &env.name), guards(env, world));
+    // A target that gives no answer says so in its own row; what the others know is told all the same.
+    let silent =
+        looks.iter().filter(|(_, status, _)| status.unreachable.is_some()).map(|(target, ..)| target);
+    let here = world.but(silent);
+    let (run, owed, earlier) =
+        tokio::join!(unfinished::latest(&here), absent::debts(&here), durations::of_rollbacks(&here));
     let run = run.ok().flatten().filter(unfinished::Run::is_unfinished);
+    let owed = owed.unwrap_or_default().into_iter().map(|(target, debt)| (target, debt.to_string()));
     let mut targets = BTreeMap::new();
     for (target, mut status, drifts) in looks {
         let plan = run.as_ref().and_then(|run| run.plan.targets.get(&target));
@@ -66,8 +72,28 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         environment: env.name.clone(),
         at: world.clock.now(),
         targets,
-        unfinished: run.map(|run| describe(&run, live.ok().as_ref())),
+        owed: owed.collect(),
+        unfinished: run.map(|run| describe(&run, live.ok().as_ref(), &earlier)),
+        guard,
     })
+}
+
+/// The guard of each target, where one is wanted or was seen.
+async fn guards(env: &Environment, world: &World) -> Vec<String> {
+    let looks = env.targets.iter().map(|target| async move {
+        let line = match guard::seen(world, &target.id).await {
+            Ok(Some(seen)) => {
+                let ago = human(Duration::from_secs(seen.ago.as_secs()));
+                let gone = if seen.alive { "" } else { ", and not since" };
+                format!("seen {ago} ago on host {}{gone}", seen.host)
+            }
+            Ok(None) if env.guard.is_some() => "none".to_owned(),
+            // A target that gives no answer says so in its own row.
+            Ok(None) | Err(_) => return None,
+        };
+        Some(format!("{}: {line}", target.id))
+    });
+    futures::future::join_all(looks).await.into_iter().flatten().collect()
 }
 
 fn silent(target: &Target, why: String) -> (TargetStatus, Vec<Drift>) {
@@ -115,6 +141,7 @@ async fn on_target(world: &World, target: &Target, site: &Site) -> (TargetStatus
         workloads,
         lock: lock.map(|holder| LockRow {
             lapsed: holder.expired(now),
+            lapses: holder.lapses(),
             by: holder.by,
             reason: holder.reason,
             since: holder.since,
@@ -189,17 +216,22 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
 }
 
 /// Where an unfinished run stands, and what each next command would do.
-fn describe(run: &unfinished::Run, live: Option<&Live>) -> UnfinishedRun {
+fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) -> UnfinishedRun {
     let (plan, env) = (&run.plan, &run.plan.environment);
     let at = intents::present(plan, &run.replayed, |_| true)
         .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
     let (phase, cause, resume) = match &run.replayed.phase {
         Phase::Forward => (format!("going forward at {at}"), None, format!("goes on at {at}")),
         Phase::Interrupted => {
-            ("interrupted with traffic on stable".to_owned(), None, format!("goes on at {at}"))
+            let phase = "interrupted with traffic on stable".to_owned();
+            let guarded = run.replayed.guarded.as_ref();
+            (guarded.map_or(phase, |(at, what)| what.line(*at)), None, format!("goes on at {at}"))
         }
         Phase::Aborting { cause, .. } => {
-            ("rolling back".to_owned(), Some(cause.clone()), "finishes taking it back".to_owned())
+            let guarded = run.replayed.guarded.as_ref();
+            let guarded = guarded.map_or_else(String::new, |(at, what)| format!("; {}", what.line(*at)));
+            let phase = format!("rolling back{guarded}");
+            (phase, Some(cause.clone()), "finishes taking it back".to_owned())
         }
         Phase::Ended { outcome } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),
     };
@@ -215,7 +247,7 @@ fn describe(run: &unfinished::Run, live: Option<&Live>) -> UnfinishedRun {
     let next = match (live, &run.replayed.phase) {
         (None, _) => vec![
             command(&format!("resume {env}"), &resume),
-            command(&format!("rollback {env}"), "takes everything of it back"),
+            command(&format!("rollback {env}"), &progress::way_back(run, earlier)),
         ],
         (Some(_), Phase::Aborting { .. }) => {
             vec![command(&format!("status {env} --watch"), "follows it to its end")]
@@ -241,6 +273,7 @@ fn describe(run: &unfinished::Run, live: Option<&Live>) -> UnfinishedRun {
         version: plan.version.clone(),
         phase,
         cause,
+        progress: progress::by_target(run),
         asked: run.replayed.asked.iter().map(Intent::line).collect(),
         next,
     }

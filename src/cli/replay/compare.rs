@@ -5,6 +5,7 @@ use super::judged::Judged;
 use crate::rollout::sequential::Counts;
 
 /// Whether two numbers are the same, within a tolerance that is absolute for small numbers and relative for large ones.
+#[must_use]
 pub fn close(value: f64, expected: f64, tolerance: f64) -> bool {
     (value - expected).abs() <= tolerance * expected.abs().max(1.0)
 }
@@ -20,6 +21,7 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Reads what is expected of a block, where anything is.
     pub fn of(fields: Option<&Fields<'_>>) -> Result<Self, String> {
         let Some(fields) = fields else { return Ok(Self::default()) };
         let named = |why| format!("expect.{why}");
@@ -36,6 +38,7 @@ impl Expected {
     }
 
     /// The first difference, in words.
+    #[must_use]
     pub fn mismatch(&self, judged: &Judged, tolerance: f64) -> Option<String> {
         let counts = self.block.as_ref().and_then(|(at, dt, canary, control)| {
             let times = [("t", judged.block.at, *at), ("dt", judged.block.dt, *dt)];

@@ -5,10 +5,15 @@ use crate::rollout::sequential::{Analysis, Block, Explanation, Judge, Logs, Para
 
 /// What the judge said of one block.
 pub struct Judged {
+    /// Number of the block, from 0.
     pub index: usize,
+    /// The block.
     pub block: Block,
+    /// The evidence, as natural logarithms.
     pub logs: Logs,
+    /// What follows of it.
     pub verdict: Verdict,
+    /// The same in words and numbers.
     pub explanation: Explanation,
 }
 

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 
 /// How to judge the vectors, and how exactly to compare.
 pub struct Settings {
+    /// The judge's parameters.
     pub params: Params,
     /// Greatest difference that is none.
     pub tolerance: f64,

@@ -7,15 +7,19 @@ use serde_json::value::RawValue;
 
 /// A recorded stream.
 pub struct Vector {
+    /// Its name, or its place in the file.
     pub name: String,
+    /// How bursty its traffic is.
     pub burst: Burst,
+    /// Where its blocks come from.
     pub source: Source,
     /// What the recorder expected of each block, where it says so.
     pub expected: Vec<Expected>,
     /// Its last verdict.
     pub last: Option<String>,
-    /// Whether it says where it rolls back, and its first block to do so.
+    /// Whether it says where it rolls back.
     pub tells_rollback: bool,
+    /// That block.
     pub rollback: Option<usize>,
 }
 

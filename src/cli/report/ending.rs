@@ -19,6 +19,8 @@ struct Ended<'a> {
     remaining: &'a [String],
     /// Targets of earlier waves that keep the new release.
     kept: &'a [TargetId],
+    /// Targets that gave no answer and are still to be taken back.
+    owed: &'a [TargetId],
 }
 
 /// The block that ends a run's report; nothing for any other event.
@@ -28,11 +30,11 @@ pub(super) fn render(
     evidence: &BTreeMap<TargetId, Vec<String>>,
     paint: Paint,
 ) -> Vec<String> {
-    let Kind::RunFinished { outcome, cause, took, next, remaining, kept, .. } = kind else {
+    let Kind::RunFinished { outcome, cause, took, next, remaining, kept, owed, .. } = kind else {
         return Vec::new();
     };
     let cause = cause.as_deref();
-    let ended = Ended { outcome, cause, took: whole_seconds(*took), next, remaining, kept };
+    let ended = Ended { outcome, cause, took: whole_seconds(*took), next, remaining, kept, owed };
     if ended.outcome == "deployed" {
         return success(&ended, facts, paint);
     }
@@ -108,6 +110,14 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
             let stable = before.map_or_else(String::new, |before| format!(": {before}"));
             format!(
                 "{release} was stopped after {took}; traffic is on stable{stable}; the rest is as it was left."
+            )
+        }
+        "unknown" if !ended.owed.is_empty() => {
+            let back = list(targets_but(facts, ended.owed));
+            let back = if back.is_empty() { String::new() } else { format!(" and taken back on {back}") };
+            format!(
+                "{release} failed{back} after {took}; {} gives no answer, what serves there is unknown, and resume takes it back once it answers.",
+                list(ended.owed)
             )
         }
         _ => format!(

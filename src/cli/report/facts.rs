@@ -164,10 +164,12 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
             Sort::Size(first.map_or_else(String::new, |object| object.name().to_owned()))
         }
         Effect::Scale { workload, .. } => Sort::Size(workload.name.clone()),
-        Effect::WaitReady { .. } => Sort::Wait,
+        Effect::WaitReady { .. } | Effect::Unstick { .. } => Sort::Wait,
         Effect::Smoke { .. } => Sort::Ask,
         Effect::Hold { duration, .. } => Sort::Hold(*duration),
         Effect::Apply { .. }
+        | Effect::Guard { .. }
+        | Effect::Partition { .. }
         | Effect::Replace { .. }
         | Effect::Delete { .. }
         | Effect::Switch { .. }
@@ -177,6 +179,8 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
         | Effect::Compose { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Advance { .. } => Sort::Other,
     }
 }
@@ -184,7 +188,9 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
 /// Percent of the component's traffic on the new revision after a stage with this step.
 fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
     match &step.effect {
-        Effect::Scale { to: Size::ShareBeside { percent, .. }, .. } => Some(*percent),
+        Effect::Scale { to: Size::ShareBeside { percent, .. }, .. } | Effect::Partition { percent, .. } => {
+            Some(*percent)
+        }
         // What a router takes back at the very end leads to the new revision all the same.
         Effect::Weigh { percent, .. } => (*percent > 0).then_some(*percent),
         // The way back of a drain brings the old pods back: what it did was to take them out of traffic.
@@ -206,6 +212,8 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
             objects.iter().any(workload).then_some(100)
         }
         Effect::Create { .. }
+        | Effect::Guard { .. }
+        | Effect::Unstick { .. }
         | Effect::Delete { .. }
         | Effect::WaitReady { .. }
         | Effect::WaitTraffic { .. }
@@ -214,6 +222,8 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
         | Effect::Smoke { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Advance { .. } => None,
     }
 }

@@ -5,6 +5,7 @@ use super::text::{between, clean, date_time, list, pad, table, width};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{Outcome, Release};
 use crate::domain::units::human;
+use crate::run::debts;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -42,6 +43,10 @@ pub fn render(history: &BTreeMap<TargetId, Vec<Release>>, output: &Output) -> St
             lines.push(format!("    {}", clean(cause)));
         }
     }
+    let owed = debts::open(history);
+    lines.extend(
+        owed.iter().map(|(target, debt)| paint.yellow(&clean(&format!("! {target} is owed {debt}")))),
+    );
     format!("{}\n", lines.join("\n"))
 }
 
@@ -120,7 +125,7 @@ fn json_of(release: &Release, serving: bool) -> String {
 
 /// What every line about a release says of it.
 pub(super) fn json_head(release: &Release) -> Value {
-    json!({
+    let mut line = json!({
         "target": release.target,
         "revision": release.revision,
         "version": release.version,
@@ -132,5 +137,9 @@ pub(super) fn json_head(release: &Release) -> Value {
         "started": release.started,
         "ended": release.ended,
         "rollback_of": release.rollback_of,
-    })
+    });
+    if !release.owed.is_empty() {
+        line["owed"] = json!(release.owed.keys().collect::<Vec<_>>());
+    }
+    line
 }

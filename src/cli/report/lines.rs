@@ -409,6 +409,7 @@ pub(super) fn lane_name(lane: Lane) -> &'static str {
         Lane::Traffic => "traffic to stable",
         Lane::Capacity => "pods of the new revision go",
         Lane::Config => "configuration as it was",
+        Lane::Sync => "sync from Git goes on",
     }
 }
 

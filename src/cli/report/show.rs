@@ -69,6 +69,11 @@ fn facts(release: &Release) -> Vec<Vec<String>> {
         ("began", Some(format!("{}, took {took}", date_time(release.started)))),
         ("run", Some(release.run.to_string())),
         ("freeze overridden", release.overridden.clone()),
+        (
+            "owed",
+            (!release.owed.is_empty())
+                .then(|| list(release.owed.iter().map(|(id, d)| format!("{d} to {id}")))),
+        ),
         ("asked", (!release.asked.is_empty()).then(|| list(&release.asked))),
         ("backups", (!release.backups.is_empty()).then(|| list(&release.backups))),
     ];

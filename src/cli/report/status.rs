@@ -23,8 +23,14 @@ pub struct StatusView {
     pub at: Timestamp,
     /// Its targets.
     pub targets: BTreeMap<TargetId, TargetStatus>,
+    /// Targets that were left out, and what each is owed, in words: `r12 (1.4.0)`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub owed: BTreeMap<TargetId, String>,
     /// A run that is not over.
     pub unfinished: Option<UnfinishedRun>,
+    /// Who puts traffic on stable if a run's machine dies, one line a target.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<String>,
 }
 
 /// One target as it stands.
@@ -85,6 +91,8 @@ pub struct LockRow {
     pub since: Timestamp,
     /// Its time is up: the next run takes it over.
     pub lapsed: bool,
+    /// When it lapses if its holder gives no more sign of life.
+    pub lapses: Timestamp,
 }
 
 /// A run that stopped in the middle, or is going on.
@@ -100,6 +108,8 @@ pub struct UnfinishedRun {
     pub phase: String,
     /// Why it turns back, if it does.
     pub cause: Option<String>,
+    /// How far it came, target by target: what is done, in flight and taken back.
+    pub progress: Vec<String>,
     /// What operators asked of it, one line each.
     pub asked: Vec<String>,
     /// What may be typed next, and what each would do.
@@ -136,6 +146,10 @@ impl StatusView {
                 troubles.push(format!("{target}: {}", count(status.drift.len(), "drift", "drifts")));
             }
         }
+        let owed = self.owed.iter().map(|(target, what)| {
+            format!("{target} is owed {what}: deployctl resume {} brings it there", self.environment)
+        });
+        troubles.extend(owed);
         if let Some(run) = &self.unfinished {
             troubles.push(format!("run {} is not over", run.run));
         }
@@ -154,6 +168,10 @@ pub fn render(status: &StatusView, output: &Output) -> String {
     for (target, state) in &status.targets {
         lines.push(String::new());
         lines.extend(target_lines(target, state, status.at, paint));
+    }
+    if !status.guard.is_empty() {
+        lines.push(String::new());
+        lines.extend(status.guard.iter().map(|line| clean(&format!("guard: {line}"))));
     }
     if let Some(run) = &status.unfinished {
         lines.push(String::new());
@@ -202,7 +220,13 @@ fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: P
         let age = age(between(lock.since, at));
         let held = if lock.lapsed { "left behind by" } else { "held by" };
         let ci = lock.by.ci.as_ref().map_or_else(String::new, |ci| format!(", {ci}"));
-        lines.push(clean(&format!("  lock {held} {} for {age} ({}{ci})", lock.by, lock.reason)));
+        let lapse = human(between(lock.lapses.min(at), lock.lapses.max(at)));
+        let lapse = if lock.lapsed {
+            format!("lapsed {lapse} ago")
+        } else {
+            format!("lapses in {lapse} unless renewed")
+        };
+        lines.push(clean(&format!("  lock {held} {} for {age} ({}{ci}), {lapse}", lock.by, lock.reason)));
     }
     if state.changed_by_run > 0 {
         let objects = count(state.changed_by_run, "object", "objects");
@@ -228,6 +252,7 @@ fn run_lines(run: &UnfinishedRun, paint: Paint) -> Vec<String> {
     let head = format!("Run {} of {release}: {}", run.run, paint.yellow(&clean(&run.phase)));
     let mut lines = vec![head];
     lines.extend(run.cause.iter().map(|cause| format!("  because: {}", clean(cause))));
+    lines.extend(run.progress.iter().map(|line| format!("  {}", clean(line))));
     lines.extend(run.asked.iter().map(|asked| format!("  asked: {}", clean(asked))));
     let rows: Vec<Vec<String>> =
         run.next.iter().map(|next| vec![paint.cyan(&clean(&next.command)), clean(&next.effect)]).collect();

@@ -59,7 +59,7 @@ pub(super) fn canary(profile: Option<&Profile>) -> Canary {
         scale: None,
         approve: None,
     };
-    Canary { steps: steps.iter().map(step).collect(), router: Router::Pods }
+    Canary { steps: steps.iter().map(step).collect(), router: Router::Pods, mirror: None }
 }
 
 impl Cx<'_> {

@@ -1,12 +1,12 @@
 //! Metric gates and the queries behind them.
 
 use super::{Cx, time};
-use crate::config::model::{EnvironmentFile, GateFile, MetricsFile, NoDataFile, SharedFile};
+use crate::config::model::{EnvironmentFile, GateFile, MetricFile, MetricsFile, NoDataFile, SharedFile};
 use crate::config::scalar::{Limit, parse_percent};
 use crate::config::{codes, defaults};
 use crate::domain::counters::CounterNames;
 use crate::domain::environment::{Component, Platform, Target, TrafficClass};
-use crate::domain::gate::{Gate, Metric, NoData, Shared, Source};
+use crate::domain::gate::{Gate, Metric, NoData, Shared};
 use crate::domain::ids::ComponentId;
 use crate::domain::units::parse_duration;
 use std::collections::BTreeMap;
@@ -40,11 +40,10 @@ impl Cx<'_> {
             .filter_map(|name| Some((name, file.gates.get(name)?)))
             .filter_map(|(name, gate)| self.gate(name, gate, components, &counters))
             .collect();
+        self.counted(super::calendar::bake(file).requests, &gates);
         let compose = matches!(self.platform_of(file), Platform::Compose { .. });
         let blind = |target: &&Target| target.traffic == TrafficClass::Live && target.prometheus.is_none();
-        // A comparison can read the pods themselves.
-        let needs_store = |gate: &Gate| !matches!(&gate.metric, Metric::AgainstStable(how) if how.source != Source::Prometheus);
-        let blinded = !compose && gates.iter().any(needs_store);
+        let blinded = !compose && gates.iter().any(|gate| gate.metric.asks_prometheus());
         for target in targets.iter().filter(blind).filter(|_| blinded) {
             let id = target.id.as_str();
             let diagnostic = self
@@ -86,7 +85,9 @@ impl Cx<'_> {
                 Metric::ErrorRate => "max: 5%",
                 Metric::Latency { .. } => "max: 200ms",
                 Metric::Availability => "min: 99.95%",
-                Metric::Query(_) | Metric::AgainstStable(_) => "max: 3",
+                Metric::Query(_) | Metric::CloudWatch(_) | Metric::Http(_) | Metric::AgainstStable(_) => {
+                    "max: 3"
+                }
             };
             let diagnostic = self
                 .error(codes::BAD_GATE, &["gates", name], format!("gate `{name}` has no limit"))
@@ -168,13 +169,15 @@ impl Cx<'_> {
                 None
             }
             (None, Some(query)) => Some(Metric::Query(query.clone())),
-            (Some(word), None) => self.metric_word(name, word),
+            (Some(MetricFile::Word(word)), None) => self.metric_word(name, &word.0),
+            (Some(MetricFile::Store(store)), None) => self.store_metric(name, store, file),
             (None, None) => {
                 let node = self.tree.find(&["gates", name]);
                 if node.is_some_and(|node| node.get("metric").is_none() && node.get("query").is_none()) {
                     let diagnostic = self
                         .error(codes::BAD_GATE, &["gates", name], format!("gate `{name}` measures nothing"))
-                        .help("add `metric: error_rate`, `metric: p95`, `metric: availability` or `query: PROMQL`");
+                        .help("add `metric: error_rate`, `metric: p95`, `metric: availability`, `query: PROMQL`, `metric: {cloudwatch: …}` or \
+                               `metric: {http: …}`");
                     self.out.push(diagnostic);
                 }
                 None
@@ -213,10 +216,14 @@ impl Cx<'_> {
                     "write e.g. `200ms`".to_owned()
                 }
             }),
-            Metric::Query(_) | Metric::AgainstStable(_) => match text.strip_suffix('%') {
-                Some(_) => share(text),
-                None => text.parse::<f64>().map_err(|_| "write a number in the unit of the query".to_owned()),
-            },
+            Metric::Query(_) | Metric::CloudWatch(_) | Metric::Http(_) | Metric::AgainstStable(_) => {
+                match text.strip_suffix('%') {
+                    Some(_) => share(text),
+                    None => text
+                        .parse::<f64>()
+                        .map_err(|_| "write a number in the unit of what is measured".to_owned()),
+                }
+            }
         };
         match read {
             Ok(value) => Some(value),

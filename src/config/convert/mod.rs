@@ -4,13 +4,18 @@ mod calendar;
 mod comparison;
 mod components;
 mod gates;
+mod gitops;
+mod guard;
 mod readiness;
 mod smoke;
+mod stores;
 mod targets;
 mod traffic;
 
 use crate::config::defaults::Profile;
-use crate::config::model::{EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile};
+use crate::config::model::{
+    EnvironmentFile, FailureFile, InterruptFile, Level, LimitsFile, PoliciesFile, UnreachableFile,
+};
 use crate::config::scalar::Time;
 use crate::config::tree::Node;
 use crate::config::walk::suggestion;
@@ -18,7 +23,7 @@ use crate::config::{codes, defaults, secrets};
 use crate::domain::diagnostic::{Diagnostic, Diagnostics, Place};
 use crate::domain::effect::Approval;
 use crate::domain::environment::{
-    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass,
+    Environment, Limits, OnFailure, OnInterrupt, Platform, PolicyLevel, Strategy, TrafficClass, Unreachable,
 };
 use crate::domain::secret::SecretRef;
 use crate::domain::units::{human, parse_duration};
@@ -84,15 +89,21 @@ pub fn convert(
         alerts: cx.alerts(file),
         limits,
         take: cx.take(file),
+        gitops: cx.gitops(file),
         history_limit: file.history.unwrap_or(defaults::HISTORY),
         on_failure: match file.on_failure {
             Some(FailureFile::Hold) => OnFailure::Hold,
             Some(FailureFile::Rollback) | None => OnFailure::Rollback,
         },
+        unreachable: match file.unreachable {
+            Some(UnreachableFile::Skip) => Unreachable::Skip,
+            Some(UnreachableFile::Block) | None => Unreachable::Block,
+        },
         on_interrupt: match file.on_interrupt {
             Some(InterruptFile::Rollback) => OnInterrupt::Rollback,
             _ => OnInterrupt::Stop,
         },
+        guard: cx.guard(file, compose),
     };
     cx.check_duration(&environment);
     // A base file is read for its mistakes; what it lacks is no second mistake.
@@ -303,7 +314,10 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         let hold = |strategy: &Strategy| match strategy {
-            Strategy::Canary(canary) => canary.steps.iter().map(|step| step.hold).sum(),
+            Strategy::Canary(canary) => {
+                let mirror = canary.mirror.map(|mirror| mirror.hold).unwrap_or_default();
+                canary.steps.iter().map(|step| step.hold).sum::<Duration>() + mirror
+            }
             Strategy::BlueGreen(blue_green) => blue_green.hold,
             Strategy::Rolling | Strategy::Recreate => Duration::ZERO,
         };

@@ -5,6 +5,7 @@ use crate::config::codes;
 use crate::config::model::{EnvironmentFile, PlatformFile, PlatformName, TargetFile, TrafficFile};
 use crate::domain::environment::{Backup, ClusterAddress, Platform, RdsBackup, Target, TrafficClass};
 use crate::domain::ids::TargetId;
+use crate::domain::secret::conceal_url;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -76,13 +77,16 @@ impl Cx<'_> {
                 .help("add `cluster: {context: NAME}`; `kubectl config get-contexts` lists the names");
             self.out.push(diagnostic);
         }
-        for (key, url) in [("prometheus", &file.prometheus), ("ingress", &file.ingress)] {
-            self.check_url(url.as_deref(), &["targets", id, key]);
+        if let Some(url) = &file.ingress {
+            conceal_url(url);
         }
+        self.check_url(file.ingress.as_deref(), &["targets", id, "ingress"]);
+        let region = file.region.clone().unwrap_or_else(|| id.to_owned());
         Target {
             id: TargetId::new(id),
             cloud: file.cloud.clone(),
-            region: file.region.clone().or_else(|| Some(id.to_owned())),
+            prometheus: self.prometheus(id, file.prometheus.as_ref(), &region),
+            region: Some(region),
             cluster: ClusterAddress {
                 context: cluster.context,
                 kubeconfig: cluster.kubeconfig.map(PathBuf::from),
@@ -92,13 +96,12 @@ impl Cx<'_> {
                 Some(TrafficFile::None) => TrafficClass::None,
                 _ => TrafficClass::Live,
             },
-            prometheus: file.prometheus.clone(),
             ingress: file.ingress.clone(),
             values: values(&file.values),
         }
     }
 
-    fn check_url(&mut self, url: Option<&str>, path: &[&str]) {
+    pub(super) fn check_url(&mut self, url: Option<&str>, path: &[&str]) {
         let Some(url) = url else { return };
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
         if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {

@@ -2,17 +2,20 @@
 
 use super::{Cx, calendar};
 use crate::config::codes;
-use crate::config::model::{CanaryFile, RouterFile, RouterName, StepFile, VersionProbeFile};
+use crate::config::model::{
+    CanaryFile, HeaderFile, MirrorFile, RouterFile, RouterName, StepFile, TestersFile, VersionProbeFile,
+};
 use crate::domain::effect::Approval;
 use crate::domain::environment::{
-    Canary, CanaryStep, NginxRouter, Router, Strategy, VersionPlace, VersionProbe,
+    Canary, CanaryStep, Mirror, Router, Strategy, Testers, VersionPlace, VersionProbe,
 };
 
 impl Cx<'_> {
     pub(super) fn canary(&mut self, file: &CanaryFile, path: &[&str]) -> Strategy {
         let router = file.router.as_ref().map_or(Router::Pods, |router| self.router(router, path));
+        let mirror = file.mirror.as_ref().map(|mirror| self.mirror(mirror, &router, path));
         let Some(steps) = &file.steps else {
-            return Strategy::Canary(Canary { router, ..calendar::canary(self.profile) });
+            return Strategy::Canary(Canary { router, mirror, ..calendar::canary(self.profile) });
         };
         if steps.is_empty() {
             let path = [path, &["canary", "steps"]].concat();
@@ -52,7 +55,7 @@ impl Cx<'_> {
                 approve: step.approve.map(|time| Approval { within: time.0 }),
             })
             .collect();
-        Strategy::Canary(Canary { steps, router })
+        Strategy::Canary(Canary { steps, router, mirror })
     }
 
     /// A size below the weight would send more traffic than stands ready.
@@ -80,32 +83,74 @@ impl Cx<'_> {
         Some(scale.clamp(1.0, 100.0) as u8)
     }
 
+    /// Not every router copies requests.
+    fn mirror(&mut self, file: &MirrorFile, router: &Router, path: &[&str]) -> Mirror {
+        let path = [path, &["canary", "mirror"]].concat();
+        let why = match router {
+            Router::Gateway(_) | Router::Istio(_) => None,
+            Router::Pods => Some("no route is written, so nothing copies requests"),
+            Router::Nginx(_) => Some(
+                "ingress-nginx copies all requests or none, by an annotation of the Ingress itself, which is never written",
+            ),
+            Router::Alb(_) => Some("an Application Load Balancer does not copy requests"),
+        };
+        if let Some(why) = why {
+            let message = format!("`mirror` with `router: {}`", router.name());
+            let diagnostic = self
+                .error(codes::CONFLICT, &path, message)
+                .why(why)
+                .help("remove `mirror`, or let `gateway` or `istio` carry the weights");
+            self.out.push(diagnostic);
+        }
+        let share = file.share.map_or(100.0, |share| share.0);
+        if !(1.0..=100.0).contains(&share) || share.fract() != 0.0 {
+            let path = [path.as_slice(), &["share"]].concat();
+            let diagnostic = self
+                .error(codes::OUT_OF_RANGE, &path, format!("a share of {share} %"))
+                .help("write a whole share from 1% to 100%");
+            self.out.push(diagnostic);
+        }
+        Mirror { percent: share.clamp(1.0, 100.0) as u8, hold: file.hold.0 }
+    }
+
     fn router(&mut self, file: &RouterFile, path: &[&str]) -> Router {
+        let none = Testers::default;
         let detail = match file {
             RouterFile::Named(RouterName::Pods) => return Router::Pods,
-            RouterFile::Named(RouterName::Nginx) => return Router::Nginx(NginxRouter::default()),
-            RouterFile::Named(RouterName::Gateway) => return Router::Gateway,
-            RouterFile::Named(RouterName::Istio) => return Router::Istio,
-            RouterFile::Named(RouterName::Alb) => return Router::Alb,
+            RouterFile::Named(RouterName::Nginx) => return Router::Nginx(none()),
+            RouterFile::Named(RouterName::Gateway) => return Router::Gateway(none()),
+            RouterFile::Named(RouterName::Istio) => return Router::Istio(none()),
+            RouterFile::Named(RouterName::Alb) => return Router::Alb(none()),
             RouterFile::Detailed(detail) => detail,
         };
-        let Some(nginx) = &detail.nginx else {
+        let by_header = |file: &HeaderFile| Testers { header: file.header.clone(), cookie: None };
+        let by_both =
+            |file: &TestersFile| Testers { header: file.header.clone(), cookie: file.cookie.clone() };
+        let given = [
+            detail.nginx.as_ref().map(|file| Router::Nginx(by_both(file))),
+            detail.gateway.as_ref().map(|file| Router::Gateway(by_header(file))),
+            detail.istio.as_ref().map(|file| Router::Istio(by_both(file))),
+            detail.alb.as_ref().map(|file| Router::Alb(by_header(file))),
+        ];
+        let mut given = given.into_iter().flatten();
+        let (Some(router), None) = (given.next(), given.next()) else {
             let path = [path, &["canary", "router"]].concat();
             let diagnostic = self
-                .error(codes::CONFLICT, &path, "a router is one of its names, or `nginx` with settings")
+                .error(codes::CONFLICT, &path, "a router is one of its names, or one of them with settings")
                 .help("write e.g. `router: gateway`, or `router: {nginx: {header: X-Canary}}`");
             self.out.push(diagnostic);
             return Router::Pods;
         };
-        for (key, value) in [("header", &nginx.header), ("cookie", &nginx.cookie)] {
+        let Some(testers) = router.testers() else { return router };
+        for (key, value) in [("header", &testers.header), ("cookie", &testers.cookie)] {
             let Some(value) = value.as_ref().filter(|value| !is_token(value)) else { continue };
-            let path = [path, &["canary", "router", "nginx", key]].concat();
+            let path = [path, &["canary", "router", router.name(), key]].concat();
             let diagnostic = self
                 .error(codes::BAD_NAME, &path, format!("`{value}` is not the name of a {key}"))
                 .help("write letters, digits, `-` and `_`");
             self.out.push(diagnostic);
         }
-        Router::Nginx(NginxRouter { header: nginx.header.clone(), cookie: nginx.cookie.clone() })
+        router
     }
 
     /// Nothing is counted by a probe that does not say where the version stands.

@@ -1,6 +1,7 @@
 //! Gates, metrics and smoke tests as people write them.
 
 use crate::config::defaults;
+use crate::config::model::MetricFile;
 use crate::config::scalar::{Limit, Percent, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,14 +26,12 @@ pub struct GateFile {
     pub early_promotion: Option<bool>,
     /// Where the counters are read (`against: stable`). Default: `auto`.
     pub source: Option<SourceFile>,
-    /// What is measured: `error_rate`, `availability`, or a latency quantile `p50` … `p99.9`. This or `query`.
-    #[schemars(
-        regex(pattern = r"^(error_rate|availability|p[0-9]{1,2}(\.[0-9]+)?)$"),
-        extend("examples" = ["error_rate", "p95", "availability"])
-    )]
-    pub metric: Option<String>,
+    /// What is measured: `error_rate`, `availability`, or a latency quantile `p50` … `p99.9`; or another store:
+    /// `{cloudwatch: …}`, `{http: …}`. This or `query`.
+    pub metric: Option<MetricFile>,
     /// Any `PromQL` that gives one number. `{{ pods }}` (a regular expression that matches the revision's pods),
-    /// `{{ namespace }}`, `{{ window }}`, `{{ component }}`, `{{ target }}` and `{{ region }}` are filled in.
+    /// `{{ version }}`, `{{ revision }}` (the N of `NAME-rN`), `{{ namespace }}`, `{{ window }}`, `{{ component }}`,
+    /// `{{ target }}` and `{{ region }}` are filled in.
     pub query: Option<String>,
     /// Largest value that passes: `5%` for an error rate, `200ms` for a latency, a number for a query.
     pub max: Option<Limit>,

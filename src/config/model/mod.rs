@@ -4,10 +4,16 @@
 
 mod calendar;
 mod checks;
+mod gitops;
+mod guard;
+mod stores;
 mod traffic;
 
 pub use calendar::*;
 pub use checks::*;
+pub use gitops::*;
+pub use guard::*;
+pub use stores::*;
 pub use traffic::*;
 
 use crate::config::defaults;
@@ -122,14 +128,23 @@ pub struct EnvironmentFile {
     /// that is in it. What is not named here (or with `--take`) and belongs to somebody else bars the release.
     #[schemars(extend("examples" = [["spec.replicas", "Service/web:spec.type"]]))]
     pub take: Vec<String>,
+    /// Argo CD Applications and Flux Kustomizations that write objects of the release by themselves would take a rollout
+    /// back while it goes on: `pause` holds their automatic sync until the run is over, `refuse` refuses the run, `ignore`
+    /// does not look. Default: `pause`.
+    #[schemars(extend("examples" = ["refuse", {"mode": "pause", "argocd_namespace": "gitops"}]))]
+    pub gitops: Option<GitopsFile>,
     /// How many releases are kept for `rollback`.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,
     /// What becomes of waves that are done when a later one fails: `rollback` takes them back, too, `hold` keeps the new
     /// release there. Abort, rollback and Ctrl-C are not concerned. Default: `rollback`.
     pub on_failure: Option<FailureFile>,
+    /// A target that gives no answer: `block`, or `skip` (owed the release). Default: `block`.
+    pub unreachable: Option<UnreachableFile>,
     /// What Ctrl-C does once traffic is back on the old version. Default: `stop`.
     pub on_interrupt: Option<InterruptFile>,
+    /// Whether `deployctl guard ENV` puts traffic on stable when a run's machine dies. Default: `false`.
+    pub guard: Option<GuardFile>,
     /// Namespace (in every cluster) of the locks, journals and releases of deployctl.
     #[schemars(extend("default" = defaults::STATE_NAMESPACE))]
     pub state_namespace: Option<String>,
@@ -190,9 +205,9 @@ pub struct TargetFile {
     /// Whether users' requests arrive here. Gates judge live targets; a standby (`none`) is judged by smoke tests
     /// and readiness. Default: `live`.
     pub traffic: Option<TrafficFile>,
-    /// Base URL of the target's Prometheus. Required for gates.
+    /// The target's Prometheus, by its base URL or with `url`, credentials and more. Required for gates that ask it.
     #[schemars(extend("examples" = ["http://prometheus.us-east-1.example.com:9090"]))]
-    pub prometheus: Option<String>,
+    pub prometheus: Option<PrometheusFile>,
     /// Base URL of the target's public ingress, for smoke tests `through: ingress`.
     #[schemars(extend("examples" = ["https://us-east-1.example.com"]))]
     pub ingress: Option<String>,
@@ -314,6 +329,10 @@ pub struct CanaryFile {
     pub steps: Option<Vec<StepFile>>,
     /// What carries the weights. Default: `pods`.
     pub router: Option<RouterFile>,
+    /// Before the first weight the new version gets copies of requests, whose answers nobody sees. Writes are executed
+    /// twice then: only for requests that may be repeated. Routers: `gateway`, `istio`.
+    #[schemars(extend("examples" = [{"share": "10%", "hold": "10m"}]))]
+    pub mirror: Option<MirrorFile>,
 }
 
 /// One step of a canary.

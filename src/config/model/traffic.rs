@@ -1,5 +1,6 @@
 //! What carries a canary's weights, and how the share that arrives is counted.
 
+use crate::config::scalar::{Percent, Time};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -10,7 +11,7 @@ pub enum RouterFile {
     /// By name.
     Named(RouterName),
     /// With settings.
-    Detailed(RouterDetail),
+    Detailed(Box<RouterDetail>),
 }
 
 /// A router by its name.
@@ -34,19 +35,48 @@ pub enum RouterName {
 #[serde(deny_unknown_fields, default)]
 pub struct RouterDetail {
     /// A second Ingress with the canary annotations of ingress-nginx.
-    pub nginx: Option<NginxFile>,
+    pub nginx: Option<TestersFile>,
+    /// `backendRefs[].weight` of `HTTPRoute`s.
+    pub gateway: Option<HeaderFile>,
+    /// Weighted destinations of `VirtualService`s.
+    pub istio: Option<TestersFile>,
+    /// The forward action of Ingresses of the AWS Load Balancer Controller.
+    pub alb: Option<HeaderFile>,
 }
 
-/// Settings of the nginx router.
+/// Testers who are led to the new version whatever the weight, by a header or a cookie.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct NginxFile {
-    /// Header that chooses whatever the weight: `always` leads to the new version, `never` to the old one.
+pub struct TestersFile {
+    /// Requests with this header and the value `always` go to the new version, from when its pods are ready until the
+    /// rollout is over. With ingress-nginx `never` leads to the old one.
     #[schemars(extend("examples" = ["X-Canary"]))]
     pub header: Option<String>,
     /// Cookie that chooses likewise.
     #[schemars(extend("examples" = ["canary"]))]
     pub cookie: Option<String>,
+}
+
+/// Testers who are led to the new version whatever the weight, by a header.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HeaderFile {
+    /// Requests with this header and the value `always` go to the new version, from when its pods are ready until the
+    /// rollout is over.
+    #[schemars(extend("examples" = ["X-Canary"]))]
+    pub header: Option<String>,
+}
+
+/// Copies of requests for the new version, before it answers any.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorFile {
+    /// Share of the requests that are copied, 1–100 %. Default: all. A gateway needs the Gateway API 1.3 for less.
+    #[schemars(extend("examples" = ["10%"]))]
+    pub share: Option<Percent>,
+    /// How long gates watch meanwhile.
+    #[schemars(extend("examples" = ["10m"]))]
+    pub hold: Time,
 }
 
 /// How answers tell a component's version: the tag of its image, as a whole word. Exactly one of `header`, `json` and
@@ -67,4 +97,14 @@ pub struct VersionProbeFile {
     pub json: Option<String>,
     /// The version stands somewhere in the body.
     pub body: Option<bool>,
+}
+
+/// What a release does about a target that gives no answer.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UnreachableFile {
+    /// Nothing goes out unless `--without TARGET` leaves it out.
+    Block,
+    /// It is left out and owed the release: `deployctl resume ENV` brings it there.
+    Skip,
 }

@@ -51,17 +51,17 @@ impl Site<'_> {
                 self.target.id, stable.workload, serving.workload
             ));
         }
-        self.promote(component, serving, stable, true);
+        self.promote(component, serving, stable, true, None);
         self.check(at::CHECK, "check", 0, component, serving);
         let previewed = !how.preview.is_zero() && self.inputs.rollback_of.is_none();
         if previewed {
-            self.preview(component, serving, how.preview);
+            self.preview(component, serving, stable, how.preview);
         }
         self.switch(component, serving, stable);
         if previewed {
             self.end_preview(component);
         }
-        self.handover(component);
+        self.handover(component, Some(stable));
         if !how.hold.is_zero() && self.inputs.rollback_of.is_none() {
             self.green.0 = self.green.0.max(how.hold);
             self.green.1.push(Arm {
@@ -80,7 +80,7 @@ impl Site<'_> {
         let back = vec![
             Effect::Scale {
                 workload: stable.workload.clone(),
-                to: Size::SameAs { workload: serving.workload.clone(), floor },
+                to: Size::SameAs { workload: serving.workload.clone(), floor, demand: None },
             },
             Effect::WaitReady { workloads: vec![stable.workload.clone()], timeout },
         ];
@@ -94,7 +94,13 @@ impl Site<'_> {
     }
 
     /// Green under Services of its own, for people and their tests; its pods are watched and probed meanwhile.
-    fn preview(&mut self, component: &Component, serving: &ServingWorkload, duration: Duration) {
+    fn preview(
+        &mut self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        duration: Duration,
+    ) {
         let mut objects = Vec::new();
         for service in routes::services(&self.input.named, &component.id) {
             let mut named = self.input.named.objects.iter().filter(|object| object.kind() == "Service");
@@ -121,6 +127,7 @@ impl Site<'_> {
         let hold = self.hold_step(duration, vec![arm], false);
         let title = format!("hold {} for {}", serving.workload.name, human(duration));
         steps.push(self.step(Some(&component.id), title, hold.effect, hold.undo));
+        steps.extend(self.catch_up(component, serving, stable));
         let title = format!("preview for {}", human(duration));
         self.stage(at::PREVIEW, "preview", &title, 0).steps.extend(steps);
     }

@@ -2,9 +2,9 @@
 //! share.
 
 use super::{Site, at, until};
-use crate::domain::effect::{Arm, Effect, Size, SmokeVia, Until};
+use crate::domain::effect::{Arm, Carries, Effect, Size, SmokeVia, Until};
 use crate::domain::environment::{Canary, Component, SmokeTest, Strategy};
-use crate::domain::gate::Gate;
+use crate::domain::gate::{Gate, Metric};
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
@@ -33,13 +33,14 @@ impl Site<'_> {
             && canary.router.is_weighted()
             && let Some(split) = self.split(component, serving, stable, &canary.router)
         {
-            return self.weighted(component, serving, stable, steps, &split);
+            return self.weighted(component, serving, stable, (steps, canary.mirror), &split);
         }
         for (index, step) in steps.iter().enumerate() {
             let place = at::WEIGHT + 10 * u32::from(step.weight);
             let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
             let mut actions = Vec::new();
             if index == 0 {
+                actions.extend(self.guard_step(component, stable));
                 actions.extend(self.create_step(component, serving, 0));
             }
             actions.push(self.share_step(component, serving, stable, step.weight));
@@ -57,14 +58,17 @@ impl Site<'_> {
             let hold = self.holds.entry(step.weight).or_default();
             *hold = (*hold).max(step.hold);
             self.approve(step);
+            let to = Size::ShareBeside { workload: stable.workload.clone(), percent: step.weight };
+            self.keep_up(component, serving, stable, step.weight, to);
         }
-        self.promote(component, serving, stable, steps.is_empty());
+        let carries = (!steps.is_empty()).then(|| Carries::Beside(serving.workload.clone()));
+        self.promote(component, serving, stable, steps.is_empty(), carries);
         if steps.is_empty() {
             self.check(at::CHECK, "check", 0, component, serving);
         }
         // A Service that leads to one revision alone is switched; one that leads to all of them need not be.
         self.switch(component, serving, stable);
-        self.handover(component);
+        self.handover(component, Some(stable));
         self.drain(component, serving, stable);
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
@@ -101,16 +105,19 @@ impl Site<'_> {
         replicas.and_then(Value::as_u64).unwrap_or(1) as u32
     }
 
-    /// The new revision at full size beside the old one.
+    /// The new revision at full size beside the old one, which carries so much of the load until then (all of it if
+    /// nothing is said).
     pub(super) fn promote(
         &mut self,
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
         create: bool,
+        carries: Option<Carries>,
     ) {
         let mut actions = Vec::new();
         if create {
+            actions.extend(self.guard_step(component, stable));
             actions.extend(self.create_step(component, serving, 0));
         }
         // With pods as the router, pods are traffic: their going is the first thing in a rollback.
@@ -120,11 +127,12 @@ impl Site<'_> {
         let to = if self.autoscalers(&component.id).is_empty() {
             Size::Exactly(floor)
         } else {
-            // Under weights the autoscaler shrinks stable: it is no measure of what all users need then.
-            if component.strategy.weighted_router().is_some() {
+            // While stable carries a part only, its size is no measure of what all users need.
+            if carries.is_some() {
                 floor = floor.max(self.live_size(&stable.workload));
             }
-            Size::SameAs { workload: stable.workload.clone(), floor }
+            let demand = carries.and_then(|carries| self.demand(component, stable, carries));
+            Size::SameAs { workload: stable.workload.clone(), floor, demand }
         };
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         actions.push(self.step(
@@ -145,8 +153,11 @@ impl Site<'_> {
         stable: &ServingWorkload,
     ) {
         let timeout = self.inputs.env.limits.ready;
-        let size =
-            Size::SameAs { workload: serving.workload.clone(), floor: self.live_size(&stable.workload) };
+        let size = Size::SameAs {
+            workload: serving.workload.clone(),
+            floor: self.live_size(&stable.workload),
+            demand: None,
+        };
         let back = vec![
             Effect::Scale { workload: stable.workload.clone(), to: size },
             Effect::WaitReady { workloads: vec![stable.workload.clone()], timeout },
@@ -220,8 +231,12 @@ impl Site<'_> {
         for (weight, duration) in std::mem::take(&mut self.holds) {
             let arms = self.arms.clone();
             let until = Until { approval: self.approvals.get(&weight).copied(), requests: 0 };
-            let title = format!("hold {weight} % for {}{}", human(duration), until::words(&until));
-            let hold = until::held(self.hold_step(duration, arms, is_live(self)), until);
+            let what = if weight == 0 { "on copies of requests".to_owned() } else { format!("{weight} %") };
+            let title = format!("hold {what} for {}{}", human(duration), until::words(&until));
+            let mut hold = until::held(self.hold_step(duration, arms, is_live(self)), until);
+            if let Effect::Hold { follow, .. } = &mut hold.effect {
+                *follow = self.followed(weight);
+            }
             let place = at::WEIGHT + 10 * u32::from(weight) + at::HOLD_BEHIND;
             self.stage(place, &format!("hold-{weight}"), &title, weight).steps.push(hold);
         }
@@ -233,13 +248,25 @@ impl Site<'_> {
         let gates = gates
             .into_iter()
             .filter_map(|mut gate| {
-                gate.components.retain(|id| components.contains(id));
+                let compares = matches!(gate.metric, Metric::AgainstStable(_));
+                let told_apart = |id: &ComponentId| {
+                    !compares || !arms.iter().any(|arm| arm.component == *id && arm.is_one_workload())
+                };
+                gate.components.retain(|id| components.contains(id) && told_apart(id));
                 (!gate.components.is_empty()).then_some(gate)
             })
             .collect();
         let probes = if judged { Vec::new() } else { self.tests(&components) };
         let patience = self.inputs.env.limits.shared_breach;
-        let effect = Effect::Hold { duration, gates, arms, probes, patience, until: Until::default() };
+        let effect = Effect::Hold {
+            duration,
+            gates,
+            arms,
+            probes,
+            patience,
+            until: Until::default(),
+            follow: Vec::new(),
+        };
         self.step(
             None,
             format!("hold for {}", human(duration)),

@@ -7,6 +7,7 @@ use crate::domain::ids::ComponentId;
 use crate::domain::object::ObjectRef;
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
+use crate::rollout::autoscaler;
 use serde_json::{Value, json};
 
 impl Site<'_> {
@@ -15,7 +16,10 @@ impl Site<'_> {
         match (&component.strategy, serving.revision, stable) {
             // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
             (_, None, Some(stable)) if stable.workload != serving.workload => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
+            }
+            (Strategy::Canary(canary), None, _) if serving.workload.kind == "StatefulSet" => {
+                self.partitioned(component, serving, canary);
             }
             (_, None, _) => self.in_place(component, serving),
             (_, Some(_), None) => self.first(component, serving),
@@ -27,7 +31,7 @@ impl Site<'_> {
                 self.canary(component, serving, &stable, canary);
             }
             (Strategy::Rolling | Strategy::Recreate, Some(_), Some(stable)) => {
-                self.canary(component, serving, &stable, &Canary { steps: Vec::new(), router: Router::Pods });
+                self.canary(component, serving, &stable, &all_at_once());
             }
         }
     }
@@ -69,8 +73,7 @@ impl Site<'_> {
         let objects = &self.input.named.objects;
         (0..objects.len())
             .filter(|i| {
-                objects[*i].component.as_ref() == Some(component)
-                    && objects[*i].kind() == "HorizontalPodAutoscaler"
+                objects[*i].component.as_ref() == Some(component) && autoscaler::is_one(&objects[*i].value)
             })
             .collect()
     }
@@ -97,24 +100,9 @@ impl Site<'_> {
         Some(self.step(Some(&component.id), title, Effect::Create { objects: vec![index] }, undo))
     }
 
-    pub(super) fn handover(&mut self, component: &Component) {
-        let indices: Vec<usize> =
-            self.autoscalers(&component.id).into_iter().filter(|index| self.changed(*index)).collect();
-        if indices.is_empty() {
-            return;
-        }
-        let step = self.apply_step(
-            Some(&component.id),
-            format!("hand the autoscaler of {} to the new revision", component.id),
-            &indices,
-            Lane::Traffic,
-        );
-        self.stage(at::HANDOVER, "handover", "autoscalers to the new revision", 0).steps.push(step);
-    }
-
     /// The pods stay; only the autoscaler or routes may change.
     pub(super) fn settled(&mut self, component: &Component) {
-        self.handover(component);
+        self.handover(component, None);
         let changed: Vec<usize> =
             self.routes(component).into_iter().filter(|index| self.changed(*index)).collect();
         if !changed.is_empty() {
@@ -144,7 +132,7 @@ impl Site<'_> {
             steps.push(self.apply_step(Some(&component.id), title, &changed, Lane::Config));
         }
         self.stage(at::FIRST, "first", "first revision", 0).steps.extend(steps);
-        self.handover(component);
+        self.handover(component, None);
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
 
@@ -170,8 +158,7 @@ impl Site<'_> {
             if let Undo::Effects { effects, .. } = &mut step.undo
                 && exists
             {
-                let timeout = self.inputs.env.limits.ready;
-                effects.push(Effect::WaitReady { workloads: vec![serving.workload.clone()], timeout });
+                effects.push(self.back_in_place(&serving.workload));
             }
             if component.strategy == Strategy::Recreate && exists {
                 self.warnings.push(format!(
@@ -185,7 +172,7 @@ impl Site<'_> {
                 .extend([step, wait]);
             self.moved.push((component.id.clone(), serving.workload.clone()));
         }
-        self.handover(component);
+        self.handover(component, None);
     }
 
     /// A new workload without `replicas` would start with one pod; its autoscaler's floor is better.
@@ -204,4 +191,9 @@ impl Site<'_> {
                 && matches!(other.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_))
         })
     }
+}
+
+/// A way without weights.
+fn all_at_once() -> Canary {
+    Canary { steps: Vec::new(), router: Router::Pods, mirror: None }
 }

@@ -3,17 +3,20 @@
 //! The order is the safe one of the field: capacity first, then traffic, and stable shrinks only after the data plane
 //! was seen to have moved. Every step knows how it is taken back.
 
+mod autoscalers;
 mod blue_green;
 mod canary;
 mod changes;
 mod components;
 mod cutover;
+mod gitops;
+mod partitions;
 mod ready;
 mod steps;
 mod until;
 mod weights;
 
-use crate::domain::effect::{Approval, Arm};
+use crate::domain::effect::{Approval, Arm, Follow};
 use crate::domain::environment::Target;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
@@ -31,6 +34,7 @@ use std::time::Duration;
 /// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`, and in these places behind it: pods, smoke
 /// tests of the pods, routers, holds.
 mod at {
+    pub const PAUSE: u32 = 5;
     pub const PREPARE: u32 = 10;
     pub const FIRST: u32 = 20;
     pub const WEIGHT: u32 = 100;
@@ -75,6 +79,8 @@ pub(in crate::plan) struct Site<'a> {
     /// Weights that a person has to approve.
     approvals: BTreeMap<u8, Approval>,
     arms: Vec<Arm>,
+    /// What keeps up with the load from which weight on.
+    follow: Vec<(ComponentId, u8, Follow)>,
     /// The hold after blue-green switches.
     green: (Duration, Vec<Arm>),
     /// What serves without ever having been released by us.
@@ -135,6 +141,7 @@ impl<'a> Site<'a> {
             holds: BTreeMap::new(),
             approvals: BTreeMap::new(),
             arms: Vec::new(),
+            follow: Vec::new(),
             green: (Duration::ZERO, Vec::new()),
             adopted: BTreeMap::new(),
             moved: Vec::new(),
@@ -156,6 +163,7 @@ impl<'a> Site<'a> {
         self.hold_on_green();
         self.smoke_and_bake(last_wave);
         self.clean_up();
+        self.keep_git_out();
         let inventory: Vec<usize> =
             (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
         let mut target = target_plan(&self, inventory, changes);

@@ -7,6 +7,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::step::{Lane, Step, Undo};
 use crate::plan::build::Draft;
 use crate::plan::{inventory, order};
+use crate::rollout::autoscaler;
 use std::collections::BTreeSet;
 
 impl Site<'_> {
@@ -119,7 +120,7 @@ impl Site<'_> {
         };
         let serving = self.input.named.workloads.get(&component.id);
         serving.is_some_and(|serving| serving.workload == self.references[index])
-            || (serving.is_some() && object.kind() == "HorizontalPodAutoscaler")
+            || (serving.is_some() && autoscaler::is_one(&object.value))
             || (serving.is_some() && self.is_route(component, index))
     }
 }

@@ -4,9 +4,11 @@
 //! the route divides between the two. A way back begins with weight 0; the canary's route goes after it, its Service after
 //! that, and its pods last of all.
 
+mod mirror;
+
 use super::{Site, at};
-use crate::domain::effect::{Effect, Size};
-use crate::domain::environment::{CanaryStep, Component, Router, version_of};
+use crate::domain::effect::{Carries, Effect, Size};
+use crate::domain::environment::{CanaryStep, Component, Mirror, Router, version_of};
 use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
@@ -197,19 +199,22 @@ impl Site<'_> {
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
-        steps: &[CanaryStep],
+        (weights, mirror): (&[CanaryStep], Option<Mirror>),
         split: &Split,
     ) {
         let mut last = 0;
+        let first = weights[0].weight;
+        let steps = mirror::with_mirror(weights, mirror);
         for (index, step) in steps.iter().enumerate() {
             let place = at::WEIGHT + 10 * u32::from(step.weight);
             let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
             let mut actions = Vec::new();
             if index == 0 {
                 actions.extend(self.pin_step(component, stable, split));
+                actions.extend(self.guard_step(component, stable));
                 actions.extend(self.create_step(component, serving, 0));
             }
-            actions.push(self.part_step(component, serving, stable, step));
+            actions.push(self.part_step(component, serving, stable, step, last));
             actions.push(self.wait_ready(&component.id, &serving.workload));
             self.stage(place, &name, &title, last).steps.extend(actions);
             if index == 0 {
@@ -218,21 +223,27 @@ impl Site<'_> {
             }
             let mut actions = Vec::new();
             if index == 0 {
-                actions.extend(self.open_steps(component, serving, stable, steps[0].weight, split));
+                actions.extend(self.open_steps(component, serving, stable, first, split));
             }
-            actions.extend(self.weigh_steps(component, serving, split, step.weight, last));
+            match mirror.filter(|_| step.weight == 0) {
+                Some(mirror) => actions.extend(self.mirror_steps(component, serving, split, mirror)),
+                None => actions.extend(self.weigh_steps(component, serving, split, step.weight, last)),
+            }
             let (name, title) = (format!("route-{}", step.weight), format!("route {} %", step.weight));
             self.stage(place + at::ROUTE_BEHIND, &name, &title, step.weight).steps.extend(actions);
             let hold = self.holds.entry(step.weight).or_default();
             *hold = (*hold).max(step.hold);
             last = step.weight;
+            let to = self.part(component, stable, step, last);
+            self.keep_up(component, serving, stable, last, to);
         }
-        self.promote(component, serving, stable, false);
+        let carries = Some(Carries::Percent(100 - last));
+        self.promote(component, serving, stable, false, carries);
         let actions = self.weigh_steps(component, serving, split, 100, last);
         self.stage(at::ALL, "route-100", "route all", 100).steps.extend(actions);
         self.switch_to(component, serving, stable, split);
         self.close_steps(component, serving, split);
-        self.handover(component);
+        self.handover(component, Some(stable));
         self.drain(component, serving, stable);
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
@@ -254,17 +265,25 @@ impl Site<'_> {
         serving: &ServingWorkload,
         stable: &ServingWorkload,
         step: &CanaryStep,
+        last: u8,
     ) -> Step {
         let floor = self.live_size(&stable.workload);
         let percent = step.scale.unwrap_or(step.weight);
         let pods = crate::rollout::share::part_of(floor, percent);
         let (name, weight) = (&serving.workload.name, step.weight);
-        let title =
-            format!("scale {name} to {pods} beside {floor}, for {weight} % by {}", router_of(component));
-        let to = Size::PartOf { workload: stable.workload.clone(), percent, floor };
+        let what = if weight == 0 { "copies of requests".to_owned() } else { format!("{weight} %") };
+        let title = format!("scale {name} to {pods} beside {floor}, for {what} by {}", router_of(component));
+        let to = self.part(component, stable, step, last);
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         let undo = Undo::Effects { lane: Lane::Capacity, effects: undo };
         self.step(Some(&component.id), title, Effect::Scale { workload: serving.workload.clone(), to }, undo)
+    }
+
+    /// The new revision's size for a step, while this much of the traffic goes to it.
+    fn part(&self, component: &Component, stable: &ServingWorkload, step: &CanaryStep, weight: u8) -> Size {
+        let (floor, percent) = (self.live_size(&stable.workload), step.scale.unwrap_or(step.weight));
+        let demand = self.demand(component, stable, Carries::Percent(100 - weight));
+        Size::PartOf { workload: stable.workload.clone(), percent, floor, demand }
     }
 
     /// The canary's Services, seen to lead to its pods, then the route at weight 0.
@@ -295,10 +314,12 @@ impl Site<'_> {
         let zero = weighed(split, 0);
         let mut back = vec![self.weigh(split, 0)];
         back.extend(self.count(component, serving, split, 0, first));
-        // An autoscaler shrank stable while it had less to do.
-        let floor = self.live_size(&stable.workload);
-        let to = Size::SameAs { workload: stable.workload.clone(), floor };
-        back.push(Effect::Scale { workload: stable.workload.clone(), to });
+        // One that is guarded was not shrunk by its autoscaler, which owns its size.
+        if self.guarded(component, stable).is_empty() {
+            let floor = self.live_size(&stable.workload);
+            let to = Size::SameAs { workload: stable.workload.clone(), floor, demand: None };
+            back.push(Effect::Scale { workload: stable.workload.clone(), to });
+        }
         back.push(Effect::Weigh {
             objects: split.refuge.clone(),
             percent: 0,
@@ -432,7 +453,7 @@ impl Site<'_> {
 
     /// A gateway says of a route when it has taken it over.
     fn accepted(&self, component: &Component, split: &Split) -> Option<Step> {
-        if split.router != Router::Gateway {
+        if !matches!(split.router, Router::Gateway(_)) {
             return None;
         }
         let routes: Vec<ObjectRef> = split.before.iter().map(Object::reference).collect();

@@ -72,6 +72,9 @@ fn service(world: &mut World<'_>, document: &Document) {
     }
     let wrapped = serde_json::json!({ "matchLabels": selector });
     let matched: Vec<usize> = matching(world, document, &wrapped);
+    if matched.is_empty() && elsewhere(world, document, &wrapped) {
+        return;
+    }
     if matched.is_empty() {
         let message = format!("{} selects no pod", document.reference());
         let diagnostic = document
@@ -90,6 +93,28 @@ fn service(world: &mut World<'_>, document: &Document) {
         world.out.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
     }
     ports(world, document, &matched);
+}
+
+/// A Service never reaches pods of another namespace, whatever they are labelled: said as such where pods of one would
+/// match.
+fn elsewhere(world: &mut World<'_>, document: &Document, selector: &Value) -> bool {
+    let fits = |pod: &&PodTemplate<'_>| pod.labels().is_some_and(|labels| selects(selector, labels));
+    let Some(pod) = world.pods.iter().find(fits) else { return false };
+    let (own, other) = (namespace_of(document), namespace_of(pod.document));
+    let message = format!(
+        "{} in namespace `{own}` selects pods that exist only in namespace `{other}`",
+        document.reference()
+    );
+    let place = pod.document.place(&path_of(pod));
+    let diagnostic = document
+        .error(codes::OBJECT_SELECTOR, &["spec", "selector"], message)
+        .why("a Service leads to pods of its own namespace: it would have no endpoints, and every request to it would fail")
+        .help(format!(
+            "keep the Service beside its pods in `{other}`, and let the route lead there; or put the pods into `{own}`"
+        ))
+        .related(place, "the labels of those pods");
+    world.out.push(diagnostic);
+    true
 }
 
 /// The ports that a Service sends to must be open on its pods.

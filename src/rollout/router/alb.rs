@@ -3,10 +3,12 @@
 //! A rule whose backend port is `use-annotation` is served by `actions.BACKEND`. Field names are written as its guide has
 //! them; it reads them in any case. Source: aws-load-balancer-controller, `docs/guide/ingress/annotations.md`.
 
-use super::{canary_name, divide};
+use super::{ALWAYS, canary_name, divide};
+use crate::domain::environment::Testers;
 use serde_json::{Map, Value, json};
 
 const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
+const CONDITIONS: &str = "alb.ingress.kubernetes.io/conditions.";
 
 pub(super) fn leads(ingress: &Value, services: &[String]) -> bool {
     let ours = |name: &Value| services.iter().any(|service| name == service.as_str());
@@ -18,7 +20,7 @@ pub(super) fn leads(ingress: &Value, services: &[String]) -> bool {
         })
 }
 
-pub(super) fn weigh(ingress: &Value, services: &[String], percent: u8) -> Value {
+pub(super) fn weigh(testers: &Testers, ingress: &Value, services: &[String], percent: u8) -> Value {
     let mut ingress = ingress.clone();
     let mut written: Vec<(String, Value)> = Vec::new();
     for (key, mut action) in actions(&ingress) {
@@ -46,10 +48,63 @@ pub(super) fn weigh(ingress: &Value, services: &[String], percent: u8) -> Value 
     if !ingress["metadata"]["annotations"].is_object() {
         ingress["metadata"]["annotations"] = Value::Object(Map::new());
     }
-    for (key, action) in written {
+    for (key, action) in &written {
         ingress["metadata"]["annotations"][key] = json!(action.to_string());
     }
+    if let Some(header) = &testers.header {
+        rules_of_testers(header, &mut ingress, services, &written);
+    }
     ingress
+}
+
+/// Before each path with one of the actions, the same path for testers: the controller keeps the order of equal paths.
+/// Source: aws-load-balancer-controller, `pkg/ingress/rule_optimizer.go`, and its guide on `conditions.NAME`.
+fn rules_of_testers(header: &str, ingress: &mut Value, services: &[String], written: &[(String, Value)]) {
+    let mut own: Vec<(String, Value)> = Vec::new();
+    let annotations = ingress["metadata"]["annotations"].clone();
+    for rule in ingress["spec"]["rules"].as_array_mut().into_iter().flatten() {
+        let Some(paths) = rule["http"]["paths"].as_array_mut() else { continue };
+        let mut all = Vec::new();
+        for path in paths.iter() {
+            let name = path["backend"]["service"]["name"].as_str().unwrap_or_default().to_owned();
+            let action = written.iter().find(|(key, _)| is_action(path) && *key == format!("{ACTION}{name}"));
+            if let Some((_, action)) = action {
+                let testers = format!("{name}-testers");
+                let known = annotations[format!("{CONDITIONS}{name}")].as_str();
+                let known = known.and_then(|text| serde_json::from_str::<Vec<Value>>(text).ok());
+                let mut conditions = known.unwrap_or_default();
+                conditions.push(json!({
+                    "field": "http-header",
+                    "httpHeaderConfig": {"httpHeaderName": header, "values": [ALWAYS]},
+                }));
+                own.push((format!("{CONDITIONS}{testers}"), Value::Array(conditions)));
+                own.push((format!("{ACTION}{testers}"), canaries_alone(action, services)));
+                let mut path = path.clone();
+                path["backend"]["service"]["name"] = json!(testers);
+                all.push(path);
+            }
+            all.push(path.clone());
+        }
+        *paths = all;
+    }
+    for (key, value) in own {
+        ingress["metadata"]["annotations"][key] = json!(value.to_string());
+    }
+}
+
+/// A divided action with its canaries alone.
+fn canaries_alone(action: &Value, services: &[String]) -> Value {
+    let mut action = action.clone();
+    let canaries: Vec<String> = services.iter().map(|service| canary_name(service)).collect();
+    let config = action.as_object_mut().and_then(|map| find_mut(map, "forwardConfig"));
+    let list = config.and_then(Value::as_object_mut).and_then(|map| find_mut(map, "targetGroups"));
+    if let Some(groups) = list.and_then(Value::as_array_mut) {
+        groups.retain(|group| canaries.iter().any(|name| field(group, "serviceName") == name.as_str()));
+        for group in groups {
+            put(group, "weight", json!(1));
+        }
+    }
+    action
 }
 
 fn plain_action(service: &str, port: &Value, percent: u8) -> Value {

@@ -3,7 +3,8 @@
 //! A backend's share is its weight divided by the sum of the rule's, 1 where none is written; filters of a backend go
 //! along with it. Source: gateway-api, `apis/v1/shared_types.go`, `BackendRef.Weight`.
 
-use super::canary_name;
+use super::{ALWAYS, canary_name};
+use crate::domain::environment::Testers;
 use serde_json::{Value, json};
 
 pub(super) fn leads(route: &Value, services: &[String]) -> bool {
@@ -13,32 +14,113 @@ pub(super) fn leads(route: &Value, services: &[String]) -> bool {
     backends.any(|backend| is_ours(backend, namespace, services))
 }
 
-pub(super) fn weigh(route: &Value, services: &[String], percent: u8) -> Value {
+pub(super) fn weigh(testers: &Testers, route: &Value, services: &[String], percent: u8) -> Value {
+    let mut route = route.clone();
+    let namespace = route["metadata"]["namespace"].clone();
+    let mut rules = Vec::new();
+    for rule in route["spec"]["rules"].as_array_mut().into_iter().flatten() {
+        rules.extend(rule_of_testers(testers, rule, &namespace, services));
+        rules.push(divided(rule, &namespace, services, percent));
+    }
+    if !rules.is_empty() {
+        route["spec"]["rules"] = Value::Array(rules);
+    }
+    route
+}
+
+/// A rule with its backends at a weight.
+fn divided(rule: &Value, namespace: &Value, services: &[String], percent: u8) -> Value {
+    let mut rule = rule.clone();
+    let Some(backends) = rule["backendRefs"].as_array() else { return rule };
+    if !backends.iter().any(|backend| is_ours(backend, namespace, services)) {
+        return rule;
+    }
+    let alone = backends.len() == 1;
+    let divided = backends.iter().flat_map(|backend| {
+        let weight = if alone { 1 } else { backend["weight"].as_u64().unwrap_or(1) };
+        let at = |weight: u64| {
+            let mut backend = backend.clone();
+            backend["weight"] = json!(weight);
+            backend
+        };
+        if !is_ours(backend, namespace, services) {
+            return vec![at(weight * 100)];
+        }
+        let mut canary = at(weight * u64::from(percent));
+        canary["name"] = json!(canary_name(backend["name"].as_str().unwrap_or_default()));
+        vec![at(weight * u64::from(100 - percent)), canary]
+    });
+    rule["backendRefs"] = Value::Array(divided.collect());
+    rule
+}
+
+/// The same rule for testers: each match with their header, which makes it the more specific one, and the canaries alone
+/// behind it. Source: gateway-api, `apis/v1/httproute_types.go`, precedence in `HTTPRouteRule.Matches`.
+fn rule_of_testers(testers: &Testers, rule: &Value, namespace: &Value, services: &[String]) -> Option<Value> {
+    let header = testers.header.as_ref()?;
+    let backends = rule["backendRefs"].as_array()?;
+    let canaries = backends.iter().filter(|backend| is_ours(backend, namespace, services)).map(|backend| {
+        let mut canary = backend.clone();
+        canary["name"] = json!(canary_name(backend["name"].as_str().unwrap_or_default()));
+        canary
+    });
+    let canaries: Vec<Value> = canaries.collect();
+    // A rule without matches matches every path.
+    let every = vec![json!({"path": {"type": "PathPrefix", "value": "/"}})];
+    let matches = rule["matches"].as_array().filter(|matches| !matches.is_empty()).unwrap_or(&every);
+    let matches = matches.iter().filter_map(|one| {
+        let mut headers = one["headers"].as_array().cloned().unwrap_or_default();
+        let known =
+            |other: &Value| other["name"].as_str().is_some_and(|name| name.eq_ignore_ascii_case(header));
+        if headers.iter().any(known) {
+            return None;
+        }
+        headers.push(json!({"type": "Exact", "name": header, "value": ALWAYS}));
+        let mut one = one.clone();
+        one["headers"] = Value::Array(headers);
+        Some(one)
+    });
+    let matches: Vec<Value> = matches.collect();
+    if canaries.is_empty() || matches.is_empty() {
+        return None;
+    }
+    let mut own = rule.clone();
+    own["matches"] = Value::Array(matches);
+    own["backendRefs"] = Value::Array(canaries);
+    if let Some(name) = rule["name"].as_str() {
+        own["name"] = json!(canary_name(name));
+    }
+    Some(own)
+}
+
+/// The route with a filter that copies requests. All are copied where the filter says no share; shares came with the
+/// Gateway API 1.3 (GEP-3171).
+pub(super) fn mirror(route: &Value, services: &[String], percent: u8) -> Option<Value> {
     let mut route = route.clone();
     let namespace = route["metadata"]["namespace"].clone();
     for rule in route["spec"]["rules"].as_array_mut().into_iter().flatten() {
-        let Some(backends) = rule["backendRefs"].as_array() else { continue };
-        if !backends.iter().any(|backend| is_ours(backend, &namespace, services)) {
+        let backends = rule["backendRefs"].as_array().into_iter().flatten();
+        let ours = backends.filter(|backend| is_ours(backend, &namespace, services));
+        let mirrors = ours.map(|backend| {
+            let name = canary_name(backend["name"].as_str().unwrap_or_default());
+            let mut mirror = json!({"backendRef": {"name": name, "port": backend["port"]}});
+            if percent < 100 {
+                mirror["percent"] = json!(percent);
+            }
+            json!({"type": "RequestMirror", "requestMirror": mirror})
+        });
+        let mirrors: Vec<Value> = mirrors.collect();
+        if mirrors.is_empty() {
             continue;
         }
-        let alone = backends.len() == 1;
-        let divided = backends.iter().flat_map(|backend| {
-            let weight = if alone { 1 } else { backend["weight"].as_u64().unwrap_or(1) };
-            let at = |weight: u64| {
-                let mut backend = backend.clone();
-                backend["weight"] = json!(weight);
-                backend
-            };
-            if !is_ours(backend, &namespace, services) {
-                return vec![at(weight * 100)];
-            }
-            let mut canary = at(weight * u64::from(percent));
-            canary["name"] = json!(canary_name(backend["name"].as_str().unwrap_or_default()));
-            vec![at(weight * u64::from(100 - percent)), canary]
-        });
-        rule["backendRefs"] = Value::Array(divided.collect());
+        let mut filters = rule["filters"].as_array().cloned().unwrap_or_default();
+        if filters.iter().any(|filter| filter["type"] == "RequestMirror") {
+            return None;
+        }
+        filters.extend(mirrors);
+        rule["filters"] = Value::Array(filters);
     }
-    route
+    Some(route)
 }
 
 /// Whether a backend is one of the Services, in the route's own namespace.

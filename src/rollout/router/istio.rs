@@ -3,7 +3,8 @@
 //! A destination may name a subset; that of stable is kept. The canary's is left out: the canary Service leads to one
 //! revision already. Source: istio/api, `networking/v1/virtual_service.proto`, `HTTPRouteDestination.weight`.
 
-use super::{canary_name, divide};
+use super::{ALWAYS, canary_name, divide};
+use crate::domain::environment::Testers;
 use serde_json::{Value, json};
 
 const PROTOCOLS: [&str; 3] = ["http", "tls", "tcp"];
@@ -16,12 +17,20 @@ pub(super) fn leads(service: &Value, services: &[String]) -> bool {
     targets.any(|target| canary_of(target, namespace, services).is_some())
 }
 
-pub(super) fn weigh(service: &Value, services: &[String], percent: u8) -> Value {
+pub(super) fn weigh(testers: &Testers, service: &Value, services: &[String], percent: u8) -> Value {
     let mut service = service.clone();
     let namespace = service["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
     for protocol in PROTOCOLS {
         let Some(routes) = service["spec"].get_mut(protocol).and_then(Value::as_array_mut) else { continue };
-        for route in routes {
+        let own: Vec<(usize, Value)> = routes
+            .iter()
+            .enumerate()
+            .filter(|_| protocol == "http")
+            .filter_map(|(index, route)| {
+                Some((index, route_of_testers(testers, route, &namespace, services)?))
+            })
+            .collect();
+        for route in routes.iter_mut() {
             let Some(targets) = route["route"].as_array() else { continue };
             let alone = targets.len() == 1;
             let divided = targets.iter().flat_map(|target| {
@@ -37,8 +46,71 @@ pub(super) fn weigh(service: &Value, services: &[String], percent: u8) -> Value 
             });
             route["route"] = Value::Array(divided.collect());
         }
+        // The first route that matches serves.
+        for (index, route) in own.into_iter().rev() {
+            routes.insert(index, route);
+        }
     }
     service
+}
+
+/// The service with HTTP routes that copy requests. Source: istio/api, `networking/v1/virtual_service.proto`,
+/// `HTTPRoute.mirror` and `mirror_percentage`.
+pub(super) fn mirror(service: &Value, services: &[String], percent: u8) -> Option<Value> {
+    let mut service = service.clone();
+    let namespace = service["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    for route in service["spec"]["http"].as_array_mut().into_iter().flatten() {
+        let mut targets = route["route"].as_array().into_iter().flatten();
+        let Some(canary) = targets.find_map(|target| canary_of(target, &namespace, services)) else {
+            continue;
+        };
+        if route.get("mirror").is_some() || route.get("mirrors").is_some() {
+            return None;
+        }
+        route["mirror"] = canary["destination"].clone();
+        route["mirrorPercentage"] = json!({"value": f64::from(percent)});
+    }
+    Some(service)
+}
+
+/// The same route for testers: each match with their header or cookie, and the canaries alone behind it.
+/// Source: istio/api, `networking/v1/virtual_service.proto`, `HTTPMatchRequest.headers` (lower-case names).
+fn route_of_testers(testers: &Testers, route: &Value, namespace: &str, services: &[String]) -> Option<Value> {
+    let targets = route["route"].as_array()?;
+    let canaries = targets.iter().filter_map(|target| canary_of(target, namespace, services));
+    let mut canaries: Vec<Value> = canaries.collect();
+    let by_header = testers.header.as_ref().map(|name| (name.to_ascii_lowercase(), json!({"exact": ALWAYS})));
+    let by_cookie = testers.cookie.as_ref().map(|name| {
+        let name = name.replace('.', "\\.");
+        ("cookie".to_owned(), json!({"regex": format!("^(.*;\\s*)?{name}={ALWAYS}(;.*)?$")}))
+    });
+    let every = vec![json!({})];
+    let matches = route["match"].as_array().filter(|matches| !matches.is_empty()).unwrap_or(&every);
+    let matches = [by_header, by_cookie].into_iter().flatten().flat_map(|(name, wanted)| {
+        let free = matches.iter().filter(|one| one["headers"].get(&name).is_none()).cloned();
+        let with = free.map(|mut one| {
+            one["headers"][&name] = wanted.clone();
+            one
+        });
+        with.collect::<Vec<_>>()
+    });
+    let matches: Vec<Value> = matches.collect();
+    if canaries.is_empty() || matches.is_empty() {
+        return None;
+    }
+    let count = canaries.len() as u64;
+    for (index, canary) in canaries.iter_mut().enumerate() {
+        // They sum to 100.
+        let rest = if index == 0 { 100 % count } else { 0 };
+        canary["weight"] = json!(100 / count + rest);
+    }
+    let mut own = route.clone();
+    own["match"] = Value::Array(matches);
+    own["route"] = Value::Array(canaries);
+    if let Some(name) = route["name"].as_str() {
+        own["name"] = json!(canary_name(name));
+    }
+    Some(own)
 }
 
 /// The destination for the revision under test beside one that leads to a Service of ours.

@@ -12,6 +12,9 @@ pub mod nginx;
 use crate::domain::environment::Router;
 use serde_json::{Value, json};
 
+/// The value that sends a tester to the revision under test.
+const ALWAYS: &str = "always";
+
 /// The name of what stands beside an object for the revision under test.
 #[must_use]
 pub fn canary_name(name: &str) -> String {
@@ -28,23 +31,35 @@ pub fn leads(router: &Router, object: &Value, services: &[String]) -> bool {
         (Router::Nginx(_), "networking.k8s.io", "Ingress") => {
             !nginx::is_canary(object) && !nginx::rules(object, services).is_empty()
         }
-        (Router::Gateway, "gateway.networking.k8s.io", "HTTPRoute") => gateway::leads(object, services),
-        (Router::Istio, "networking.istio.io", "VirtualService") => istio::leads(object, services),
-        (Router::Alb, "networking.k8s.io", "Ingress") => alb::leads(object, services),
+        (Router::Gateway(_), "gateway.networking.k8s.io", "HTTPRoute") => gateway::leads(object, services),
+        (Router::Istio(_), "networking.istio.io", "VirtualService") => istio::leads(object, services),
+        (Router::Alb(_), "networking.k8s.io", "Ingress") => alb::leads(object, services),
         _ => false,
     }
 }
 
 /// The route with `percent` (0–100) of what goes to each of `services` sent to its canary. For nginx that is an Ingress
-/// beside the route, for the others the route itself.
+/// beside the route, for the others the route itself. Testers go to the canary whatever the weight: by a rule before the one that they are
+/// told apart from.
 #[must_use]
 pub fn weigh(router: &Router, route: &Value, services: &[String], percent: u8) -> Value {
     match router {
         Router::Pods => route.clone(),
         Router::Nginx(settings) => nginx::weigh(settings, route, services, percent),
-        Router::Gateway => gateway::weigh(route, services, percent),
-        Router::Istio => istio::weigh(route, services, percent),
-        Router::Alb => alb::weigh(route, services, percent),
+        Router::Gateway(testers) => gateway::weigh(testers, route, services, percent),
+        Router::Istio(testers) => istio::weigh(testers, route, services, percent),
+        Router::Alb(testers) => alb::weigh(testers, route, services, percent),
+    }
+}
+
+/// A route at weight 0 that also copies `percent` (1–100) of what goes to the Services to their canaries; `None` where the
+/// router cannot, or the route copies requests already.
+#[must_use]
+pub fn mirror(router: &Router, route: &Value, services: &[String], percent: u8) -> Option<Value> {
+    match router {
+        Router::Gateway(_) => gateway::mirror(route, services, percent),
+        Router::Istio(_) => istio::mirror(route, services, percent),
+        Router::Pods | Router::Nginx(_) | Router::Alb(_) => None,
     }
 }
 
@@ -89,7 +104,7 @@ pub fn service_beside(service: &Value, name: &str) -> Value {
 /// of stable's. Subsets are left out, since their labels pick pods of stable.
 #[must_use]
 pub fn companion(router: &Router, object: &Value, services: &[String]) -> Option<Value> {
-    let is_rule = object["kind"] == "DestinationRule" && *router == Router::Istio;
+    let is_rule = object["kind"] == "DestinationRule" && matches!(router, Router::Istio(_));
     if !is_rule {
         return None;
     }

@@ -5,7 +5,7 @@
 //! Source: kubernetes/ingress-nginx, `docs/user-guide/nginx-configuration/annotations.md`, section "Canary".
 
 use super::{beside, canary_name};
-use crate::domain::environment::NginxRouter;
+use crate::domain::environment::Testers;
 use serde_json::{Value, json};
 
 const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
@@ -63,7 +63,7 @@ pub(super) fn rules(ingress: &Value, services: &[String]) -> Vec<Value> {
     kept
 }
 
-pub(super) fn weigh(settings: &NginxRouter, ingress: &Value, services: &[String], percent: u8) -> Value {
+pub(super) fn weigh(settings: &Testers, ingress: &Value, services: &[String], percent: u8) -> Value {
     let mut canary = beside(ingress);
     let mut annotations = json!({
         CANARY: "true",

@@ -1,7 +1,7 @@
 //! Routes as they read at a weight.
 
 use super::*;
-use crate::domain::environment::NginxRouter;
+use crate::domain::environment::Testers;
 
 fn services() -> Vec<String> {
     vec!["api".to_owned()]
@@ -21,7 +21,7 @@ fn nginx_gets_a_second_ingress_of_the_same_addresses_that_lead_to_stable() {
                  "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}},
                  "rules": [{"host": "x", "http": {"paths": [path("/", "web"), path("/api", "api")]}},
                            {"host": "y", "http": {"paths": [path("/", "web")]}}]}});
-    let settings = NginxRouter { header: Some("X-Canary".into()), cookie: Some("canary".into()) };
+    let settings = Testers { header: Some("X-Canary".into()), cookie: Some("canary".into()) };
     let router = Router::Nginx(settings);
     assert!(leads(&router, &ingress, &services()));
     assert!(!leads(&router, &ingress, &["other".to_owned()]));
@@ -51,7 +51,7 @@ fn a_gateway_keeps_filters_other_backends_and_other_rules() {
              "backendRefs": [{"name": "api", "port": 80, "weight": 7, "filters": [{"type": "X"}]}]},
             {"backendRefs": [{"name": "api", "port": 80, "weight": 3}, {"name": "old", "port": 80}]},
             {"backendRefs": [{"name": "api", "namespace": "other", "port": 80}]}]}});
-    let weighed = weigh(&Router::Gateway, &route, &services(), 20);
+    let weighed = weigh(&Router::Gateway(Testers::default()), &route, &services(), 20);
     let rules = &weighed["spec"]["rules"];
     assert_eq!(
         rules[0]["backendRefs"],
@@ -81,8 +81,8 @@ fn istio_sums_to_100_in_every_form_of_a_host() {
                 {"route": [{"destination": {"host": host, "subset": "v1"}}], "timeout": "3s"},
                 {"route": [{"destination": {"host": host}, "weight": 33},
                            {"destination": {"host": "old"}, "weight": 67}]}]}});
-        assert!(leads(&Router::Istio, &service, &services()), "{host}");
-        let weighed = weigh(&Router::Istio, &service, &services(), 10);
+        assert!(leads(&Router::Istio(Testers::default()), &service, &services()), "{host}");
+        let weighed = weigh(&Router::Istio(Testers::default()), &service, &services(), 10);
         assert_eq!(
             weighed["spec"]["http"][0],
             json!({"route": [{"destination": {"host": host, "subset": "v1"}, "weight": 90},
@@ -95,7 +95,7 @@ fn istio_sums_to_100_in_every_form_of_a_host() {
     let other = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": {"namespace": "n"},
         "spec": {"http": [{"route": [{"destination": {"host": "api.elsewhere"}}]}]}});
-    assert!(!leads(&Router::Istio, &other, &services()));
+    assert!(!leads(&Router::Istio(Testers::default()), &other, &services()));
 }
 
 #[test]
@@ -104,13 +104,13 @@ fn istios_rules_of_a_host_go_along_without_their_subsets() {
         "metadata": {"name": "api", "namespace": "n"},
         "spec": {"host": "api", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}},
                  "subsets": [{"name": "v1", "labels": {"version": "v1"}}]}});
-    let clone = companion(&Router::Istio, &rule, &services()).unwrap();
+    let clone = companion(&Router::Istio(Testers::default()), &rule, &services()).unwrap();
     assert_eq!(clone["metadata"]["name"], "api-canary");
     assert_eq!(
         clone["spec"],
         json!({"host": "api-canary", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}})
     );
-    assert_eq!(companion(&Router::Gateway, &rule, &services()), None);
+    assert_eq!(companion(&Router::Gateway(Testers::default()), &rule, &services()), None);
 }
 
 #[test]
@@ -120,8 +120,8 @@ fn an_alb_rule_becomes_an_action_and_an_action_is_divided() {
         "spec": {"rules": [{"http": {"paths": [
             {"path": "/", "backend": {"service": {"name": "api", "port": {"number": 80}}}},
             {"path": "/admin", "backend": {"service": {"name": "api", "port": {"name": "admin"}}}}]}}]}});
-    assert!(leads(&Router::Alb, &plain, &services()));
-    let weighed = weigh(&Router::Alb, &plain, &services(), 30);
+    assert!(leads(&Router::Alb(Testers::default()), &plain, &services()));
+    let weighed = weigh(&Router::Alb(Testers::default()), &plain, &services(), 30);
     let paths = &weighed["spec"]["rules"][0]["http"]["paths"];
     assert_eq!(paths[0]["backend"]["service"], json!({"name": "api", "port": {"name": "use-annotation"}}));
     assert_eq!(
@@ -146,8 +146,8 @@ fn an_alb_rule_becomes_an_action_and_an_action_is_divided() {
         "Type": "forward", "ForwardConfig": {
             "TargetGroups": [{"ServiceName": "api", "ServicePort": "80", "Weight": 1}],
             "TargetGroupStickinessConfig": {"Enabled": true}}}).to_string()});
-    assert!(leads(&Router::Alb, &own, &services()));
-    let weighed = weigh(&Router::Alb, &own, &services(), 5);
+    assert!(leads(&Router::Alb(Testers::default()), &own, &services()));
+    let weighed = weigh(&Router::Alb(Testers::default()), &own, &services(), 5);
     let text = &weighed["metadata"]["annotations"]["alb.ingress.kubernetes.io/actions.split"];
     assert_eq!(
         serde_json::from_str::<Value>(text.as_str().unwrap()).unwrap()["ForwardConfig"],
@@ -170,4 +170,129 @@ fn the_canary_service_is_reached_from_inside_only() {
                "metadata": {"name": "api-canary", "namespace": "n", "labels": {"a": "b"}},
                "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}})
     );
+}
+
+fn testers() -> Testers {
+    Testers { header: Some("X-Canary".into()), cookie: Some("canary".into()) }
+}
+
+#[test]
+fn testers_of_a_gateway_have_a_rule_of_their_own() {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "n", "annotations": {"a": "b"}},
+        "spec": {"rules": [
+            {"name": "api", "matches": [{"path": {"type": "PathPrefix", "value": "/api"}, "method": "GET"},
+                         {"headers": [{"name": "x-canary", "value": "other"}]}],
+             "filters": [{"type": "URLRewrite"}],
+             "backendRefs": [{"name": "api", "port": 80}, {"name": "old", "port": 80}]},
+            {"backendRefs": [{"name": "web", "port": 80}]},
+            {"backendRefs": [{"name": "api", "port": 81}]}]}});
+    let weighed = weigh(&Router::Gateway(testers()), &route, &services(), 0);
+    let rules = weighed["spec"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), 5, "{rules:#?}");
+    let header = json!({"type": "Exact", "name": "X-Canary", "value": "always"});
+    assert_eq!(
+        rules[0],
+        json!({"name": "api-canary",
+               "matches": [{"path": {"type": "PathPrefix", "value": "/api"}, "method": "GET",
+                            "headers": [header]}],
+               "filters": [{"type": "URLRewrite"}],
+               "backendRefs": [{"name": "api-canary", "port": 80}]})
+    );
+    assert_eq!(rules[1]["matches"], route["spec"]["rules"][0]["matches"]);
+    assert_eq!(rules[2], route["spec"]["rules"][1]);
+    assert_eq!(
+        rules[3],
+        json!({"matches": [{"path": {"type": "PathPrefix", "value": "/"}, "headers": [header]}],
+               "backendRefs": [{"name": "api-canary", "port": 81}]})
+    );
+    assert_eq!(weighed["metadata"], route["metadata"]);
+}
+
+#[test]
+fn testers_of_istio_come_before_the_route_that_they_are_told_apart_from() {
+    let service = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"hosts": ["x"], "tcp": [{"route": [{"destination": {"host": "api"}}]}], "http": [
+            {"match": [{"uri": {"prefix": "/web"}}], "route": [{"destination": {"host": "web"}}]},
+            {"match": [{"uri": {"prefix": "/api"}}], "timeout": "3s",
+             "route": [{"destination": {"host": "api", "subset": "v1"}, "weight": 33},
+                       {"destination": {"host": "old"}, "weight": 67}]}]}});
+    let weighed = weigh(&Router::Istio(testers()), &service, &services(), 0);
+    let routes = weighed["spec"]["http"].as_array().unwrap();
+    assert_eq!(routes.len(), 3, "{routes:#?}");
+    assert_eq!(routes[0], service["spec"]["http"][0]);
+    assert_eq!(
+        routes[1],
+        json!({"match": [{"uri": {"prefix": "/api"}, "headers": {"x-canary": {"exact": "always"}}},
+                         {"uri": {"prefix": "/api"},
+                          "headers": {"cookie": {"regex": "^(.*;\\s*)?canary=always(;.*)?$"}}}],
+               "timeout": "3s",
+               "route": [{"destination": {"host": "api-canary"}, "weight": 100}]})
+    );
+    assert_eq!(weighed["spec"]["tcp"].as_array().unwrap().len(), 1, "only HTTP has headers");
+}
+
+#[test]
+fn testers_of_an_alb_have_a_path_with_a_condition_before_the_same_path() {
+    let path = |path: &str, service: &str| {
+        json!({"path": path, "pathType": "Prefix",
+               "backend": {"service": {"name": service, "port": {"number": 80}}}})
+    };
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"rules": [{"http": {"paths": [path("/web", "web"), path("/", "api")]}}]}});
+    let weighed = weigh(&Router::Alb(testers()), &ingress, &services(), 0);
+    let paths = weighed["spec"]["rules"][0]["http"]["paths"].as_array().unwrap();
+    let names: Vec<&str> =
+        paths.iter().map(|path| path["backend"]["service"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["web", "api-testers", "api"]);
+    let read = |key: &str| -> Value {
+        let text =
+            &weighed["metadata"]["annotations"][format!("alb.ingress.kubernetes.io/{key}.api-testers")];
+        serde_json::from_str(text.as_str().unwrap()).unwrap()
+    };
+    assert_eq!(
+        read("actions")["forwardConfig"]["targetGroups"],
+        json!([{"serviceName": "api-canary", "servicePort": 80, "weight": 1}])
+    );
+    assert_eq!(
+        read("conditions"),
+        json!([{"field": "http-header",
+                "httpHeaderConfig": {"httpHeaderName": "X-Canary", "values": ["always"]}}])
+    );
+}
+
+#[test]
+fn copies_go_to_the_canary_of_users_and_not_of_testers() {
+    let route = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"rules": [{"filters": [{"type": "URLRewrite"}], "backendRefs": [{"name": "api", "port": 80}]},
+                           {"backendRefs": [{"name": "web", "port": 80}]}]}});
+    let router = Router::Gateway(testers());
+    let copying = |percent| mirror(&router, &weigh(&router, &route, &services(), 0), &services(), percent);
+    let rules = copying(10).unwrap()["spec"]["rules"].clone();
+    assert_eq!(rules[0]["filters"], json!([{"type": "URLRewrite"}]));
+    let filter = |mirror: Value| json!({"type": "RequestMirror", "requestMirror": mirror});
+    let canary = json!({"name": "api-canary", "port": 80});
+    assert_eq!(
+        rules[1]["filters"],
+        json!([{"type": "URLRewrite"}, filter(json!({"backendRef": canary, "percent": 10}))])
+    );
+    assert_eq!(rules[2], route["spec"]["rules"][1]);
+    let all = copying(100).unwrap();
+    assert_eq!(all["spec"]["rules"][1]["filters"][1], filter(json!({"backendRef": canary})));
+    assert_eq!(mirror(&router, &copying(10).unwrap(), &services(), 10), None, "it copies already");
+
+    let service = json!({
+        "apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
+        "metadata": {"name": "shop", "namespace": "n"},
+        "spec": {"http": [{"route": [{"destination": {"host": "api.n", "subset": "v1", "port": {"number": 80}}}]}]}});
+    let copying = mirror(&Router::Istio(testers()), &service, &services(), 25).unwrap();
+    assert_eq!(copying["spec"]["http"][0]["mirror"], json!({"host": "api-canary.n", "port": {"number": 80}}));
+    assert_eq!(copying["spec"]["http"][0]["mirrorPercentage"], json!({"value": 25.0}));
+    assert_eq!(mirror(&Router::Alb(testers()), &service, &services(), 25), None);
 }

@@ -5,6 +5,7 @@ use super::explain::Explanation;
 use super::judge::{Block, Judge, Judgement, Logs, Verdict};
 use super::params::Params;
 use super::streams::{Arm, Counters, Intake, Streams};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// What a driver is to do about the canary's traffic, beside its verdict.
@@ -37,7 +38,7 @@ pub struct Decision {
 ///
 /// A driver tells it of pods ([`Analysis::pod`]) and of weights that are in force ([`Analysis::set_weight`]), feeds every
 /// scrape, and does what the decisions say. It has no clock and does no input or output.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Analysis {
     streams: Streams,
     judge: Judge,
@@ -107,6 +108,12 @@ impl Analysis {
     #[must_use]
     pub fn braked(&self) -> bool {
         self.braked
+    }
+
+    /// Whether its parts fit together: asked of one that was read from a record.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.judge.is_sound() && self.streams.is_sound() && self.judge.bounds() == self.streams.bounds()
     }
 
     /// The judge behind it.

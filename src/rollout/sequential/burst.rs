@@ -2,17 +2,18 @@
 
 use super::evidence::Tally;
 use super::streams::Counts;
+use serde::{Deserialize, Serialize};
 
 /// Highest factor.
 const HIGHEST: f64 = 50.0;
 /// Dispersion up to which events count as independent.
 const INDEPENDENT: f64 = 1.3;
 /// Added to the dispersion, since it is estimated.
-const CAUTION: f64 = 1.5;
+pub(super) const CAUTION: f64 = 1.5;
 
 /// Burst factors φ per gate, 1 for independent events. Dividing a block's ln e by φ keeps its mean below 1 for clusters
 /// of φ events at most; as φ is estimated, the bound on false rollbacks is empirical there.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Burst {
     /// Of errors.
     pub errors: f64,

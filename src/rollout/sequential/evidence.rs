@@ -1,12 +1,14 @@
 //! The block e-value, and logarithms of sums.
 
+use serde::{Deserialize, Serialize};
+
 /// Counts beyond this are cut: products of two counts and a factor stay finite.
 const HIGHEST: f64 = 1e100;
 /// Counts below this are none: their quotients would underflow.
 const LOWEST: f64 = 1e-100;
 
 /// Requests of one arm, and how many of them were bad. Counts may be fractional: they are interpolated.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     /// Requests.
     pub requests: f64,
@@ -38,7 +40,7 @@ fn tame(count: f64) -> f64 {
 }
 
 /// The same block of both arms.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contrast {
     /// The new revision.
     pub canary: Tally,

@@ -3,12 +3,13 @@
 use super::evidence::{Contrast, Tally, ln_e};
 use super::params::Params;
 use super::wealth::Accounts;
+use serde::{Deserialize, Serialize};
 
 /// Highest factor of the guard without control, where no control's rate bounds the alternative.
 const HIGHEST_MULTIPLE: f64 = 20.0;
 
 /// Evidence that the canary gets less than half of its due share: one whose requests hang makes no errors.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Starvation(Accounts);
 
 impl Starvation {
@@ -30,7 +31,7 @@ impl Starvation {
 }
 
 /// Evidence that the canary's error rate exceeds an absolute limit; it spends an α of its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Absolute(Accounts);
 
 impl Absolute {

@@ -7,7 +7,7 @@ use super::guards::{Absolute, Starvation};
 use super::params::Params;
 use super::streams::Counts;
 use super::wealth::{Against, Gate};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Both arms over the same stretch of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,7 +41,7 @@ impl Block {
 }
 
 /// What a block means; the first that applies, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// The canary is worse than tolerated: take it back.
@@ -74,7 +74,7 @@ impl Verdict {
 }
 
 /// Natural logarithms of all evidence after a block.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Logs {
     /// Errors, against `p_canary ≤ r·p_control`.
     pub ln_err_ratio: f64,
@@ -105,7 +105,7 @@ pub struct Judgement {
 }
 
 /// The judge of one component on one target over a whole rollout. It keeps sums only, no samples.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Judge {
     params: Params,
     burst: Burst,
@@ -300,6 +300,23 @@ impl Judge {
             held_s: self.held(),
             silent_s: self.silent(),
         })
+    }
+
+    /// Whether its parts fit together, which those of a damaged record need not.
+    pub(super) fn is_sound(&self) -> bool {
+        let bounds = self.latency.len();
+        bounds == self.burst.latency.len() && bounds == self.logs.ln_lat.len() && self.params.check().is_ok()
+    }
+
+    /// Latency bounds that it judges.
+    pub(super) fn bounds(&self) -> usize {
+        self.latency.len()
+    }
+
+    /// Burst factors.
+    #[must_use]
+    pub fn burst(&self) -> &Burst {
+        &self.burst
     }
 
     /// Errors of both arms so far.

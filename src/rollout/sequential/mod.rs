@@ -15,6 +15,7 @@
 //! | `judge` | blocks in, verdicts out |
 //! | `explain` | a verdict in words |
 //! | `streams` | raw counters of pods to aligned blocks |
+//! | `power` | what a gate can see at a given traffic, beforehand |
 //! | `analysis` | samples in, decisions out: what a driver holds |
 
 mod analysis;
@@ -24,6 +25,7 @@ mod explain;
 mod guards;
 mod judge;
 mod params;
+pub mod power;
 mod streams;
 mod wealth;
 

@@ -1,7 +1,9 @@
 //! What the analysis tolerates, what it bets on, and how sure it must be.
 
+use serde::{Deserialize, Serialize};
+
 /// A tolerance: the canary's rate may reach `max(ratio · control's rate, control's rate + margin)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tolerance {
     /// Factor on control's rate.
     pub ratio: f64,
@@ -10,7 +12,7 @@ pub struct Tolerance {
 }
 
 /// All parameters of the analysis; the defaults are those that the benchmark was run with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     /// Bound on the probability to roll a tolerable canary back, over all blocks and steps together (0–1). A caller
     /// that watches several components and targets gives each its share: [`Params::split`].

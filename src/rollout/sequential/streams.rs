@@ -5,6 +5,7 @@
 //! has one beyond it, and takes control's counts linearly between its samples.
 
 use super::evidence::Tally;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A pod not scraped for so many intervals is dead.
@@ -15,7 +16,7 @@ const FORGOTTEN_AFTER: f64 = 40.0;
 const MOST_SAMPLES: usize = 256;
 
 /// Whose pod it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Arm {
     /// Of the new revision.
     Canary,
@@ -73,7 +74,7 @@ pub enum Intake {
 }
 
 /// A pod's counters as one growing sum, restarts mended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Pod {
     arm: Arm,
     born: Option<f64>,
@@ -139,7 +140,7 @@ impl Pod {
 }
 
 /// The pods of both arms and the samples that no block has consumed yet.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Streams {
     pods: BTreeMap<String, Pod>,
     interval: f64,
@@ -224,6 +225,21 @@ impl Streams {
         self.pods.retain(|_, pod| pod.newest().is_none_or(|newest| newest >= forgotten));
         self.pods.values_mut().for_each(|pod| pod.drop_before(at));
         counts
+    }
+
+    /// Whether every row has the length that it must have.
+    pub(super) fn is_sound(&self) -> bool {
+        let whole = 3 + self.bounds;
+        let fits = |pod: &Pod| {
+            (pod.raw.is_empty() || pod.raw.len() == whole)
+                && pod.samples.iter().all(|(at, sums)| at.is_finite() && sums.len() == whole)
+        };
+        self.last.is_finite() && self.now.is_finite() && self.interval > 0.0 && self.pods.values().all(fits)
+    }
+
+    /// Latency bounds of the histograms.
+    pub(super) fn bounds(&self) -> usize {
+        self.bounds
     }
 
     /// Samples kept at the moment.

@@ -3,11 +3,12 @@
 
 use super::evidence::{Contrast, ln_add, ln_e, ln_sum};
 use super::params::{Params, Tolerance};
+use serde::{Deserialize, Serialize};
 
 /// Logarithms of six accounts: cash, and one per alternative. Their sum starts at 1.
 ///
 /// Source: Waudby-Smith and Ramdas (2023) on betting with mixtures; Herbster and Warmuth (1998) on the fixed share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Accounts {
     logs: [f64; 6],
 }
@@ -58,7 +59,7 @@ impl Accounts {
 }
 
 /// Wealth against one null, `p_canary ≤ ratio·p_control + margin`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Wealth {
     ratio: f64,
     margin: f64,
@@ -72,7 +73,7 @@ impl Wealth {
 }
 
 /// ln of the wealth against both nulls of a gate.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Against {
     /// Against `p_canary ≤ ratio·p_control`.
     pub ratio: f64,
@@ -89,7 +90,7 @@ impl Against {
 }
 
 /// One gate (errors, or one latency bound): wealth against both of its nulls, and evidence that the canary is good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Gate {
     ratio: Wealth,
     margin: Wealth,

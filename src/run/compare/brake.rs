@@ -26,10 +26,54 @@ impl Stand<'_> {
             .rfind(|step| matches!(step.effect, Effect::Weigh { .. }))
     }
 
-    /// Takes the traffic off the new revision, or gives it its weight back. A router that does not obey changes nothing:
-    /// the evidence goes on and decides.
+    /// Suspicious evidence and a source that falls silent: the new revision may be failing and nobody sees it, so its
+    /// traffic is held off until the source answers again.
+    pub(super) async fn mind_silence(&self, contest: &Contest<'_>, comparer: &mut Comparer, silent: bool) {
+        let judge = comparer.analysis.judge();
+        let ln_e = judge.logs().ln_e;
+        let (suspicious, braked) = (ln_e >= judge.params().suspicious.ln(), comparer.analysis.braked());
+        let component = &contest.arm.component;
+        if silent && suspicious && !braked && !comparer.silenced && contest.routed.is_some() {
+            if self.turn(contest, comparer, Brake::On).await.is_some() {
+                comparer.silenced = true;
+                let odds = ln_e.exp().min(1e6);
+                self.progress(format!(
+                    "brake: no traffic to the new {component} until its counters can be read again; it was suspicious \
+                     ({odds:.0} : 1)"
+                ));
+            }
+        } else if !silent && comparer.silenced {
+            // The brake of the evidence itself stays on.
+            if braked {
+                comparer.silenced = false;
+            } else if let Some(percent) = self.turn(contest, comparer, Brake::Off).await {
+                comparer.silenced = false;
+                self.progress(format!(
+                    "brake released: the counters of {component} can be read again, {percent} % to it again"
+                ));
+            }
+        } else {
+            return;
+        }
+        self.write_down(contest, comparer, &[]);
+    }
+
+    /// Pulls the brake of the evidence, or releases it.
     pub(super) async fn brake(&self, contest: &Contest<'_>, comparer: &mut Comparer, brake: Brake) {
-        let Some(step) = self.weighing(contest.arm) else { return };
+        let Some(percent) = self.turn(contest, comparer, brake).await else { return };
+        let component = &contest.arm.component;
+        self.progress(match brake {
+            Brake::On => {
+                format!("brake: no traffic to the new {component} until the next samples agree or not")
+            }
+            Brake::Off => format!("brake released: {percent} % to the new {component} again"),
+        });
+    }
+
+    /// Takes the traffic off the new revision, or gives it its weight back; says which weight it has then. A router that
+    /// does not obey changes nothing: the evidence goes on and decides.
+    async fn turn(&self, contest: &Contest<'_>, comparer: &mut Comparer, brake: Brake) -> Option<u8> {
+        let step = self.weighing(contest.arm)?;
         let zero = match &step.undo {
             Undo::Effects { effects, .. } => effects.first(),
             Undo::None { .. } => None,
@@ -38,20 +82,15 @@ impl Stand<'_> {
             Brake::On => zero,
             Brake::Off => Some(&step.effect),
         };
-        let Some(Effect::Weigh { objects, percent, canaries, .. }) = effect else { return };
+        let Some(Effect::Weigh { objects, percent, canaries, .. }) = effect else { return None };
         let component = &contest.arm.component;
         if let Err(error) = self.weigh(objects, *percent, canaries, None).await {
             self.progress(format!("the brake of {component} does not take: {}", error.cause));
-            return;
+            return None;
         }
-        self.progress(match brake {
-            Brake::On => {
-                format!("brake: no traffic to the new {component} until the next samples agree or not")
-            }
-            Brake::Off => format!("brake released: {percent} % to the new {component} again"),
-        });
         let at = self.clock_of(&comparer.source, &comparer.analysis);
         comparer.analysis.set_weight(at, f64::from(*percent) / 100.0);
         comparer.weight = Some(f64::from(*percent) / 100.0);
+        Some(*percent)
     }
 }

@@ -1,5 +1,6 @@
 //! Where the counters of both arms come from: the pods themselves while they let us, else the metric store.
 
+use super::growth::blocks;
 use super::scrape::{self, Endpoint};
 use super::{Comparer, Contest, Place};
 use crate::domain::counters::PodSample;
@@ -9,7 +10,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::observed::Pod;
 use crate::ports::Cluster;
 use crate::ports::metrics::{CountersOf, MetricsError};
-use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Counts, Decision, Tolerance};
+use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Decision, Tolerance};
 use crate::run::perform::{Stand, StepError};
 use crate::run::world::World;
 use std::collections::BTreeMap;
@@ -18,16 +19,16 @@ use std::time::Duration;
 /// How far back a store is asked for samples: two scrapes of a minute's interval.
 const SAMPLES_WINDOW: Duration = Duration::from_mins(2);
 /// How much of stable's past says how its errors cluster, and in blocks of what length.
-const HISTORY_WINDOW: Duration = Duration::from_hours(2);
-const HISTORY_STEP: Duration = Duration::from_secs(15);
+pub(super) const HISTORY_WINDOW: Duration = Duration::from_hours(2);
+pub(super) const HISTORY_STEP: Duration = Duration::from_secs(15);
 /// Longest wait for an answer of the store.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Scrape interval of a store whose samples do not tell it, seconds.
 const USUAL_INTERVAL: f64 = 15.0;
 /// Fewest blocks of history that say anything of clusters.
-const ENOUGH_HISTORY: usize = 40;
+pub(super) const ENOUGH_HISTORY: usize = 40;
 /// Burst factors where stable's past is not known: errors are taken to come in twos, slow requests in threes.
-const UNKNOWN_BURST: (f64, f64) = (2.0, 3.0);
+pub(super) const UNKNOWN_BURST: (f64, f64) = (2.0, 3.0);
 /// Pods that are read of each arm at most: more would load the API server and say little more.
 const MOST_PODS: usize = 50;
 
@@ -40,6 +41,16 @@ pub(super) struct Samples {
     failed: Vec<(String, Side)>,
 }
 
+impl Samples {
+    /// Whether it says nothing of the new revision.
+    pub(super) fn is_silent(&self) -> bool {
+        self.new.is_empty()
+    }
+}
+
+/// A comparison, and what its first samples said: of one that goes on from an earlier process, all since then.
+type First = (Comparer, Vec<Decision>);
+
 /// A pod of an arm that serves.
 struct Serving {
     name: String,
@@ -49,12 +60,12 @@ struct Serving {
 
 impl Stand<'_> {
     /// Finds out where the counters come from, and what histograms they have; nothing if there are none yet.
-    pub(super) async fn first_look(&self, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+    pub(super) async fn first_look(&self, contest: &Contest<'_>) -> Result<Option<First>, MetricsError> {
         let mut refused = None;
         if contest.comparison.source != Source::Prometheus {
             match self.pods_place(contest).await {
                 Ok(place) => match self.begin(place, contest).await {
-                    Ok(Some(comparer)) => return Ok(Some(comparer)),
+                    Ok(Some(first)) => return Ok(Some(first)),
                     Ok(None) => {}
                     Err(error) => refused = Some(error),
                 },
@@ -86,7 +97,7 @@ impl Stand<'_> {
         Ok(Endpoint::of(live.as_ref().unwrap_or(&serde_json::Value::Null)))
     }
 
-    async fn begin(&self, source: Place, contest: &Contest<'_>) -> Result<Option<Comparer>, MetricsError> {
+    async fn begin(&self, source: Place, contest: &Contest<'_>) -> Result<Option<First>, MetricsError> {
         let samples = self.read(&source, contest).await?;
         let all = || samples.stable.iter().chain(&samples.new);
         if samples.new.is_empty() || (contest.arm.stable.is_some() && samples.stable.is_empty()) {
@@ -96,6 +107,10 @@ impl Stand<'_> {
             Some(_) => all().map(finite_bounds).find(|bounds| !bounds.is_empty()).unwrap_or_default(),
             None => Vec::new(),
         };
+        if let Some(mut comparer) = self.taken_up(&source, contest, &bounds) {
+            let decisions = self.feed(contest, &mut comparer, samples);
+            return Ok(Some((comparer, decisions)));
+        }
         let mut params = self.comparisons.params.clone();
         params.errors = tolerance(contest.comparison.errors);
         params.latency = contest.comparison.latency.map_or(params.latency, tolerance);
@@ -111,9 +126,11 @@ impl Stand<'_> {
             bounds,
             newest: BTreeMap::new(),
             weight: None,
+            process: self.comparisons.ledger.epoch(),
+            silenced: false,
         };
-        let _ = self.feed(contest, &mut comparer, samples);
-        Ok(Some(comparer))
+        let decisions = self.feed(contest, &mut comparer, samples);
+        Ok(Some((comparer, decisions)))
     }
 
     /// How stable's errors and slow requests cluster, from its past where a store knows it.
@@ -283,7 +300,7 @@ impl Stand<'_> {
         let count = |workload: &ObjectRef| self.serving(workload).len();
         let new = count(&contest.arm.new);
         let weight = match (&contest.arm.stable, contest.routed) {
-            _ if comparer.analysis.braked() => return,
+            _ if comparer.analysis.braked() || comparer.silenced => return,
             (None, _) => Some(1.0),
             (Some(_), Some(routed)) => Some(routed),
             (Some(stable), None) => {
@@ -309,12 +326,12 @@ fn serving(name: &str, pod: &Pod) -> Serving {
     Serving { name: name.to_owned(), created }
 }
 
-fn finite_bounds(sample: &PodSample) -> Vec<f64> {
+pub(super) fn finite_bounds(sample: &PodSample) -> Vec<f64> {
     sample.buckets.iter().map(|(bound, _)| *bound).filter(|bound| bound.is_finite()).collect()
 }
 
 /// A sample as the analysis takes it; nothing if its histogram has other bounds.
-fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
+pub(super) fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
     let count = |bound: f64| {
         sample.buckets.iter().find(|(known, _)| known.total_cmp(&bound).is_eq()).map(|(_, count)| *count)
     };
@@ -329,25 +346,6 @@ fn counters(sample: &PodSample, bounds: &[f64]) -> Option<Counters> {
         timed: count(f64::INFINITY).filter(|_| !bounds.is_empty()),
         within,
     })
-}
-
-/// What was counted between neighbouring rows; a sum that falls (a pod went, or began anew) says nothing.
-fn blocks(rows: &[PodSample], bounds: &[f64]) -> Vec<Counts> {
-    let sums: Vec<Option<Counters>> = rows.iter().map(|row| counters(row, bounds)).collect();
-    let between = |before: &Counters, after: &Counters| {
-        let grown = |before: f64, after: f64| (after >= before).then_some(after - before);
-        let timed = grown(before.timed.unwrap_or(before.requests), after.timed.unwrap_or(after.requests))?;
-        let within = before.within.iter().zip(&after.within).map(|(before, after)| grown(*before, *after));
-        Some(Counts {
-            requests: grown(before.requests, after.requests)?,
-            errors: grown(before.errors, after.errors)?,
-            timed,
-            slow: within
-                .map(|within| within.map(|within| (timed - within).max(0.0)))
-                .collect::<Option<_>>()?,
-        })
-    };
-    sums.windows(2).filter_map(|pair| between(pair[0].as_ref()?, pair[1].as_ref()?)).collect()
 }
 
 fn newest<'s>(samples: impl Iterator<Item = &'s PodSample>) -> f64 {
@@ -440,19 +438,6 @@ mod tests {
     fn row(at: f64, requests: f64, errors: f64, fast: f64) -> PodSample {
         let buckets = vec![(0.1, fast), (f64::INFINITY, requests)];
         PodSample { pod: "p".into(), at, requests, errors, buckets }
-    }
-
-    #[test]
-    fn history_becomes_blocks_and_what_falls_says_nothing() {
-        let rows = [
-            row(0.0, 10.0, 1.0, 8.0),
-            row(15.0, 30.0, 2.0, 20.0),
-            row(30.0, 5.0, 0.0, 5.0),
-            row(45.0, 6.0, 0.0, 5.0),
-        ];
-        let blocks = blocks(&rows, &[0.1]);
-        let shown: Vec<(f64, f64, f64)> = blocks.iter().map(|b| (b.requests, b.errors, b.slow[0])).collect();
-        assert_eq!(shown, [(20.0, 1.0, 8.0), (1.0, 0.0, 1.0)]);
     }
 
     #[test]

@@ -2,12 +2,12 @@
 
 use super::{Check, Level};
 use crate::domain::environment::{Environment, TrafficClass};
-use crate::domain::gate::{Comparison, Gate, Metric, Source};
-use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::gate::{Comparison, Gate, Metric, Shared};
+use crate::domain::ids::{ComponentId, Revision, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::plan::Plan;
 use crate::ports::Cluster;
-use crate::ports::metrics::{Measurement, MetricsError};
+use crate::ports::metrics::{Measurement, MetricsError, revision_in};
 use crate::rollout::gate::Measured;
 use crate::run::compare::{self, Subject};
 use crate::run::world::World;
@@ -28,21 +28,23 @@ pub(super) async fn check(
     if env.gates.is_empty() || !live {
         return Vec::new();
     }
-    if env.gates.iter().any(asks_a_store)
+    let mut checks = Vec::new();
+    let mut away = false;
+    if env.gates.iter().any(|gate| gate.metric.asks_prometheus())
         && let Err(error) = world.metrics.reachable(target).await
     {
-        let detail = format!("the metric store gives no answer: {error}");
-        return vec![
-            Check::new(Level::Fail, Some(target), "metrics", detail)
-                .fix(format!("check targets.{target}.prometheus")),
-        ];
+        away = true;
+        checks.push(unanswered(target, &error));
     }
-    let mut checks = Vec::new();
+    checks.extend(blurred(env, target));
     let mut measured = false;
     for (gate, id) in env.gates.iter().flat_map(|gate| gate.components.iter().map(move |id| (gate, id))) {
         let Some(serving) = plan.targets.get(target).and_then(|plan| plan.workloads.get(id)) else {
             continue;
         };
+        if away && gate.metric.asks_prometheus() {
+            continue;
+        }
         let now = serving_now(cluster, &serving.workload).await;
         if let Metric::AgainstStable(comparison) = &gate.metric {
             checks.extend(comparable(world, target, cluster, (gate, id, comparison), &now).await);
@@ -51,14 +53,54 @@ pub(super) async fn check(
             checks.extend(answered(env, world, plan, target, (gate, id), &now).await);
         }
     }
+    for notice in world.metrics.notices(target) {
+        let fix = format!("the fallback carries on; mend the first endpoint of targets.{target}.prometheus");
+        checks.push(Check::new(Level::Warn, Some(target), "metrics", notice).fix(fix));
+    }
     if measured && checks.iter().all(|check| check.level == Level::Pass) {
         checks.push(Check::new(Level::Pass, Some(target), "metrics", "the gates' queries are answered"));
     }
     checks
 }
 
-fn asks_a_store(gate: &Gate) -> bool {
-    !matches!(&gate.metric, Metric::AgainstStable(comparison) if comparison.source != Source::Prometheus)
+/// The target's Prometheus does not answer, or not to us.
+fn unanswered(target: &TargetId, error: &MetricsError) -> Check {
+    let (detail, fix) = match error {
+        MetricsError::Denied { message } => (
+            message.clone(),
+            format!("check the credentials of targets.{target}.prometheus, and what they allow"),
+        ),
+        error => (
+            format!("the metric store gives no answer: {error}"),
+            format!("check targets.{target}.prometheus"),
+        ),
+    };
+    Check::new(Level::Fail, Some(target), "metrics", detail).fix(fix)
+}
+
+/// Gates whose queries do not say which version they ask about: what the new one does badly looks like stable's fault too.
+fn blurred(env: &Environment, target: &TargetId) -> Vec<Check> {
+    let blurred = env
+        .gates
+        .iter()
+        .filter(|gate| gate.shared == Shared::Hold && !gate.metric.tells_versions_apart(&env.queries));
+    blurred
+        .map(|gate| {
+            let detail = format!(
+                "gate {} cannot tell versions apart: what it asks names none of {{{{ pods }}}}, {{{{ version }}}} and \
+                 {{{{ revision }}}}, so a breach counts as stable's too and holds the run up instead of rolling it back",
+                gate.name
+            );
+            let fix = match gate.metric {
+                Metric::Query(_) => format!("name one of them in gates.{}.query, or set shared: rollback", gate.name),
+                Metric::CloudWatch(_) | Metric::Http(_) => {
+                    format!("name one of them in gates.{}.metric, or set shared: rollback", gate.name)
+                }
+                _ => "name one of them in metrics.queries".to_owned(),
+            };
+            Check::new(Level::Warn, Some(target), "metrics", detail).fix(fix)
+        })
+        .collect()
 }
 
 /// What serves a component now.
@@ -72,6 +114,30 @@ pub(in crate::run) struct Now {
     pub pods: Vec<String>,
 }
 
+/// Where a gate is asked outside of a run, and of what.
+#[derive(Clone, Copy)]
+pub(in crate::run) struct Place<'a> {
+    /// Which store.
+    pub target: &'a TargetId,
+    /// The target's region name.
+    pub region: &'a str,
+    /// Namespace of the pods.
+    pub namespace: &'a str,
+    /// Version that serves.
+    pub version: &'a str,
+    /// Release that serves.
+    pub revision: Revision,
+}
+
+impl Place<'_> {
+    /// The revision in the workload's name; the release's where it is changed in place.
+    fn revision_of(&self, workload: Option<&ObjectRef>) -> String {
+        workload
+            .and_then(|workload| revision_in(&workload.name))
+            .unwrap_or_else(|| self.revision.0.to_string())
+    }
+}
+
 impl Now {
     /// What a gate's metric says of it.
     pub async fn measure(
@@ -79,16 +145,18 @@ impl Now {
         world: &World,
         gate: &Gate,
         component: &ComponentId,
-        (target, region, namespace): (&TargetId, &str, &str),
+        place: Place<'_>,
     ) -> Measured {
         let none = || vec!["none".to_owned()];
         let what = Measurement {
             metric: gate.metric.clone(),
-            target: target.clone(),
-            region: region.to_owned(),
-            namespace: namespace.to_owned(),
+            target: place.target.clone(),
+            region: place.region.to_owned(),
+            namespace: place.namespace.to_owned(),
             component: component.clone(),
             owners: if self.owners.is_empty() { none() } else { self.owners.clone() },
+            version: Some(place.version.to_owned()),
+            revision: Some(place.revision_of(self.workload.as_ref())),
             window: gate.window,
         };
         world.metrics.measure(&what).await
@@ -103,18 +171,40 @@ async fn answered(
     (gate, id): (&Gate, &ComponentId),
     now: &Now,
 ) -> Option<Check> {
-    let place = (target, plan.targets[target].region.as_str(), env.namespace.as_str());
+    let planned = &plan.targets[target];
+    let place = Place {
+        target,
+        region: &planned.region,
+        namespace: &env.namespace,
+        version: planned.previous_version.as_ref().unwrap_or(&plan.version),
+        revision: planned.previous.unwrap_or(Revision(0)),
+    };
     match now.measure(world, gate, id, place).await {
         Err(MetricsError::Refused { message }) => {
             let detail = format!("gate {} of {id}: {message}", gate.name);
             Some(Check::new(Level::Fail, Some(target), "metrics", detail).fix("mend the query"))
         }
+        Err(MetricsError::Denied { message }) => {
+            let detail = format!("gate {} of {id}: {message}", gate.name);
+            let fix = "check the credentials, and what they allow";
+            Some(Check::new(Level::Fail, Some(target), "metrics", detail).fix(fix))
+        }
         Err(MetricsError::Down { message }) => {
-            Some(Check::new(Level::Fail, Some(target), "metrics", message).fix("check Prometheus"))
+            let fix = match gate.metric {
+                Metric::CloudWatch(_) => "is CloudWatch reached from here, and is the region right?",
+                Metric::Http(_) => "is it reached from here?",
+                _ => "check Prometheus",
+            };
+            let detail = format!("gate {} of {id}: {message}", gate.name);
+            Some(Check::new(Level::Fail, Some(target), "metrics", detail).fix(fix))
         }
         Ok(reading) if reading.value.is_none() && !now.owners.is_empty() => {
             let detail = format!("gate {} of {id}: no data about what serves now", gate.name);
-            let fix = "is the component scraped, and does the query match its labels?";
+            let fix = match gate.metric {
+                Metric::CloudWatch(_) => "are namespace, name and all dimensions as CloudWatch has them?",
+                Metric::Http(_) => "does the document have a number at the pointer?",
+                _ => "is the component scraped, and does the query match its labels?",
+            };
             Some(Check::new(Level::Warn, Some(target), "metrics", detail).fix(fix))
         }
         Ok(_) => None,

@@ -151,7 +151,18 @@ impl Demands {
                     self.follow(workload);
                 }
             }
+            Effect::Unstick { workload, .. } => {
+                self.follow(workload);
+                self.add(&["delete"], "v1", "Pod", &workload.namespace);
+            }
+            Effect::PauseSync { syncers } | Effect::ResumeSync { syncers } => {
+                for ObjectRef { api_version, kind, namespace, .. } in syncers {
+                    self.add(&["get", "patch"], api_version, kind, namespace);
+                }
+            }
             Effect::Apply { .. }
+            | Effect::Guard { .. }
+            | Effect::Partition { .. }
             | Effect::Create { .. }
             | Effect::Replace { .. }
             | Effect::Delete { .. }

@@ -35,8 +35,8 @@ pub(super) async fn check(
                 found.extend(others(target, cluster, &weighed).await);
                 found
             }
-            Router::Alb => class(target, cluster, &weighed, ALB, "alb").await,
-            Router::Gateway | Router::Istio => known(target, cluster, &weighed).await,
+            Router::Alb(_) => class(target, cluster, &weighed, ALB, "alb").await,
+            Router::Gateway(_) | Router::Istio(_) => known(target, cluster, &weighed).await,
             Router::Pods => Vec::new(),
         };
         if found.is_empty() {

@@ -164,7 +164,13 @@ fn check_workload(kind: KindId, spec: &Value, causes: &mut Vec<Cause>) {
         }
     }
     check_labels(labels, "spec.template.labels", causes);
+    let known = causes.len();
     check_pod_spec(&spec["template"]["spec"], "spec.template.spec", causes);
+    if kind == KindId::STATEFUL_SETS {
+        // volumes of its claim templates are added when a pod is made: the server leaves mounts to the pods
+        let of_pods = causes.split_off(known);
+        causes.extend(of_pods.into_iter().filter(|cause| cause.reason != "FieldValueNotFound"));
+    }
     let policy = &spec["template"]["spec"]["restartPolicy"];
     if policy.is_string() && policy != "Always" {
         causes.push(Cause::unsupported("spec.template.spec.restartPolicy", policy, &["Always"]));

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use self::latency::{Counters, LatencyModel, factor_at, timeouts_at};
 use self::plane::{Miss, Plane, ServiceName};
 use super::pods::behaviour::Behaviour;
-use super::pods::{Kubelet, PodIndex};
+use super::pods::{Kubelet, PodIndex, PodRun};
 use super::queue::Millis;
 use super::random::Random;
 
@@ -142,6 +142,8 @@ struct Flow {
     spec: LoadSpec,
     /// Where new connections go: the shares, by plane number.
     fresh: Result<Vec<(PodIndex, f64)>, Miss>,
+    /// Where copies of requests go; their answers reach nobody.
+    copies: Vec<(PodIndex, f64)>,
     fresh_of: Option<u64>,
     /// Where the long-lived connections are.
     held: BTreeMap<PodIndex, f64>,
@@ -177,6 +179,7 @@ impl Traffic {
         let flows = loads.iter().map(|spec| Flow {
             spec: spec.clone(),
             fresh: Err(Miss::NoRoute),
+            copies: Vec::new(),
             fresh_of: None,
             held: BTreeMap::new(),
             open: false,
@@ -314,6 +317,7 @@ impl Traffic {
         flow.fresh_of = Some(self.plane_number);
         let routers = &self.plane;
         let address = flow.address(routers);
+        flow.copies = address.as_ref().map_or_else(Vec::new, |(host, path)| routers.copies(host, path));
         flow.fresh = match address {
             Some((host, path)) => routers.shares(&host, &path),
             None => match routers.service_of(&flow.spec.component) {
@@ -390,20 +394,8 @@ impl Traffic {
             if count == 0 {
                 continue;
             }
-            let changed = (answers.behaviour)(run);
-            let effect = changed.as_ref().unwrap_or(&run.own);
-            let on = now >= run.started_at + (effect.late * 1000.0) as Millis;
-            let use_ = run.rate / capacity.max(0.1);
-            let (own, late) =
-                (if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS), timeouts_at(use_));
-            let failed = random.binomial(count, (own + late).min(1.0));
-            let in_vain = (failed as f64 * late / (own + late)).round() as u64;
+            let (failed, in_vain, own) = self.model.answer(run, count, capacity, random, answers.behaviour, now);
             let culprit = if own > USUAL_ERRORS { (answers.culprit)(run) } else { Blame::World };
-            let added = if on { effect.added_latency } else { 0.0 };
-            let mut counted = Counters { ok: count - failed, errors: failed, ..Counters::default() };
-            self.model.draw(count, factor_at(use_), added, random, &mut counted);
-            run.counters.add(&counted);
-            run.total.add(&counted);
             let flow = &mut flow.received;
             flow.all.failed += failed;
             // a burst is nobody's doing while what comes in the mean can be carried
@@ -417,6 +409,42 @@ impl Traffic {
             revision.requests += count;
             revision.failed += failed;
         }
+        for (pod, share) in flow.copies.clone() {
+            let run = &mut kubelet.runs[pod];
+            let count = if run.answers() { random.binomial(requests, share.min(1.0)) } else { 0 };
+            run.rate += count as f64;
+            if count > 0 {
+                let _ = self.model.answer(run, count, capacity, random, answers.behaviour, now);
+            }
+        }
+    }
+}
+
+impl LatencyModel {
+    /// A process answers `count` requests and counts them; returns how many failed, how many of these because it had too
+    /// much to do, and the share that fails by its own doing.
+    fn answer(
+        &mut self,
+        run: &mut PodRun,
+        count: u64,
+        capacity: f64,
+        random: &mut Random,
+        behaviour: &dyn Fn(&PodRun) -> Option<Behaviour>,
+        now: Millis,
+    ) -> (u64, u64, f64) {
+        let changed = behaviour(run);
+        let effect = changed.as_ref().unwrap_or(&run.own);
+        let on = now >= run.started_at + (effect.late * 1000.0) as Millis;
+        let use_ = run.rate / capacity.max(0.1);
+        let (own, late) = (if on { effect.error_share } else { 0.0 }.max(USUAL_ERRORS), timeouts_at(use_));
+        let failed = random.binomial(count, (own + late).min(1.0));
+        let in_vain = (failed as f64 * late / (own + late)).round() as u64;
+        let added = if on { effect.added_latency } else { 0.0 };
+        let mut counted = Counters { ok: count - failed, errors: failed, ..Counters::default() };
+        self.draw(count, factor_at(use_), added, random, &mut counted);
+        run.counters.add(&counted);
+        run.total.add(&counted);
+        (failed, in_vain, own)
     }
 }
 

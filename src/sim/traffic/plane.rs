@@ -14,6 +14,7 @@ use crate::sim::kube::store::Stored;
 use crate::sim::pods::{Kubelet, PodIndex};
 
 const CANARY: &str = "nginx.ingress.kubernetes.io/canary";
+const ALB_CONDITIONS: &str = "alb.ingress.kubernetes.io/conditions.";
 const ALB_ACTION: &str = "alb.ingress.kubernetes.io/actions.";
 
 /// A Service by namespace and name.
@@ -30,14 +31,40 @@ pub struct Canary {
     cookie: String,
 }
 
+/// What a rule asks of a request's headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Want {
+    /// This header with this value.
+    Exact(String, String),
+    /// This header, matching this expression.
+    Pattern(String, String),
+}
+
+impl Want {
+    fn fits(&self, headers: &BTreeMap<String, String>) -> bool {
+        let of = |name: &str| headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        match self {
+            Self::Exact(name, value) => of(name).is_some_and(|(_, found)| found == value),
+            Self::Pattern(name, pattern) => {
+                let pattern = regex::Regex::new(&format!("^(?:{pattern})$"));
+                of(name).is_some_and(|(_, found)| pattern.is_ok_and(|pattern| pattern.is_match(found)))
+            }
+        }
+    }
+}
+
 /// One host and path.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
+    /// Headers that a request must have, all of one of these lists; anything if there is none.
+    asks: Vec<Vec<Want>>,
     host: String,
     path: String,
     exact: bool,
     backends: Vec<(ServiceName, f64)>,
     canary: Option<Canary>,
+    /// Where copies of requests go, and what share of them.
+    copies: Vec<(ServiceName, f64)>,
 }
 
 /// The routers and endpoints as they are in effect.
@@ -117,7 +144,14 @@ impl Plane {
     }
 
     fn rule(&self, host: &str, path: &str) -> Option<&Rule> {
-        self.rules.iter().find(|rule| {
+        self.rule_for(host, path, &BTreeMap::new())
+    }
+
+    fn rule_for(&self, host: &str, path: &str, headers: &BTreeMap<String, String>) -> Option<&Rule> {
+        let asked = |rule: &Rule| {
+            rule.asks.is_empty() || rule.asks.iter().any(|all| all.iter().all(|want| want.fits(headers)))
+        };
+        self.rules.iter().filter(|rule| asked(rule)).find(|rule| {
             (rule.host.is_empty() || host_matches(&rule.host, host))
                 && if rule.exact { rule.path == path } else { path.starts_with(&rule.path) }
         })
@@ -170,6 +204,16 @@ impl Plane {
         Ok(shares.into_iter().collect())
     }
 
+    /// The pods that get copies of the requests of a host and path, each with its share of them.
+    #[must_use]
+    pub fn copies(&self, host: &str, path: &str) -> Vec<(PodIndex, f64)> {
+        let mut shares = BTreeMap::new();
+        for (service, share) in self.rule(host, path).map_or(&[][..], |rule| &rule.copies) {
+            self.spread(service, *share, &mut shares);
+        }
+        shares.into_iter().collect()
+    }
+
     /// Spreads `share` over the pods of a Service; false if it has none.
     fn spread(&self, service: &ServiceName, share: f64, shares: &mut BTreeMap<PodIndex, f64>) -> bool {
         let pods = self.endpoints_of(service);
@@ -187,7 +231,7 @@ impl Plane {
         headers: &BTreeMap<String, String>,
         draw: f64,
     ) -> Result<ServiceName, Miss> {
-        let rule = self.rule(host, path).ok_or(Miss::NoRoute)?;
+        let rule = self.rule_for(host, path, headers).ok_or(Miss::NoRoute)?;
         if let Some(canary) = &rule.canary
             && !self.endpoints_of(&canary.backend).is_empty()
             && canary.takes(headers, draw)
@@ -307,14 +351,36 @@ fn read_ingress(ingress: &Arc<Stored>, rules: &mut Vec<Rule>, canaries: &mut Vec
             }
             let action = annotation(&format!("{ALB_ACTION}{service}"));
             rules.push(Rule {
+                asks: alb_asks(&annotation(&format!("{ALB_CONDITIONS}{service}"))),
                 host: host.to_owned(),
                 path: prefix.to_owned(),
                 exact: object::text(path, &["pathType"]) == "Exact",
                 backends: alb_backends(namespace, &action).unwrap_or_else(|| vec![(backend, 100.0)]),
                 canary: None,
+                copies: Vec::new(),
             });
         }
     }
+}
+
+/// The headers that the conditions of a rule of an ALB ask for.
+fn alb_asks(conditions: &str) -> Vec<Vec<Want>> {
+    let conditions: Vec<Value> = serde_json::from_str(conditions).unwrap_or_default();
+    let mut asks = Vec::new();
+    for condition in conditions.iter().filter(|condition| condition["field"] == "http-header") {
+        let config = &condition["httpHeaderConfig"];
+        let name = object::text(config, &["httpHeaderName"]);
+        for value in object::items(config, &["values"]).iter().filter_map(Value::as_str) {
+            asks.push(vec![Want::Exact(name.to_owned(), value.to_owned())]);
+        }
+    }
+    asks
+}
+
+/// The headers that the matches of a rule ask for; nothing if one of them asks for none.
+fn asks_of(matches: &[Value], headers: impl Fn(&Value) -> Vec<Want>) -> Vec<Vec<Want>> {
+    let asks: Vec<Vec<Want>> = matches.iter().map(headers).collect();
+    if asks.iter().any(Vec::is_empty) { Vec::new() } else { asks }
 }
 
 fn alb_backends(namespace: &str, action: &str) -> Option<Vec<(ServiceName, f64)>> {
@@ -347,13 +413,29 @@ fn read_http_route(route: &Value, rules: &mut Vec<Rule>) {
             .collect();
         let matches = object::items(rule, &["matches"]);
         let path = matches.first().map_or("", |first| object::text(first, &["path", "value"]));
+        let filters = object::items(rule, &["filters"]).iter();
+        let mirrors = filters.filter(|filter| filter["type"] == "RequestMirror");
+        let copies: Vec<_> = mirrors
+            .map(|filter| {
+                let name = object::text(filter, &["requestMirror", "backendRef", "name"]).to_owned();
+                let percent = object::number(filter, &["requestMirror", "percent"]).unwrap_or(100);
+                ((namespace.to_owned(), name), percent as f64 / 100.0)
+            })
+            .collect();
+        let asks = asks_of(matches, |one| {
+            let headers = object::items(one, &["headers"]).iter();
+            let text = |header: &Value, key: &str| object::text(header, &[key]).to_owned();
+            headers.map(|header| Want::Exact(text(header, "name"), text(header, "value"))).collect()
+        });
         for host in if hosts.is_empty() { &[""][..] } else { &hosts } {
             rules.push(Rule {
+                asks: asks.clone(),
                 host: (*host).to_owned(),
                 path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
                 exact: false,
                 backends: backends.clone(),
                 canary: None,
+                copies: copies.clone(),
             });
         }
     }
@@ -375,9 +457,22 @@ fn read_virtual_service(service: &Value, rules: &mut Vec<Rule>) {
                     ((namespace, name), object::number(target, &["weight"]).unwrap_or(default) as f64)
                 })
                 .collect();
+            let asks = asks_of(object::items(route, &["match"]), |one| {
+                let headers = object::at(one, &["headers"]).as_object().into_iter().flatten();
+                let want = |(name, value): (&String, &Value)| match value["regex"].as_str() {
+                    Some(pattern) => Want::Pattern(name.clone(), pattern.to_owned()),
+                    None => Want::Exact(name.clone(), object::text(value, &["exact"]).to_owned()),
+                };
+                headers.map(want).collect()
+            });
             let prefix =
                 object::items(route, &["match"]).first().map_or("", |m| object::text(m, &["uri", "prefix"]));
+            let mirror = object::text(route, &["mirror", "host"]).split('.').next().unwrap_or_default();
+            let share = object::at(route, &["mirrorPercentage", "value"]).as_f64().unwrap_or(100.0) / 100.0;
+            let copy = ((namespace.to_owned(), mirror.to_owned()), share);
             rules.push(Rule {
+                copies: if mirror.is_empty() { Vec::new() } else { vec![copy] },
+                asks,
                 host: host.to_owned(),
                 path: if prefix.is_empty() { "/".to_owned() } else { prefix.to_owned() },
                 exact: false,

@@ -1,15 +1,19 @@
 //! The metric store against a real Prometheus, where one is installed.
 
+use deployctl::adapters::aws::{Aws, Variables};
 use deployctl::adapters::prometheus::Prometheus;
+use deployctl::adapters::secrets::LocalSecrets;
 use deployctl::config::defaults;
 use deployctl::domain::gate::Metric;
 use deployctl::domain::ids::{ComponentId, TargetId};
-use deployctl::ports::Metrics;
+use deployctl::domain::metric_store::PrometheusStore;
 use deployctl::ports::metrics::{Measurement, MetricsError, Reading};
+use deployctl::ports::{Metrics, Secrets};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -102,6 +106,8 @@ fn measurement(metric: Metric, owners: &[&str]) -> Measurement {
         namespace: "shop".into(),
         component: ComponentId::from("api"),
         owners: owners.iter().map(|owner| (*owner).to_owned()).collect(),
+        version: None,
+        revision: None,
         window: Duration::from_secs(2),
     }
 }
@@ -114,7 +120,9 @@ fn store(url: &str) -> Prometheus {
         ("requests", defaults::QUERY_REQUESTS),
     ];
     let queries = queries.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    Prometheus::new(&BTreeMap::from([(TargetId::from("east"), url.to_owned())]), &queries).unwrap()
+    let stores = BTreeMap::from([(TargetId::from("east"), PrometheusStore::open(url))]);
+    let secrets: Arc<dyn Secrets> = Arc::new(LocalSecrets);
+    Prometheus::new(&stores, &queries, &secrets, &Arc::new(Aws::new(Variables::of(&[])))).unwrap()
 }
 
 #[tokio::test]

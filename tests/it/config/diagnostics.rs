@@ -57,6 +57,22 @@ const ROWS: &[Row] = &[
         "write at least `15s`",
     ),
     (
+        "strategy: {canary: {router: nginx, mirror: {share: 10%, hold: 5m}}}",
+        "DC0122]: `mirror` with `router: nginx`",
+        36,
+        6,
+        "ingress-nginx copies all requests or none, by an annotation of the Ingress itself, which is never written",
+        "remove `mirror`, or let `gateway` or `istio` carry the weights",
+    ),
+    (
+        "strategy: {canary: {router: alb, mirror: {hold: 5m}}}",
+        "DC0122]: `mirror` with `router: alb`",
+        34,
+        6,
+        "an Application Load Balancer does not copy requests",
+        "remove `mirror`, or let `gateway` or `istio` carry the weights",
+    ),
+    (
         "take: [\"spec replicas\"]",
         "DC0107]: `spec replicas` names no field",
         8,
@@ -145,7 +161,8 @@ const ROWS: &[Row] = &[
         9,
         1,
         "",
-        "add `metric: error_rate`, `metric: p95`, `metric: availability` or `query: PROMQL`",
+        "add `metric: error_rate`, `metric: p95`, `metric: availability`, `query: PROMQL`, `metric: {cloudwatch: …}` or \
+         `metric: {http: …}`",
     ),
     (
         "smoke: {s: {component: apy, path: /}}",
@@ -192,7 +209,7 @@ const ROWS: &[Row] = &[
         "DC0121]: a secret reference outside of `secrets`",
         13,
         10,
-        "references are resolved under `secrets` only; here the text would be taken literally",
+        "references are resolved under `secrets` and in credentials of metric stores only; here the text would be taken literally",
         "move it to `secrets: {NAME: {KEY: …}}` and read that Secret with `secretKeyRef`",
     ),
     (

@@ -164,6 +164,10 @@ const CASES: &[(Made, &str)] = &[
         "DC0154]: Deployment/api selects other pods than its own",
     ),
     (Made::Service(&[("name: api", "name: b"), ("app: api", "app: z")]), "DC0154]: Service/b selects no pod"),
+    (
+        Made::Service(&[("name: api", "name: api, namespace: shop-blue")]),
+        "DC0154]: Service/api in namespace `shop-blue` selects pods that exist only in namespace `app`",
+    ),
     (Made::Service(&[]), "DC0153]: Service/api is there twice"),
     (
         Made::Service(&[("name: api", "name: b"), ("targetPort: http", "targetPort: htp")]),

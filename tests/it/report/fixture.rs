@@ -133,8 +133,15 @@ impl Wave {
         let stable = stable.then(|| deployment("kva-api-r7"));
         let arms = vec![Arm { component: "kva-api".into(), new: deployment("kva-api-r8"), stable }];
         let (gates, probes) = if self.live { (gates(), vec![]) } else { (vec![], vec![smoke()]) };
-        let effect =
-            Effect::Hold { duration, gates, arms, probes, patience: minutes(10), until: Until::default() };
+        let effect = Effect::Hold {
+            duration,
+            gates,
+            arms,
+            probes,
+            patience: minutes(10),
+            until: Until::default(),
+            follow: Vec::new(),
+        };
         let title = format!("hold for {}", deployctl::domain::units::human(duration));
         vec![step(
             &self.id(name),
@@ -190,7 +197,7 @@ impl Wave {
     }
 
     fn promotion(&self) -> Vec<Stage> {
-        let full = Size::SameAs { workload: deployment("kva-api-r7"), floor: 6 };
+        let full = Size::SameAs { workload: deployment("kva-api-r7"), floor: 6, demand: None };
         let full = self.scale("promote", 1, "scale kva-api-r8 to full size", "kva-api-r8", full);
         let full = vec![full, self.wait("promote", 2, "kva-api", "kva-api-r8")];
         let drain = self.scale("drain", 1, "drain kva-api-r7", "kva-api-r7", Size::Exactly(0));
@@ -299,6 +306,7 @@ pub fn target_plan(traffic: TrafficClass) -> TargetPlan {
         workloads: BTreeMap::new(),
         inventory: vec![],
         adopted: None,
+        syncers: vec![],
         tried: BTreeMap::new(),
     }
 }
@@ -368,6 +376,8 @@ pub fn plan() -> Plan {
         warnings: vec!["us-west-2: Deployment/kva-api exists already and is adopted as revision r0".into()],
         expected: minutes(52),
         readiness: Vec::new(),
+        owed: BTreeMap::new(),
+        pays: None,
         limits: RunLimits {
             run: minutes(180),
             ready: minutes(10),

@@ -69,6 +69,8 @@ fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Rele
         overridden: None,
         asked: vec![],
         backups: vec![],
+        owed: BTreeMap::new(),
+        pays: None,
     }
 }
 
@@ -145,10 +147,12 @@ fn target_status(ready: u32) -> status::TargetStatus {
 
 fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView {
     status::StatusView {
+        guard: vec![],
         application: "prime-spark".into(),
         environment: "production".into(),
         at: at(3 * 86_400),
         targets: targets.into_iter().map(|(id, target)| (id.into(), target)).collect(),
+        owed: BTreeMap::new(),
         unfinished: None,
     }
 }
@@ -164,6 +168,7 @@ fn status_begins_with_its_verdict() {
         reason: "deploy 2.0.7".into(),
         since: at(3 * 86_400 - 4000),
         lapsed: false,
+        lapses: at(3 * 86_400 + 55),
     });
     let gone = status::TargetStatus {
         traffic: TrafficClass::None,
@@ -181,12 +186,16 @@ fn status_begins_with_its_verdict() {
         version: "2.0.7".into(),
         phase: "interrupted with traffic on stable".into(),
         cause: None,
+        progress: vec![
+            "us-east-1: 12 of 30 steps done, last: scale kva-api-r8 to 10 %; in flight: hold 10 %".into(),
+        ],
         asked: vec![],
         next: vec![
             next("deployctl resume production", "goes on at canary 25 %"),
             next("deployctl rollback production", "takes back what was begun"),
         ],
     });
+    view.owed = BTreeMap::from([(WEST.into(), "r7 (2.0.6)".into())]);
     golden("status-ill.txt", &report::status::render(&view, &Output::plain()));
     golden("status-ill.ndjson", &report::status::render(&view, &json()));
 }

@@ -172,6 +172,7 @@ impl Script {
             took,
             next: next.iter().map(|line| (*line).to_owned()).collect(),
             remaining: remaining.iter().map(|line| (*line).to_owned()).collect(),
+            owed: vec![],
             kept: vec![],
         })
     }

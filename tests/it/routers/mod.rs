@@ -1,5 +1,8 @@
 //! Canaries whose weights a router carries.
 
+mod gitops;
+mod mirror;
 mod preflight;
 mod refusals;
 mod runs;
+mod testers;

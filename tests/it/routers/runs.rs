@@ -8,20 +8,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Release r1 (1.0.0) everywhere, and users for a while.
-async fn begin(story: &Story) {
+pub async fn begin(story: &Story) {
     assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
     tokio::time::sleep(Duration::from_mins(2)).await;
     story.world.mark_stable();
 }
 
 /// What the new revision of `api` received in the east so far, and all revisions.
-fn received(story: &Story) -> (u64, u64) {
+pub fn received(story: &Story) -> (u64, u64) {
     let report = story.world.report();
     let api = &report.clusters["east"].components["api"];
     (api.by_revision.get("2").map_or(0, |tally| tally.requests), api.all.requests)
 }
 
-fn titles(told: &Told) -> Vec<String> {
+pub fn titles(told: &Told) -> Vec<String> {
     let events = told.0.lock().unwrap();
     let titles = events.iter().filter_map(|event| match &event.kind {
         Kind::StepStarted { title, target, .. } if target.as_str() == "east" => Some(title.clone()),
@@ -31,7 +31,7 @@ fn titles(told: &Told) -> Vec<String> {
 }
 
 /// Percent of the east's requests that went to the new revision, in pieces of 10 s.
-async fn shares(story: &Story) -> Vec<f64> {
+pub async fn shares(story: &Story) -> Vec<f64> {
     let mut shares = Vec::new();
     while shares.len() < 48 {
         let before = received(story);
@@ -103,7 +103,7 @@ fn undone(told: &Told) -> Vec<String> {
     undone.collect()
 }
 
-fn alerts(told: &Told) -> Vec<String> {
+pub fn alerts(told: &Told) -> Vec<String> {
     let events = told.0.lock().unwrap();
     let alerts = events.iter().filter_map(|event| match &event.kind {
         Kind::Alert { message, .. } => Some(message.clone()),

@@ -34,6 +34,8 @@ fn error_rate() -> Measurement {
         namespace: NAMESPACE.to_owned(),
         component: ComponentId::new("kva-api"),
         owners: Vec::new(),
+        version: None,
+        revision: None,
         window: Duration::from_mins(2),
     }
 }

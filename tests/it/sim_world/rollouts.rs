@@ -93,6 +93,8 @@ async fn a_canary_receives_its_weight_and_its_errors_show_in_the_metrics() {
             namespace: NAMESPACE.to_owned(),
             component: ComponentId::new("kva-api"),
             owners: owner,
+            version: None,
+            revision: None,
             window: Duration::from_mins(5),
         })
         .await

@@ -6,7 +6,8 @@ use deployctl::config::{self, Overrides};
 use deployctl::domain::environment::{Environment, TrafficClass};
 use deployctl::domain::error::Failure;
 use deployctl::domain::event::Event;
-use deployctl::domain::ids::TargetId;
+use deployctl::domain::ids::{Revision, TargetId};
+use deployctl::domain::object::Object;
 use deployctl::domain::release::Actor;
 use deployctl::domain::secret::{SecretRef, SecretValue};
 use deployctl::plan::Plan;
@@ -17,7 +18,8 @@ use deployctl::render;
 use deployctl::run::journal::{Journal, Phase, Replayed};
 use deployctl::run::lease::{Leases, Patience};
 use deployctl::run::prepare::{self, Request, Rollback};
-use deployctl::run::{Ending, Engine, Report, Site, World, unfinished};
+use deployctl::run::tampered::Tampered;
+use deployctl::run::{Ending, Engine, Report, Site, World, debts, unfinished};
 use deployctl::sim;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -115,7 +117,9 @@ fn doors(
         let cluster = KubeCluster::new(client, target.id.to_string()).with_seed(seed);
         let records = cluster.state_store(&env.state_namespace, &env.application, &env.name);
         let lock = cluster.lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
+        let guard = cluster.guard_lock(&env.state_namespace, &env.application, &env.name, Arc::clone(&clock));
         let site = Site {
+            guard: Arc::new(guard),
             cluster: Some(Arc::new(cluster)),
             state: state(Arc::new(records)),
             lock: Arc::new(lock),
@@ -182,7 +186,7 @@ impl Story {
         }
     }
 
-    fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {
+    pub fn request(&self, version: &str, rollback: Option<Rollback>) -> Request<'_> {
         Request {
             env: &self.env,
             version: version.to_owned(),
@@ -190,6 +194,7 @@ impl Story {
             rendered: render::render_targets(&self.env, version).unwrap(),
             prune: vec![],
             rollback,
+            floor: Revision(0),
             by: Actor { user: "ana".into(), host: "desk".into(), ci: None },
             reason: None,
         }
@@ -234,6 +239,57 @@ impl Story {
         self.live(plan, 1, work, None, report, after).await
     }
 
+    /// The same world for whoever leaves these targets out: what was rendered for them comes with it.
+    pub fn without(&self, out: &[&str], version: &str) -> (Self, BTreeMap<TargetId, Vec<Object>>) {
+        let out: BTreeSet<TargetId> = out.iter().map(|target| TargetId::from(*target)).collect();
+        let mut story = self.under(self.env.clone());
+        let mut rendered = render::render_targets(&self.env, version).unwrap();
+        debts::leave_out(&mut story.env, &out);
+        let owed = debts::take_out(&mut rendered, &out);
+        story.doors = story.doors.but(&out);
+        (story, owed)
+    }
+
+    /// `deployctl rollback ENV` of an unfinished run while some targets give no answer.
+    pub async fn take_back_what_answers(&self, silent: &[&str], report: &dyn Report) -> Life {
+        let here = silent.iter().map(|target| TargetId::from(*target)).collect::<Vec<_>>();
+        let run = unfinished::latest(&self.doors.but(&here)).await.unwrap().unwrap();
+        let silent: BTreeMap<TargetId, String> =
+            here.into_iter().map(|target| (target, "no contact".to_owned())).collect();
+        self.take_back(&run, &silent, report).await
+    }
+
+    /// A run goes back, but where nobody answers.
+    pub async fn take_back(
+        &self,
+        run: &unfinished::Run,
+        silent: &BTreeMap<TargetId, String>,
+        report: &dyn Report,
+    ) -> Life {
+        let epoch = run.replayed.epoch + 1;
+        let mut here = run.plan.clone();
+        here.targets.retain(|target, _| !silent.contains_key(target));
+        let work = async { Ok((self.lock(&here, epoch).await?, run.replayed.clone())) };
+        let cause = match &run.replayed.phase {
+            Phase::Aborting { cause, .. } => cause.clone(),
+            _ => "taken back".to_owned(),
+        };
+        Box::pin(self.live_but(&run.plan, epoch, work, Some(cause), silent, report, None)).await
+    }
+
+    /// `deployctl resume ENV` when objects were changed by hand since the run stopped.
+    pub async fn go_on_putting_back(&self, tampered: Vec<Tampered>, report: &dyn Report) -> Life {
+        let run = unfinished::latest(&self.doors).await.unwrap().unwrap();
+        let epoch = run.replayed.epoch + 1;
+        let leases = self.lock(&run.plan, epoch).await.unwrap();
+        let stores = self.doors.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));
+        let journal = Journal::new(run.plan.run.clone(), epoch, stores, self.doors.clock.clone());
+        let (_count, interrupts) = watch::channel(0);
+        let engine =
+            Engine::new(&run.plan, &self.doors, &leases, journal, run.replayed.clone(), report, interrupts);
+        Life::Ended(engine.putting_back(tampered).run(true).await)
+    }
+
     /// `deployctl resume ENV`, or with a cause `deployctl rollback ENV`.
     pub async fn go_on(&self, back: Option<&str>, report: &dyn Report) -> Life {
         let run = match unfinished::latest(&self.doors).await {
@@ -248,11 +304,23 @@ impl Story {
             Err(failure) => return Life::Refused(failure),
         };
         let epoch = run.replayed.epoch + 1;
+        let leases = match self.lock(&run.plan, epoch).await {
+            Ok(leases) => leases,
+            Err(failure) => return Life::Refused(failure),
+        };
+        let run = match unfinished::again(&self.doors, &run).await {
+            Ok(run) => run,
+            Err(failure) => {
+                leases.release(&self.doors).await;
+                return Life::Refused(failure);
+            }
+        };
+        let epoch = run.replayed.epoch + 1;
         let cause = match (&run.replayed.phase, back) {
             (Phase::Aborting { cause, .. }, _) => Some(cause.clone()),
             (_, back) => back.map(str::to_owned),
         };
-        let work = async { Ok((self.lock(&run.plan, epoch).await?, run.replayed.clone())) };
+        let work = async { Ok((leases, run.replayed.clone())) };
         self.live(&run.plan, epoch, work, cause, report, None).await
     }
 
@@ -280,6 +348,20 @@ impl Story {
         report: &dyn Report,
         after: Option<Duration>,
     ) -> Life {
+        Box::pin(self.live_but(plan, epoch, prepare, back, &BTreeMap::new(), report, after)).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the life of a process has that many sides")]
+    async fn live_but(
+        &self,
+        plan: &Plan,
+        epoch: u64,
+        prepare: impl Future<Output = Result<(Leases, Replayed), Failure>>,
+        back: Option<String>,
+        silent: &BTreeMap<TargetId, String>,
+        report: &dyn Report,
+        after: Option<Duration>,
+    ) -> Life {
         self.dead.send_replace(false);
         let mut dead = self.dead.subscribe();
         let (count, interrupts) = watch::channel(0);
@@ -291,6 +373,7 @@ impl Story {
             let stores = self.doors.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));
             let journal = Journal::new(plan.run.clone(), epoch, stores, self.doors.clock.clone());
             let engine = Engine::new(plan, &self.doors, &leases, journal, replayed, report, interrupts);
+            let engine = engine.leaving_out(silent);
             Life::Ended(match back {
                 Some(cause) => engine.abort(cause).await,
                 None => engine.run(epoch > 1).await,

@@ -102,6 +102,7 @@ fn by_target(stage: &Stage) -> Vec<(TargetId, Vec<String>)> {
 fn words(step: &Step) -> Option<String> {
     match &step.effect {
         Effect::WaitReady { .. }
+        | Effect::Unstick { .. }
         | Effect::WaitTraffic { .. }
         | Effect::WaitWeight { .. }
         | Effect::Advance { .. } => None,
@@ -124,10 +125,14 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Replace { .. }
         | Effect::Create { .. }
         | Effect::Scale { .. }
+        | Effect::Guard { .. }
+        | Effect::Partition { .. }
         | Effect::Switch { .. }
         | Effect::Weigh { .. }
         | Effect::Snapshot { .. }
         | Effect::Terraform { .. }
+        | Effect::PauseSync { .. }
+        | Effect::ResumeSync { .. }
         | Effect::Compose { .. } => Some(clean(&step.title)),
     }
 }
@@ -147,7 +152,7 @@ fn until_words(until: &Until) -> String {
 /// `p95 ≤ 200 ms`.
 fn gate(gate: &Gate) -> String {
     let name = match &gate.metric {
-        Metric::Query(_) => clean(&gate.name),
+        Metric::Query(_) | Metric::CloudWatch(_) | Metric::Http(_) => clean(&gate.name),
         metric => metric.label(),
     };
     let max = gate.max.map(|max| format!(" ≤ {}", gate.metric.format(max)));

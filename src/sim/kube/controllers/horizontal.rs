@@ -253,11 +253,9 @@ fn stabilized(cx: &mut Context<'_>, scaler: &Value, current: i64, wanted: i64) -
     let window = object::number(scaler, &["spec", "behavior", "scaleDown", "stabilizationWindowSeconds"]);
     let window = window.unwrap_or(STABILIZATION).unsigned_abs() * 1000;
     let at = cx.at;
-    let advice = cx.memory.entry(object::uid(scaler).to_owned()).or_default();
+    // the size found at the very first look is advice, too; a window of nothing forgets it at once
+    let advice = cx.memory.entry(object::uid(scaler).to_owned()).or_insert_with(|| vec![(at, current)]);
     advice.retain(|(then, _)| then + window >= at);
-    if advice.is_empty() {
-        advice.push((at, current));
-    }
     advice.push((at, wanted));
     if wanted >= current {
         return wanted;

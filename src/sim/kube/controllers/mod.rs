@@ -3,6 +3,7 @@
 //! A change of any object becomes work for the controllers that watch it (`watchers_of`), after a short lag; an
 //! object that waits already is not put in again. Controllers know the store and nothing of traffic or faults.
 
+pub mod argo;
 pub mod context;
 pub mod cronjob;
 pub mod daemonset;
@@ -66,6 +67,8 @@ pub enum Controller {
     ServiceAddress,
     /// Routes to gateways.
     Gateway,
+    /// What is live to what Git holds.
+    Argo,
     /// What runs the pods of a node; its work is done by the world, its events are told in this name.
     Kubelet,
 }
@@ -79,6 +82,7 @@ impl Controller {
             Self::Kubelet => "kubelet",
             Self::ServiceAddress => "cloud-controller-manager",
             Self::Gateway => "gateway-controller",
+            Self::Argo => "argocd-controller",
             _ => "kube-controller-manager",
         }
     }
@@ -103,6 +107,7 @@ impl Controller {
             Self::PersistentVolume => "persistentvolume-controller",
             Self::ServiceAddress => "service-controller",
             Self::Gateway => "gateway-controller",
+            Self::Argo => "argocd-application-controller",
             Self::Kubelet => "kubelet",
         }
     }
@@ -128,6 +133,7 @@ pub fn reconcile(cx: &mut Context<'_>, work: &Work) {
         Controller::PersistentVolume => volumes::sync(cx, namespace, name),
         Controller::ServiceAddress => services::sync(cx, namespace, name),
         Controller::Gateway => gateway::sync(cx, namespace, name),
+        Controller::Argo => argo::sync(cx, namespace, name),
         Controller::Kubelet => {}
     }
 }
@@ -185,6 +191,9 @@ pub fn watchers_of(cx: &Context<'_>, change: &Change, add: &mut dyn FnMut(Work))
     }
     if change.key.kind == KindId::SERVICES && !gone {
         tell(Controller::ServiceAddress, namespace, name);
+    }
+    if !gone && cx.store.kind("argoproj.io", "applications") == Some(change.key.kind) {
+        tell(Controller::Argo, namespace, name);
     }
     if let Some(routes) = cx.store.kind("gateway.networking.k8s.io", "httproutes") {
         if change.key.kind == routes && !gone {

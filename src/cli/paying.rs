@@ -1,0 +1,149 @@
+//! What `resume` does for targets that were left out: runs that others left behind go back, then each gets what it is
+//! owed, by a plan of its own with all its checks, gates and smoke tests.
+
+use super::args::ConsentArgs;
+use super::flow::Way;
+use super::session::{Session, Wanted};
+use super::{CliError, absent, consent, flow};
+use crate::domain::environment::Environment;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::{Revision, TargetId};
+use crate::domain::release::{Debt, Due};
+use crate::run::journal::Phase;
+use crate::run::lease::Patience;
+use crate::run::prepare::{self, Request, Rollback};
+use crate::run::unfinished::{self, Run};
+use crate::run::{Ending, World, debts};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Does all that can be done now; nothing if nothing is owed. `world` holds the targets that answer.
+pub(super) async fn pay(
+    session: &Session,
+    env: &Environment,
+    world: &World,
+    consent: &ConsentArgs,
+) -> Result<Option<Exit>, CliError> {
+    let left = unfinished::left_behind(world).await?;
+    let owed = absent::debts(world).await?;
+    let here: Vec<&TargetId> = owed.keys().filter(|target| world.sites.contains_key(*target)).collect();
+    for (target, debt) in owed.iter().filter(|(target, _)| !world.sites.contains_key(*target)) {
+        session.note(&format!("{target} still gives no answer; it is owed {debt}\n"));
+    }
+    if left.is_empty() && here.is_empty() {
+        return match owed.iter().next() {
+            Some((target, debt)) => Err(still_silent(env, target, &debt.to_string()).into()),
+            None => Ok(None),
+        };
+    }
+    for (target, run) in &left {
+        let exit = take_back(session, world, target, run, consent).await?;
+        if exit != Exit::RolledBack {
+            return Ok(Some(exit));
+        }
+    }
+    for target in here {
+        let exit = pay_one(session, env, world, target, &owed, consent).await?;
+        if exit != Exit::Done {
+            return Ok(Some(exit));
+        }
+    }
+    Ok(Some(Exit::Done))
+}
+
+/// Nothing can be done for it yet.
+pub(super) fn still_silent(env: &Environment, target: &TargetId, owed: &str) -> Failure {
+    Failure::new(Code(652), Exit::Unknown, format!("{target} still gives no answer"))
+        .why(format!("it is owed {owed}"))
+        .next(format!("deployctl resume {}, once it answers", env.name))
+        .next(format!("deployctl {} --without {target}, for a release to the others", env.name))
+}
+
+/// The others decided; a target that comes back adopts it.
+async fn take_back(
+    session: &Session,
+    world: &World,
+    target: &TargetId,
+    run: &Run,
+    consent: &ConsentArgs,
+) -> Result<Exit, CliError> {
+    let (plan, cause) = (&run.plan, cause(run));
+    session.note(&format!(
+        "{target} came back in the middle of run {} ({}), which the others have left behind: {cause}\n",
+        plan.run, plan.version
+    ));
+    let question = format!("Take {} back on {target}?", plan.version);
+    consent::ask(&question, consent.auto_approve)?;
+    let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
+    let reporter = flow::reporter(session, plan, false);
+    let ending = flow::interruptible(&reporter, world, async |interrupts| {
+        let way = Way { back: Some(cause), ..Way::default() };
+        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
+    })
+    .await?;
+    Ok(flow::exit_of(&ending))
+}
+
+fn cause(run: &Run) -> String {
+    match &run.replayed.phase {
+        Phase::Aborting { cause, .. } => cause.clone(),
+        _ => "the others have gone on".to_owned(),
+    }
+}
+
+async fn pay_one(
+    session: &Session,
+    env: &Environment,
+    world: &World,
+    target: &TargetId,
+    owed: &BTreeMap<TargetId, Debt>,
+    consent: &ConsentArgs,
+) -> Result<Exit, CliError> {
+    let debt = &owed[target];
+    session.note(&format!("{target} is owed {debt}\n"));
+    let wanted = wanted(env, target, debt);
+    let world = &world.but(world.sites.keys().filter(|id| *id != target));
+    let rollback = match &debt.due {
+        Due::Back { to } => Some(Rollback::To(*to)),
+        Due::Release { .. } => None,
+    };
+    let request = request(&wanted, rollback, debt.revision, consent);
+    let mut plan = prepare::plan(world, &request).await?;
+    debts::pay(&mut plan, target, owed);
+    flow::consented(session, &plan, consent)?;
+    flow::preflight(session, &wanted, world, &plan).await?;
+    flow::approve(session, &plan, consent)?;
+    let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
+    let reporter = flow::reporter(session, &plan, false);
+    let ending = flow::interruptible(&reporter, world, async |interrupts| {
+        flow::perform(session, world, &request, &plan, patience, &reporter, interrupts).await
+    })
+    .await?;
+    if ending == Ending::Deployed {
+        session.note(&format!("{target} has what it was owed\n"));
+    }
+    Ok(flow::exit_of(&ending))
+}
+
+fn request<'a>(
+    wanted: &'a Wanted,
+    rollback: Option<Rollback>,
+    floor: Revision,
+    consent: &ConsentArgs,
+) -> Request<'a> {
+    Request { floor, ..flow::request(wanted, rollback, consent.reason.as_deref()) }
+}
+
+/// The release as it was asked for when the target was left out, for this target alone.
+fn wanted(env: &Environment, target: &TargetId, debt: &Debt) -> Wanted {
+    let mut env = env.clone();
+    let others = env.targets.iter().map(|other| other.id.clone()).filter(|other| other != target).collect();
+    debts::leave_out(&mut env, &others);
+    let (components, rendered) = match &debt.due {
+        Due::Release { components, objects } => {
+            let rendered = BTreeMap::from([(target.clone(), objects.clone())]);
+            (components.iter().cloned().collect(), rendered)
+        }
+        Due::Back { .. } => (BTreeSet::new(), BTreeMap::new()),
+    };
+    Wanted { env, version: debt.version.clone(), components, rendered, prune: Vec::new() }
+}
