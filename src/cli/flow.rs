@@ -13,8 +13,8 @@ use crate::domain::release::Actor;
 use crate::domain::units;
 use crate::plan::Plan;
 use crate::ports::state::Holder;
-use crate::run::journal::{Journal, Replayed};
-use crate::run::lease::{Leases, Patience};
+use crate::run::journal::{Journal, Phase, Replayed};
+use crate::run::lease::{self, Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
 use crate::run::tampered::Tampered;
@@ -106,7 +106,16 @@ async fn lock(
     let here = plan.targets.keys().filter(|target| !silent.contains_key(*target));
     let targets: Vec<TargetId> = here.cloned().collect();
     let waiting = |target: &TargetId, other: &Holder| {
-        session.note(&format!("waiting for the lock of {target}: {} ({})\n", other.by, other.reason));
+        let line = match patience {
+            Patience::None | Patience::UntilLapsed => {
+                lease::lapses(&format!("the lock of {target}"), other, world.clock.now())
+            }
+            Patience::UpTo(limit) => {
+                let (by, reason) = (&other.by, &other.reason);
+                format!("waiting up to {} for the lock of {target}: {by} ({reason})", units::human(limit))
+            }
+        };
+        session.note(&format!("{line}\n"));
     };
     Leases::acquire(world, &targets, holder, patience, &waiting).await
 }
@@ -205,9 +214,21 @@ pub(super) async fn go_on(
     let plan = &run.plan;
     let leases =
         lock(session, world, plan, holder(world, plan, epoch, actor()), patience, &way.silent).await?;
-    let engine = engine(world, plan, &leases, run.replayed.clone(), epoch, report, interrupts);
+    // Whoever had the lock may have gone on until it lapsed.
+    let replayed = match unfinished::read_again(world, run).await {
+        Ok(replayed) => replayed,
+        Err(failure) => {
+            leases.release(world).await;
+            return Err(failure.into());
+        }
+    };
+    let decided = match &replayed.phase {
+        Phase::Aborting { cause, .. } => Some(cause.clone()),
+        Phase::Forward | Phase::Interrupted | Phase::Ended { .. } => None,
+    };
+    let engine = engine(world, plan, &leases, replayed, epoch, report, interrupts);
     let engine = engine.leaving_out(&way.silent).putting_back(way.tampered);
-    let ending = match way.back {
+    let ending = match way.back.or(decided) {
         Some(cause) => Box::pin(engine.abort(cause)).await,
         None => Box::pin(engine.run(true)).await,
     };

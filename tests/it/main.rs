@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod evidence;
 mod gates;
+mod gone;
 mod plan;
 mod power;
 mod preflight;
