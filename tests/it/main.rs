@@ -12,6 +12,7 @@ mod control;
 mod evidence;
 mod gates;
 mod gone;
+mod one_box;
 mod plan;
 mod power;
 mod preflight;

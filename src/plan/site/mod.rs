@@ -10,6 +10,7 @@ mod changes;
 mod components;
 mod cutover;
 mod gitops;
+mod one_box;
 mod partitions;
 mod ready;
 mod steps;
@@ -37,6 +38,7 @@ mod at {
     pub const PAUSE: u32 = 5;
     pub const PREPARE: u32 = 10;
     pub const FIRST: u32 = 20;
+    pub const ONE_BOX: u32 = 60;
     pub const WEIGHT: u32 = 100;
     pub const CHECK_BEHIND: u32 = 1;
     pub const ROUTE_BEHIND: u32 = 2;
@@ -76,6 +78,9 @@ pub(in crate::plan) struct Site<'a> {
     warnings: Vec<String>,
     /// Holds by weight: how long, and whom they watch.
     holds: BTreeMap<u8, Duration>,
+    /// Components that begin with one pod here, and their bake.
+    boxes: Vec<ComponentId>,
+    boxed: Option<one_box::Boxed>,
     /// Weights that a person has to approve.
     approvals: BTreeMap<u8, Approval>,
     arms: Vec<Arm>,
@@ -139,6 +144,8 @@ impl<'a> Site<'a> {
             drafts: BTreeMap::new(),
             warnings,
             holds: BTreeMap::new(),
+            boxes: Vec::new(),
+            boxed: None,
             approvals: BTreeMap::new(),
             arms: Vec::new(),
             follow: Vec::new(),
@@ -159,6 +166,7 @@ impl<'a> Site<'a> {
             }
         }
         self.wait_after();
+        self.bake_box();
         self.weighted_holds();
         self.hold_on_green();
         self.smoke_and_bake(last_wave);
