@@ -111,7 +111,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "the lock is alive",
         "Its holder renewed it lately. Taking it away lets two runs write at once: only with --force, when you know that the holder is gone.",
     ),
-    (614, "nothing to resume", "No run of this environment stopped in the middle, or somebody else finished it or took it up while its lock was waited for."),
+    (
+        614,
+        "nothing to resume",
+        "No run of this environment stopped in the middle, or somebody else finished it or took it up while its lock was waited for.",
+    ),
     (
         615,
         "not yet",

@@ -243,7 +243,9 @@ pub fn lapses(lock: &str, holder: &Holder, now: Timestamp) -> String {
     let silent = human(Duration::from_secs(now.duration_since(holder.renewed).unsigned_abs().as_secs()));
     let Holder { by, reason, .. } = holder;
     let at = holder.lapses().strftime("%H:%M:%SZ");
-    format!("{lock} was last renewed {silent} ago by {by} ({reason}): if nobody renews it, this goes on at {at}")
+    format!(
+        "{lock} was last renewed {silent} ago by {by} ({reason}): if nobody renews it, this goes on at {at}"
+    )
 }
 
 /// Who holds it, since when, and how to wait.

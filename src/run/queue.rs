@@ -56,7 +56,10 @@ impl Queue {
             }
             if told.as_ref() != Some(&holder.id) {
                 let since = holder.since.strftime("%H:%M:%SZ");
-                telling(&format!("{} ({}, since {since}) has the lock of {target}", holder.by, holder.reason));
+                telling(&format!(
+                    "{} ({}, since {since}) has the lock of {target}",
+                    holder.by, holder.reason
+                ));
                 told = Some(holder.id);
             }
             tokio::time::sleep(LOOK).await;

@@ -40,7 +40,9 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<Exit, CliError> {
 async fn ask(session: &Session, world: &World, live: &Live, args: &AbortArgs) -> Result<bool, CliError> {
     if let Phase::Aborting { cause, .. } = &live.replayed.phase {
         session.note(&format!("run {} is on its way back already: {cause}\n", live.plan.run));
-        return Ok(args.no_wait || !asking::is_gone(session, world, live).await || is_over(world, live).await?);
+        return Ok(args.no_wait
+            || !asking::is_gone(session, world, live).await
+            || is_over(world, live).await?);
     }
     let wish = Wish::Abort { superseded_by: None };
     let intent = asking::ask(session, world, live, wish, args.ask.reason.as_deref()).await?;

@@ -9,10 +9,13 @@ use crate::cli::{absent, consent, flow, report, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
+use crate::domain::units::human;
+use crate::plan::Plan;
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
 use crate::run::{Ending, World, debts, durations, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
@@ -42,8 +45,7 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
             let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
             consent::ask(&question, args.consent.auto_approve)?;
             let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-            let cause =
-                args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+            let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
             let (exit, concluded) = take_back(session, &world, &run, left_out, patience, cause).await?;
             if exit != Exit::Done || (to.is_none() && !concluded) {
                 return Ok(exit);
@@ -123,6 +125,18 @@ async fn take_back(
     Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
 }
 
+/// Measured, or else estimated.
+fn how_long(plan: &Plan, last: Option<Duration>) -> String {
+    let seconds = |duration: Duration| human(Duration::from_secs(duration.as_secs()));
+    match last {
+        Some(took) => format!("the last time that an older release was brought back took {}", seconds(took)),
+        None => format!(
+            "an older release was not brought back before; estimated: {}, 20s for each stage that waits for pods",
+            seconds(plan.expected)
+        ),
+    }
+}
+
 async fn bring_back(
     session: &Session,
     world: &World,
@@ -150,6 +164,9 @@ async fn bring_back(
     plan.warnings.extend(stay.iter().map(|(target, why)| format!("{target} stays as it is: {why}")));
     // Who has not had the release that goes back now is there already.
     debts::owe_way_back(&mut plan, out.iter().filter(|target| !owed.contains_key(*target)).cloned());
+    if plan.has_changes() {
+        session.note(&format!("{}\n", how_long(&plan, durations::of_last_brought_back(&histories))));
+    }
     if args.dry_run {
         session.print(&report::plan::render(&plan, &session.output));
         session.say("dry run: nothing was written");

@@ -24,6 +24,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::Step;
 use crate::plan::build::{Draft, Inputs, TargetInput, fates, target_plan};
+use crate::plan::hindsight;
 use crate::plan::inventory::Fate;
 use crate::plan::order;
 use crate::plan::table::Table;
@@ -129,6 +130,10 @@ impl<'a> Site<'a> {
                     ));
                 }
             }
+        }
+        if let Some(to) = inputs.rollback_of {
+            let lines = hindsight::not_undone(&input.history, &input.live, to);
+            warnings.extend(lines.into_iter().map(|line| format!("{}: {line}", target.id)));
         }
         Self {
             doomed,
