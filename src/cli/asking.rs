@@ -7,16 +7,12 @@ use super::{flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::intent::{Intent, Wish};
-use crate::ports::state::RecordKind;
-use crate::run::World;
+use crate::ports::state::Holder;
 use crate::run::intents::{self, End, Live};
-use crate::run::journal::{self, Phase};
+use crate::run::journal::Phase;
+use crate::run::vigil::{self, Hearing, Sign};
+use crate::run::{World, lease};
 use serde_json::json;
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// How long a run may take to say on record that it heard.
-const HEARING: Duration = Duration::from_secs(10);
 
 /// Finds the run that goes on, leaves the wish that fits where it stands, and sees that it was heard. `wish` says what is
 /// asked and what comes of it.
@@ -59,51 +55,61 @@ pub(super) async fn heard(
     intent: &Intent,
     effect: &str,
 ) -> Result<Exit, CliError> {
-    let in_time = tokio::time::timeout(HEARING, on_record(world, live, intent)).await.is_ok();
+    let in_time = vigil::heard(world, live, intent).await;
+    tell(session, live, intent, effect, in_time);
+    if in_time { Ok(Exit::Done) } else { Err(unheard(live).into()) }
+}
+
+/// The same, and where nobody hears it, waits to see whether anybody is left who could: false once the run's process is
+/// known to be gone.
+pub(super) async fn heard_or_gone(
+    session: &Session,
+    world: &World,
+    live: &Live,
+    intent: &Intent,
+    effect: &str,
+) -> Result<bool, CliError> {
+    let telling = |holder: &Holder| {
+        session.note("nobody has heard it yet\n");
+        waits_for(session, world, holder);
+    };
+    let hearing = vigil::hearing(world, live, intent, telling).await;
+    tell(session, live, intent, effect, hearing == Hearing::Heard);
+    match hearing {
+        Hearing::Heard => Ok(true),
+        Hearing::Lapsed => Ok(false),
+        Hearing::Unheard => Err(unheard(live).into()),
+    }
+}
+
+/// Whether the process of a run is gone: what its lock tells, waited for and told.
+pub(super) async fn is_gone(session: &Session, world: &World, live: &Live) -> bool {
+    let telling = |holder: &Holder| waits_for(session, world, holder);
+    vigil::watch(world, &live.plan, telling).await == Sign::Lapsed
+}
+
+fn waits_for(session: &Session, world: &World, holder: &Holder) {
+    session.note(&format!("{}\n", lease::lapses("the lock", holder, world.clock.now())));
+}
+
+fn tell(session: &Session, live: &Live, intent: &Intent, effect: &str, heard: bool) {
     let (run, env) = (&live.plan.run, &live.plan.environment);
     if session.json() {
         let told = json!({"type": "intent", "wish": intent.wish.verb(), "run": run, "environment": env,
-            "by": intent.by.to_string(), "reason": intent.reason, "heard": in_time});
+            "by": intent.by.to_string(), "reason": intent.reason, "heard": heard});
         session.print(&format!("{told}\n"));
-    } else if in_time {
+    } else if heard {
         session.print(&format!("run {run} of {} ({}): {effect}\n", live.plan.version, live.plan.revision));
     }
-    if in_time {
-        return Ok(Exit::Done);
-    }
-    Err(Failure::new(Code(626), Exit::Unknown, format!("run {run} has not answered"))
+}
+
+fn unheard(live: &Live) -> Failure {
+    let env = &live.plan.environment;
+    Failure::new(Code(626), Exit::Unknown, format!("run {} has not answered", live.plan.run))
         .why("the wish is on record; the run reads it as soon as it is in contact with a target again")
         .why(format!("it is run by {}", live.holder.by))
         .next(format!("deployctl status {env} --watch"))
-        .into())
-}
-
-/// Ends when the journal of any target holds the wish, or the run is over.
-async fn on_record(world: &World, live: &Live, intent: &Intent) {
-    let prefix = format!("{}.", live.plan.run);
-    let sites = world.sites.iter().filter(|(target, _)| live.plan.targets.contains_key(*target));
-    let waits = sites.map(|(target, site)| {
-        let mut door = site.state.follow(RecordKind::Journal, &prefix);
-        Box::pin(async move {
-            loop {
-                let journals: BTreeMap<TargetId, _> = door
-                    .borrow_and_update()
-                    .iter()
-                    .map(|records| (target.clone(), records.clone()))
-                    .collect();
-                let replayed = journal::replay(&live.plan.run, &journals).unwrap_or_default();
-                let known = replayed.asked.iter().any(|known| known.id == intent.id);
-                if known || matches!(replayed.phase, Phase::Ended { .. }) {
-                    return;
-                }
-                if door.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-        })
-    });
-    let waits: Vec<_> = waits.collect();
-    futures::future::select_all(waits).await;
+        .next(format!("deployctl abort {env}, which takes it back itself if that process is gone"))
 }
 
 /// Waits for the end of a run that was told to abort; being back is what was asked for.

@@ -110,14 +110,18 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         612,
         "somebody else holds the lock",
-        "One run at a time per environment and target. The message says who, since when and for what. `--wait` queues; a holder that is gone lapses by itself, `deployctl resume ENV` waits for that.",
+        "One run at a time per environment and target. The message says who, since when and for what. `--wait` queues; a holder that is gone lapses by itself, and `deployctl resume ENV`, `rollback ENV` and `abort ENV` wait for that.",
     ),
     (
         613,
         "the lock is alive",
         "Its holder renewed it lately. Taking it away lets two runs write at once: only with --force, when you know that the holder is gone.",
     ),
-    (614, "nothing to resume", "No run of this environment stopped in the middle."),
+    (
+        614,
+        "nothing to resume",
+        "No run of this environment stopped in the middle, or somebody else finished it or took it up while its lock was waited for.",
+    ),
     (
         615,
         "not yet",
@@ -147,7 +151,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         624,
         "the run's process is gone",
-        "The run is not over, but nobody works on it: its lock has lapsed. Nobody would read what is asked. `deployctl resume ENV` goes on with it, `deployctl rollback ENV` takes it back.",
+        "The run is not over, but nobody works on it: its lock has lapsed. Nobody would read what is asked. `deployctl resume ENV` goes on with it, `deployctl rollback ENV` or `deployctl abort ENV` takes it back.",
     ),
     (
         625,
@@ -157,7 +161,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         626,
         "the run has not answered",
-        "The wish is on record but the run has not said that it read it: it may have lost contact with the targets that could be told. It reads it when it is back; a run whose process is gone is found by `resume` and `rollback`.",
+        "The wish is on record but the run has not said that it read it: it may have lost contact with the targets that could be told. It reads it when it is back. `abort`, and `resume` of a paused run, take over from a process that is gone.",
     ),
     (
         627,

@@ -14,7 +14,7 @@ use crate::domain::units;
 use crate::plan::Plan;
 use crate::ports::state::Holder;
 use crate::run::journal::{Journal, Replayed};
-use crate::run::lease::{Leases, Patience};
+use crate::run::lease::{self, Leases, Patience};
 use crate::run::preflight::{self, Level};
 use crate::run::prepare::{self, Request, Rollback};
 use crate::run::tampered::{self, Tampered};
@@ -107,7 +107,16 @@ async fn lock(
     let here = plan.targets.keys().filter(|target| !silent.contains_key(*target));
     let targets: Vec<TargetId> = here.cloned().collect();
     let waiting = |target: &TargetId, other: &Holder| {
-        session.note(&format!("waiting for the lock of {target}: {} ({})\n", other.by, other.reason));
+        let line = match patience {
+            Patience::None | Patience::UntilLapsed => {
+                lease::lapses(&format!("the lock of {target}"), other, world.clock.now())
+            }
+            Patience::UpTo(limit) => {
+                let (by, reason) = (&other.by, &other.reason);
+                format!("waiting up to {} for the lock of {target}: {by} ({reason})", units::human(limit))
+            }
+        };
+        session.note(&format!("{line}\n"));
     };
     Leases::acquire(world, &targets, holder, patience, &waiting).await
 }

@@ -44,6 +44,8 @@ pub struct Environment {
     pub waves: Vec<Vec<TargetId>>,
     /// What lies between one wave and the next.
     pub bake: Bake,
+    /// One pod in one place before the first weight, if any.
+    pub one_box: Option<OneBox>,
     /// How long a person may take to approve each wave after the first; nobody is asked if absent.
     pub approve_waves: Option<Approval>,
     /// When releases may go out.
@@ -133,6 +135,16 @@ pub struct Bake {
     pub later: Duration,
     /// Requests that each component with a gate must have had meanwhile on a live target; 0 for none.
     pub requests: u64,
+}
+
+/// One pod of the new revision in the first live target, before the first weight of any canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OneBox {
+    /// How long gates watch it.
+    pub bake: Duration,
+    /// Largest share of the traffic that a router sends to it, percent; where pods are the router, a share of the pods that
+    /// is warned of when it is more.
+    pub max_share: u8,
 }
 
 /// One place a release goes to.

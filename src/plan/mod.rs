@@ -8,6 +8,7 @@ pub mod compose;
 pub mod contest;
 pub mod diff;
 pub mod file;
+mod hindsight;
 pub mod immutable;
 pub mod inventory;
 pub mod naming;

@@ -1,7 +1,9 @@
-//! How long earlier ways back took, as the journals that are kept tell.
+//! How long earlier ways back took, as the journals and releases that are kept tell.
 
 use super::journal::{self, Phase, What};
 use super::world::World;
+use crate::domain::ids::TargetId;
+use crate::domain::release::{Outcome, Release};
 use crate::ports::state::RecordKind;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -30,4 +32,16 @@ pub async fn of_rollbacks(world: &World) -> Vec<Duration> {
     let took =
         turned.into_values().filter_map(|(began, ended)| Some(ended?.duration_since(began?).unsigned_abs()));
     took.collect()
+}
+
+/// How long it took the last time that an older release was brought back whole, on the target that took longest.
+#[must_use]
+pub fn of_last_brought_back(histories: &BTreeMap<TargetId, Vec<Release>>) -> Option<Duration> {
+    let brought_back = |release: &&Release| {
+        release.rollback_of.is_some() && release.outcome == Outcome::Deployed && release.pays.is_none()
+    };
+    let releases: Vec<&Release> = histories.values().flatten().filter(brought_back).collect();
+    let last = releases.iter().map(|release| release.revision).max()?;
+    let took = releases.iter().filter(|release| release.revision == last);
+    took.map(|release| release.ended.duration_since(release.started).unsigned_abs()).max()
 }

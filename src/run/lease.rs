@@ -14,6 +14,9 @@ use std::time::Duration;
 const ABSENCE: Duration = Duration::from_mins(2);
 /// From one try to renew a lease that has run out to the next.
 const RETRY: Duration = Duration::from_secs(1);
+/// What a last sign of life may seem to move by without a renewal: servers tell time in whole seconds. The shortest lease
+/// is renewed every 2.5 s.
+pub(super) const MOVED: Duration = Duration::from_secs(2);
 
 /// How long to wait for a lock that somebody else holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +127,7 @@ impl Leases {
                     let first = *first_seen.get_or_insert(other.renewed);
                     let patient = match patience {
                         Patience::None => false,
-                        Patience::UntilLapsed => other.renewed == first,
+                        Patience::UntilLapsed => other.renewed.duration_since(first).unsigned_abs() <= MOVED,
                         Patience::UpTo(limit) => began.elapsed() < limit,
                     };
                     if !patient {
@@ -243,20 +246,32 @@ impl Leases {
     }
 }
 
-/// Whether somebody who shows signs of life holds a lock of this world; the refusal that a run would get.
-pub async fn busy(world: &World) -> Option<Failure> {
+/// Somebody who shows signs of life and holds a lock of this world.
+pub async fn busy(world: &World) -> Option<(TargetId, Holder)> {
     for (target, site) in &world.sites {
         if let Ok(Some(holder)) = site.lock.inspect().await
             && !holder.expired(world.clock.now())
         {
-            return Some(held(target, &holder, world.clock.now()));
+            return Some((target.clone(), holder));
         }
     }
     None
 }
 
+/// From when on somebody else may go on: `the lock was last renewed 4s ago by ana@desk (deploy 1.4.2): if nobody renews it,
+/// this goes on at 03:12:40Z`.
+#[must_use]
+pub fn lapses(lock: &str, holder: &Holder, now: Timestamp) -> String {
+    let silent = human(Duration::from_secs(now.duration_since(holder.renewed).unsigned_abs().as_secs()));
+    let Holder { by, reason, .. } = holder;
+    let at = holder.lapses().strftime("%H:%M:%SZ");
+    format!(
+        "{lock} was last renewed {silent} ago by {by} ({reason}): if nobody renews it, this goes on at {at}"
+    )
+}
+
 /// Who holds it, since when, and how to wait.
-fn held(target: &TargetId, holder: &Holder, now: Timestamp) -> Failure {
+pub(super) fn held(target: &TargetId, holder: &Holder, now: Timestamp) -> Failure {
     let age = human(Duration::from_secs(now.duration_since(holder.since).unsigned_abs().as_secs()));
     let silent = human(Duration::from_secs(now.duration_since(holder.renewed).unsigned_abs().as_secs()));
     let mut failure = Failure::new(Code(612), Exit::Locked, format!("{target} is locked by {}", holder.by))

@@ -28,6 +28,7 @@ mod partition;
 mod perform;
 pub mod preflight;
 pub mod prepare;
+pub mod queue;
 mod ready;
 mod records;
 pub mod rejudge;
@@ -42,6 +43,7 @@ pub mod tampered;
 mod undo;
 pub mod unfinished;
 mod until;
+pub mod vigil;
 mod weigh;
 pub mod world;
 

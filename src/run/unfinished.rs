@@ -99,6 +99,32 @@ pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failu
     Ok(left)
 }
 
+/// What the journals of a run tell now that its lock is ours: whoever held it may have gone on until it lapsed. The decision
+/// to go back stands.
+///
+/// # Errors
+/// Somebody else took the run up meanwhile, or it is over.
+pub async fn read_again(world: &World, run: &Run) -> Result<Replayed, Failure> {
+    let mut replayed = journals(world, &run.plan).await?;
+    let (plan, env) = (&run.plan, &run.plan.environment);
+    let meanwhile = |what: &str| {
+        Failure::new(Code(614), Exit::Usage, format!("run {} {what} meanwhile", plan.run))
+            .why("nothing was written")
+            .next(format!("deployctl status {env}"))
+    };
+    if run.is_unfinished() && matches!(replayed.phase, Phase::Ended { .. }) {
+        return Err(meanwhile("has ended"));
+    }
+    if replayed.epoch > run.replayed.epoch {
+        return Err(meanwhile("was taken up by somebody else"));
+    }
+    replayed.epoch = run.replayed.epoch;
+    if matches!(run.replayed.phase, Phase::Aborting { .. }) {
+        replayed.phase = run.replayed.phase.clone();
+    }
+    Ok(replayed)
+}
+
 /// The newest plan that each target holds.
 async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failure> {
     let mut newest = BTreeMap::new();
@@ -113,6 +139,11 @@ async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failu
 /// A run as its plan and its journals tell it.
 async fn joined(world: &World, record: &Record) -> Result<Run, Failure> {
     let plan = file::read(&format!("the plan of run {}", record.name), &record.content)?;
+    let replayed = journals(world, &plan).await?;
+    Ok(Run { plan, replayed })
+}
+
+async fn journals(world: &World, plan: &Plan) -> Result<Replayed, Failure> {
     let mut journals = BTreeMap::new();
     for (target, site) in world.sites.iter().filter(|(target, _)| plan.targets.contains_key(target)) {
         let prefix = format!("{}.", plan.run);
@@ -123,8 +154,7 @@ async fn joined(world: &World, record: &Record) -> Result<Run, Failure> {
             .map_err(|error| unreadable(target, &error))?;
         journals.insert(target.clone(), records);
     }
-    let replayed = replay(&plan.run, &journals)?;
-    Ok(Run { plan, replayed })
+    replay(&plan.run, &journals)
 }
 
 /// The run as it stands now that its locks are ours: a guard, or another operator, may have worked on it since it was

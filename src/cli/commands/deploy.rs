@@ -7,11 +7,17 @@ use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
 use crate::cli::{absent, consent, flow, supersede};
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
+use crate::domain::object::Object;
 use crate::plan::{Plan, file};
-use crate::run::lease::{self, Patience};
+use crate::run::lease::Patience;
+use crate::run::queue::Queue;
 use crate::run::{World, debts, prepare, unfinished};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+
+/// What was rendered for targets that are left out.
+type Owed = BTreeMap<TargetId, Vec<Object>>;
 
 pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     let saved = args.plan.as_deref().map(read).transpose()?;
@@ -31,40 +37,30 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         debts::leave_out(&mut wanted.env, &out);
         let owed = debts::take_out(&mut wanted.rendered, &out);
         let world = world.but(&out);
-        let patience = flow::patience(args.consent.wait.as_deref(), Patience::None)?;
+        let queue = Queue::new(flow::patience(args.consent.wait.as_deref(), Patience::None)?);
         if args.supersede {
             supersede::make_way(session, &world, &wanted, &args.consent).await?;
         }
-        if !args.dry_run {
-            wait_for_the_way(session, &world, &wanted, patience).await?;
-        }
-        absent::no_debt_is_dropped(&wanted.env, &absent::debts(&world).await?, &out)?;
-        project_tests(session, &wanted, args)?;
-        let mut plan = plan(&world, &wanted, args, saved).await?;
-        if plan.owed.is_empty() {
-            debts::owe_release(&mut plan, owed);
-        }
-        let unchanged = !plan.has_changes();
-        if args.dry_run || unchanged {
-            session.print(&crate::cli::report::plan::render(&plan, &session.output));
-            flow::foresee(session, &world, &plan).await;
-            flow::uncontested(&plan)?;
-            if args.dry_run {
-                session.say("dry run: nothing was written");
+        let mut tested = false;
+        loop {
+            if !args.dry_run {
+                wait_for_the_way(session, &world, &wanted, &queue).await?;
             }
-            return Ok(Exit::Done);
+            absent::no_debt_is_dropped(&wanted.env, &absent::debts(&world).await?, &out)?;
+            if !tested {
+                project_tests(session, &wanted, args)?;
+                tested = true;
+            }
+            match go(session, args, &world, &wanted, saved.as_ref(), &owed, &queue).await {
+                // Another one that queued was first.
+                Err(CliError::Failure(failure))
+                    if failure.code == Code(607) && saved.is_none() && queue.is_patient() =>
+                {
+                    session.note(&format!("{}; it is planned anew\n", failure.why.join("; ")));
+                }
+                ended => return ended,
+            }
         }
-        flow::consented(session, &plan, &args.consent)?;
-        flow::preflight(session, &wanted, &world, &plan).await?;
-        flow::foresee(session, &world, &plan).await;
-        flow::approve(session, &plan, &args.consent)?;
-        let request = flow::request(&wanted, None, args.consent.reason.as_deref());
-        let reporter = flow::reporter(session, &plan, false);
-        let ending = flow::interruptible(&reporter, &world, async |interrupts| {
-            flow::perform(session, &world, &request, &plan, patience, &reporter, interrupts).await
-        })
-        .await?;
-        Ok(flow::exit_of(&ending))
     });
     match ended {
         Err(CliError::Failure(failure)) if failure.code == Code(608) && !args.dry_run => {
@@ -72,6 +68,43 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         }
         ended => ended,
     }
+}
+
+/// Plans, checks, asks, performs.
+async fn go(
+    session: &Session,
+    args: &DeployArgs,
+    world: &World,
+    wanted: &Wanted,
+    saved: Option<&Plan>,
+    owed: &Owed,
+    queue: &Queue,
+) -> Result<Exit, CliError> {
+    let mut plan = plan(world, wanted, args, saved).await?;
+    if plan.owed.is_empty() {
+        debts::owe_release(&mut plan, owed.clone());
+    }
+    let unchanged = !plan.has_changes();
+    if args.dry_run || unchanged {
+        session.print(&crate::cli::report::plan::render(&plan, &session.output));
+        flow::foresee(session, world, &plan).await;
+        flow::uncontested(&plan)?;
+        if args.dry_run {
+            session.say("dry run: nothing was written");
+        }
+        return Ok(Exit::Done);
+    }
+    flow::consented(session, &plan, &args.consent)?;
+    flow::preflight(session, wanted, world, &plan).await?;
+    flow::foresee(session, world, &plan).await;
+    flow::approve(session, &plan, &args.consent)?;
+    let request = flow::request(wanted, None, args.consent.reason.as_deref());
+    let reporter = flow::reporter(session, &plan, false);
+    let ending = flow::interruptible(&reporter, world, async |interrupts| {
+        flow::perform(session, world, &request, &plan, queue.left(), &reporter, interrupts).await
+    })
+    .await?;
+    Ok(flow::exit_of(&ending))
 }
 
 /// A run that stopped in the middle: whoever sits at a terminal may end it first.
@@ -98,20 +131,9 @@ async fn wait_for_the_way(
     session: &Session,
     world: &World,
     wanted: &Wanted,
-    patience: Patience,
+    queue: &Queue,
 ) -> Result<(), CliError> {
-    let began = tokio::time::Instant::now();
-    let mut told = false;
-    while let Some(held) = lease::busy(world).await {
-        if !matches!(patience, Patience::UpTo(limit) if began.elapsed() < limit) {
-            return Err(held.into());
-        }
-        if !told {
-            session.note(&format!("waiting: {}\n", held.what));
-            told = true;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    queue.turn(world, |whom| session.note(&format!("waiting: {whom}\n"))).await?;
     match unfinished::latest(world).await?.filter(|run| run.bars(world)) {
         Some(run) => Err(flow::stopped_in_the_middle(&run, &wanted.env.name).into()),
         None => Ok(absent::nothing_is_left_behind(world, &wanted.env.name).await?),
@@ -138,13 +160,13 @@ async fn plan(
     world: &World,
     wanted: &Wanted,
     args: &DeployArgs,
-    saved: Option<Plan>,
+    saved: Option<&Plan>,
 ) -> Result<Plan, CliError> {
     let request = flow::request(wanted, None, args.consent.reason.as_deref());
     let fresh = prepare::plan(world, &request).await?;
     let Some(saved) = saved else { return Ok(fresh) };
-    prepare::still_valid(&saved, &fresh)?;
-    Ok(saved)
+    prepare::still_valid(saved, &fresh)?;
+    Ok(saved.clone())
 }
 
 fn leave_out(wanted: &mut Wanted, parts: &[Part]) {

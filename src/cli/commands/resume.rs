@@ -8,6 +8,7 @@ use crate::cli::{absent, asking, consent, flow, paying, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
+use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::tampered;
 use crate::run::{World, prepare, unfinished};
@@ -16,8 +17,10 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        if let Ok(live) = intents::live(&world, &env.name).await {
-            return go_on_there(session, &world, &live, args).await;
+        if let Ok(live) = intents::live(&world, &env.name).await
+            && let Some(exit) = go_on_there(session, &world, &live, args).await?
+        {
+            return Ok(exit);
         }
         let silent = prepare::silent(&world).await?;
         let here = world.but(silent.keys());
@@ -73,20 +76,27 @@ fn not_forward(silent: &Failure, env: &str) -> Failure {
         .next(format!("deployctl rollback {env}, which takes back what can be reached"))
 }
 
-/// A run that somebody works on: paused, it goes on; else there is nothing to resume.
+/// A run that somebody works on: paused, it goes on; else there is nothing to resume. Nothing is returned once its process
+/// is known to be gone.
 async fn go_on_there(
     session: &Session,
     world: &World,
     live: &Live,
     args: &ResumeArgs,
-) -> Result<Exit, CliError> {
-    asking::still_forward(live)?;
-    let Some(pause) = live.orders().pause else {
+) -> Result<Option<Exit>, CliError> {
+    let goes_back = matches!(live.replayed.phase, Phase::Aborting { .. });
+    let Some(pause) = live.orders().pause.filter(|_| !goes_back) else {
+        if asking::is_gone(session, world, live).await {
+            return Ok(None);
+        }
+        asking::still_forward(live)?;
         return Err(Failure::new(Code(612), Exit::Locked, format!("run {} is going on", live.plan.run))
             .why(format!("{} runs it, and nobody paused it", live.holder.by))
             .next(format!("deployctl status {} --watch", live.plan.environment))
             .into());
     };
     let intent = asking::ask(session, world, live, Wish::Resume, args.consent.reason.as_deref()).await?;
-    asking::heard(session, world, live, &intent, &format!("goes on, it was paused by {}", pause.who())).await
+    let effect = format!("goes on, it was paused by {}", pause.who());
+    let heard = asking::heard_or_gone(session, world, live, &intent, &effect).await?;
+    Ok(heard.then_some(Exit::Done))
 }

@@ -9,10 +9,13 @@ use crate::cli::{absent, consent, flow, report, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
+use crate::domain::units::human;
+use crate::plan::Plan;
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
 use crate::run::{Ending, World, debts, durations, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
@@ -34,7 +37,16 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
             for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
                 left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
             }
-            let (exit, concluded) = take_back(session, &world, &run, left_out, args).await?;
+            tell(session, &world, &run).await;
+            if args.dry_run {
+                session.say("dry run: nothing was written");
+                return Ok(Exit::Done);
+            }
+            let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
+            consent::ask(&question, args.consent.auto_approve)?;
+            let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
+            let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+            let (exit, concluded) = take_back(session, &world, &run, left_out, patience, cause).await?;
             if exit != Exit::Done || (to.is_none() && !concluded) {
                 return Ok(exit);
             }
@@ -54,14 +66,36 @@ pub fn parse_revision(text: &str) -> Result<Revision, Failure> {
     })
 }
 
-/// Takes an unfinished run back; says, too, whether it was concluded instead.
-async fn take_back(
+/// Takes a run back whose process is gone, for somebody who told it to abort.
+pub(super) async fn in_its_place(
     session: &Session,
+    env: &Environment,
     world: &World,
-    run: &unfinished::Run,
-    silent: flow::Silent,
-    args: &RollbackArgs,
-) -> Result<(Exit, bool), CliError> {
+    cause: String,
+) -> Result<Exit, CliError> {
+    let silent = prepare::silent(world).await?;
+    let world = world.but(silent.keys());
+    let Some(run) = unfinished::latest(&world).await?.filter(unfinished::Run::is_unfinished) else {
+        return Err(Failure::new(Code(623), Exit::Usage, format!("no run of {} is going on", env.name))
+            .why("the targets that answer know of none that is not over")
+            .next(format!("deployctl status {}", env.name))
+            .into());
+    };
+    tell(session, &world, &run).await;
+    let left_out = absent::of_run(&run, &silent);
+    let patience = Patience::UntilLapsed;
+    let (exit, concluded) = take_back(session, &world, &run, left_out, patience, cause).await?;
+    if concluded {
+        let what = format!("it was too late: run {} has ended (deployed)", run.plan.run);
+        return Err(Failure::new(Code(627), Exit::Usage, what)
+            .next(format!("deployctl rollback {}", env.name))
+            .into());
+    }
+    Ok(exit)
+}
+
+/// How far an unfinished run came, and what taking it back means.
+async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
     let earlier = durations::of_rollbacks(world).await;
@@ -69,14 +103,18 @@ async fn take_back(
     for line in progress::cannot_be_undone(run) {
         session.note(&format!("cannot be undone: {line}\n"));
     }
-    if args.dry_run {
-        session.say("dry run: nothing was written");
-        return Ok((Exit::Done, false));
-    }
-    consent::ask(&format!("Take {} back on {}?", plan.version, plan.environment), args.consent.auto_approve)?;
-    let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-    let reporter = flow::reporter(session, plan, false);
-    let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+}
+
+/// Takes an unfinished run back; says, too, whether it was concluded instead.
+async fn take_back(
+    session: &Session,
+    world: &World,
+    run: &unfinished::Run,
+    silent: flow::Silent,
+    patience: Patience,
+    cause: String,
+) -> Result<(Exit, bool), CliError> {
+    let reporter = flow::reporter(session, &run.plan, false);
     let way = Way { back: Some(cause), silent, tampered: Vec::new() };
     let ending = flow::interruptible(&reporter, world, async |interrupts| {
         flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
@@ -85,6 +123,18 @@ async fn take_back(
     // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
     let back = matches!(ending, Ending::RolledBack { .. });
     Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
+}
+
+/// Measured, or else estimated.
+fn how_long(plan: &Plan, last: Option<Duration>) -> String {
+    let seconds = |duration: Duration| human(Duration::from_secs(duration.as_secs()));
+    match last {
+        Some(took) => format!("the last time that an older release was brought back took {}", seconds(took)),
+        None => format!(
+            "an older release was not brought back before; estimated: {}, 20s for each stage that waits for pods",
+            seconds(plan.expected)
+        ),
+    }
 }
 
 async fn bring_back(
@@ -114,6 +164,9 @@ async fn bring_back(
     plan.warnings.extend(stay.iter().map(|(target, why)| format!("{target} stays as it is: {why}")));
     // Who has not had the release that goes back now is there already.
     debts::owe_way_back(&mut plan, out.iter().filter(|target| !owed.contains_key(*target)).cloned());
+    if plan.has_changes() {
+        session.note(&format!("{}\n", how_long(&plan, durations::of_last_brought_back(&histories))));
+    }
     if args.dry_run {
         session.print(&report::plan::render(&plan, &session.output));
         session.say("dry run: nothing was written");

@@ -6,6 +6,7 @@ mod components;
 mod gates;
 mod gitops;
 mod guard;
+mod one_box;
 mod readiness;
 mod smoke;
 mod stores;
@@ -59,6 +60,7 @@ pub fn convert(
     let readiness = cx.readiness(file);
     let backup = cx.backup(file, &targets);
     let limits = limits(file.limits.as_ref(), calendar::profile(file));
+    let one_box = cx.one_box(file, &components, &targets);
     let environment = Environment {
         name: name.to_owned(),
         application: application?,
@@ -71,6 +73,7 @@ pub fn convert(
         targets,
         waves,
         bake: calendar::bake(file),
+        one_box,
         approve_waves: file.approve_waves.map(|time| Approval { within: time.0 }),
         calendar: cx.calendar(file),
         profile: calendar::profile(file).map(|profile| profile.name.to_owned()),
@@ -327,8 +330,10 @@ impl Cx<'_> {
         };
         let live = environment.waves.iter().filter(is_live).count();
         let waves = environment.waves.len();
-        let needed =
-            longest * u32::try_from(live).unwrap_or(u32::MAX) + calendar::bakes(&environment.bake, waves);
+        let one_box = environment.one_box.map(|one_box| one_box.bake).unwrap_or_default();
+        let needed = longest * u32::try_from(live).unwrap_or(u32::MAX)
+            + calendar::bakes(&environment.bake, waves)
+            + one_box;
         if needed > environment.limits.run {
             let (needed, limit) = (human(needed), human(environment.limits.run));
             let message = format!("holds and bakes alone take {needed}, `limits.run` is {limit}");

@@ -6,6 +6,7 @@ mod calendar;
 mod checks;
 mod gitops;
 mod guard;
+mod one_box;
 mod stores;
 mod traffic;
 
@@ -13,6 +14,7 @@ pub use calendar::*;
 pub use checks::*;
 pub use gitops::*;
 pub use guard::*;
+pub use one_box::*;
 pub use stores::*;
 pub use traffic::*;
 
@@ -71,6 +73,10 @@ pub struct EnvironmentFile {
     /// How long gates watch a finished wave before the next one begins; `{time, min_requests}` asks for traffic, too.
     #[schemars(extend("default" = defaults::BAKE))]
     pub bake: Option<BakeFile>,
+    /// Before the first weight of any canary: one pod of the new revision, in the first live target of the waves alone,
+    /// baked under all gates. Default: none.
+    #[schemars(extend("examples" = [{"bake": "1h"}]))]
+    pub one_box: Option<OneBoxFile>,
     /// A person has to approve (`deployctl approve ENV`) before each wave after the first: how long that is waited for
     /// after the bake. Then the run is rolled back. Default: nobody is asked.
     #[schemars(extend("examples" = ["1h"]))]

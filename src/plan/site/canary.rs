@@ -3,7 +3,7 @@
 
 use super::{Site, at, until};
 use crate::domain::effect::{Arm, Carries, Effect, Size, SmokeVia, Until};
-use crate::domain::environment::{Canary, Component, SmokeTest, Strategy};
+use crate::domain::environment::{Canary, Component, SmokeTest, Strategy, Target, TrafficClass};
 use crate::domain::gate::{Gate, Metric};
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
@@ -33,33 +33,32 @@ impl Site<'_> {
             && canary.router.is_weighted()
             && let Some(split) = self.split(component, serving, stable, &canary.router)
         {
-            return self.weighted(component, serving, stable, (steps, canary.mirror), &split);
+            let steps = self.with_one_box(component, stable, steps);
+            return self.weighted(component, serving, stable, (&steps, canary.mirror), &split);
         }
+        let steps = self.with_one_box(component, stable, steps);
         for (index, step) in steps.iter().enumerate() {
-            let place = at::WEIGHT + 10 * u32::from(step.weight);
-            let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
+            let stop = self.stop(component, index, step);
+            let boxed = self.is_box(component, index);
             let mut actions = Vec::new();
             if index == 0 {
                 actions.extend(self.guard_step(component, stable));
                 actions.extend(self.create_step(component, serving, 0));
             }
-            actions.push(self.share_step(component, serving, stable, step.weight));
+            actions.push(if boxed {
+                self.one_pod_step(component, serving, stable)
+            } else {
+                self.share_step(component, serving, stable, step.weight)
+            });
             actions.push(self.wait_ready(&component.id, &serving.workload));
-            self.stage(place, &name, &title, step.weight).steps.extend(actions);
+            self.stage(stop.place, &stop.name, &stop.title, step.weight).steps.extend(actions);
             if index == 0 {
-                self.check(
-                    place + at::CHECK_BEHIND,
-                    &format!("check-{}", step.weight),
-                    step.weight,
-                    component,
-                    serving,
-                );
+                let place = stop.place + at::CHECK_BEHIND;
+                self.check(place, &stop.check, step.weight, component, serving);
             }
-            let hold = self.holds.entry(step.weight).or_default();
-            *hold = (*hold).max(step.hold);
             self.approve(step);
             let to = Size::ShareBeside { workload: stable.workload.clone(), percent: step.weight };
-            self.keep_up(component, serving, stable, step.weight, to);
+            self.hold_at((component, index), step, serving, stable, (!boxed).then_some(to));
         }
         let carries = (!steps.is_empty()).then(|| Carries::Beside(serving.workload.clone()));
         self.promote(component, serving, stable, steps.is_empty(), carries);
@@ -274,6 +273,11 @@ impl Site<'_> {
             Undo::None { why: "watching changes nothing".into() },
         )
     }
+}
+
+/// Whether users' requests arrive at a target.
+pub(super) fn is_served(target: &Target) -> bool {
+    target.traffic == TrafficClass::Live
 }
 
 /// Whether new pods take traffic as soon as they are ready.

@@ -10,6 +10,7 @@ mod changes;
 mod components;
 mod cutover;
 mod gitops;
+mod one_box;
 mod partitions;
 mod ready;
 mod steps;
@@ -23,6 +24,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::Step;
 use crate::plan::build::{Draft, Inputs, TargetInput, fates, target_plan};
+use crate::plan::hindsight;
 use crate::plan::inventory::Fate;
 use crate::plan::order;
 use crate::plan::table::Table;
@@ -37,6 +39,7 @@ mod at {
     pub const PAUSE: u32 = 5;
     pub const PREPARE: u32 = 10;
     pub const FIRST: u32 = 20;
+    pub const ONE_BOX: u32 = 60;
     pub const WEIGHT: u32 = 100;
     pub const CHECK_BEHIND: u32 = 1;
     pub const ROUTE_BEHIND: u32 = 2;
@@ -76,6 +79,9 @@ pub(in crate::plan) struct Site<'a> {
     warnings: Vec<String>,
     /// Holds by weight: how long, and whom they watch.
     holds: BTreeMap<u8, Duration>,
+    /// Components that begin with one pod here, and their bake.
+    boxes: Vec<ComponentId>,
+    boxed: Option<one_box::Boxed>,
     /// Weights that a person has to approve.
     approvals: BTreeMap<u8, Approval>,
     arms: Vec<Arm>,
@@ -125,6 +131,10 @@ impl<'a> Site<'a> {
                 }
             }
         }
+        if let Some(to) = inputs.rollback_of {
+            let lines = hindsight::not_undone(&input.history, &input.live, to);
+            warnings.extend(lines.into_iter().map(|line| format!("{}: {line}", target.id)));
+        }
         Self {
             doomed,
             manifests,
@@ -139,6 +149,8 @@ impl<'a> Site<'a> {
             drafts: BTreeMap::new(),
             warnings,
             holds: BTreeMap::new(),
+            boxes: Vec::new(),
+            boxed: None,
             approvals: BTreeMap::new(),
             arms: Vec::new(),
             follow: Vec::new(),
@@ -159,6 +171,7 @@ impl<'a> Site<'a> {
             }
         }
         self.wait_after();
+        self.bake_box();
         self.weighted_holds();
         self.hold_on_green();
         self.smoke_and_bake(last_wave);

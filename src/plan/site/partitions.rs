@@ -21,6 +21,7 @@ impl Site<'_> {
             return self.in_place(component, serving);
         }
         self.one_workload_warnings(component, index);
+        self.no_box_for(component);
         let size = self.wanted_size(index);
         let name = &serving.workload.name;
         for (place_of, step) in canary.steps.iter().enumerate() {

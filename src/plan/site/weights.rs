@@ -206,8 +206,7 @@ impl Site<'_> {
         let first = weights[0].weight;
         let steps = mirror::with_mirror(weights, mirror);
         for (index, step) in steps.iter().enumerate() {
-            let place = at::WEIGHT + 10 * u32::from(step.weight);
-            let (name, title) = (format!("canary-{}", step.weight), format!("canary {} %", step.weight));
+            let stop = self.stop(component, index, step);
             let mut actions = Vec::new();
             if index == 0 {
                 actions.extend(self.pin_step(component, stable, split));
@@ -216,10 +215,9 @@ impl Site<'_> {
             }
             actions.push(self.part_step(component, serving, stable, step, last));
             actions.push(self.wait_ready(&component.id, &serving.workload));
-            self.stage(place, &name, &title, last).steps.extend(actions);
+            self.stage(stop.place, &stop.name, &stop.title, last).steps.extend(actions);
             if index == 0 {
-                let check = at::CHECK_BEHIND;
-                self.check(place + check, &format!("check-{}", step.weight), last, component, serving);
+                self.check(stop.place + at::CHECK_BEHIND, &stop.check, last, component, serving);
             }
             let mut actions = Vec::new();
             if index == 0 {
@@ -229,13 +227,11 @@ impl Site<'_> {
                 Some(mirror) => actions.extend(self.mirror_steps(component, serving, split, mirror)),
                 None => actions.extend(self.weigh_steps(component, serving, split, step.weight, last)),
             }
-            let (name, title) = (format!("route-{}", step.weight), format!("route {} %", step.weight));
-            self.stage(place + at::ROUTE_BEHIND, &name, &title, step.weight).steps.extend(actions);
-            let hold = self.holds.entry(step.weight).or_default();
-            *hold = (*hold).max(step.hold);
+            let (place, (name, title)) = (stop.place + at::ROUTE_BEHIND, &stop.route);
+            self.stage(place, name, title, step.weight).steps.extend(actions);
             last = step.weight;
             let to = self.part(component, stable, step, last);
-            self.keep_up(component, serving, stable, last, to);
+            self.hold_at((component, index), step, serving, stable, Some(to));
         }
         let carries = Some(Carries::Percent(100 - last));
         self.promote(component, serving, stable, false, carries);

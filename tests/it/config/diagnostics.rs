@@ -73,6 +73,30 @@ const ROWS: &[Row] = &[
         "remove `mirror`, or let `gateway` or `istio` carry the weights",
     ),
     (
+        "one_box: {bake: 1h}",
+        "DC0122]: `one_box` without a canary",
+        1,
+        7,
+        "one pod is a first step of a canary; no component has that strategy",
+        "remove it, or write `strategy: canary` for a component",
+    ),
+    (
+        "one_box: {bake: 1h}\nstrategy: {canary: {router: istio, mirror: {hold: 5m}}}",
+        "DC0122]: `one_box` with the `mirror` of `api`",
+        1,
+        7,
+        "copies of requests need as many pods as their share, and come before any request of a user",
+        "keep one of the two",
+    ),
+    (
+        "one_box: {bake: 1h, max_share: 2.5%}\nstrategy: canary",
+        "DC0107]: a share of 2.5 %",
+        32,
+        4,
+        "",
+        "write a whole share from 1% to 100%",
+    ),
+    (
         "take: [\"spec replicas\"]",
         "DC0107]: `spec replicas` names no field",
         8,
@@ -259,6 +283,25 @@ fn every_mistake_is_shown_with_its_line_and_its_remedy() {
         let first = found.split("\n\n").find(|part| part.contains(message)).unwrap_or(without_prometheus);
         assert_eq!(format!("{}\n", first.trim_end()), expected, "{added}\n{found}");
     }
+}
+
+#[test]
+fn one_pod_needs_a_target_with_users_and_a_time() {
+    let said = |one_box: &str, traffic: &str| {
+        let environment = format!(
+            "application: app\ntargets: {{eu: {{cluster: {{context: eu}}, traffic: {traffic}}}}}\n\
+             components: {{api: {{image: r/api, strategy: canary}}}}\none_box: {one_box}\n"
+        );
+        Project::new(&[("environments/p.yaml", &environment), API]).validate("p")
+    };
+    let standby = said("{bake: 1h}", "none");
+    assert!(
+        standby.contains("DC0122]: `one_box` without a live target\n  --> environments/p.yaml:4:1\n"),
+        "{standby}"
+    );
+    let timeless = said("{max_share: 5%}", "live");
+    assert!(timeless.contains("`one_box` does not say how long its pod bakes"), "{timeless}");
+    assert!(!said("{bake: 10m}", "live").contains("one_box"));
 }
 
 #[test]
