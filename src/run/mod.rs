@@ -29,6 +29,7 @@ pub mod preflight;
 pub mod prepare;
 mod ready;
 mod records;
+mod regrow;
 pub mod rejudge;
 pub mod releases;
 mod sealed;

@@ -14,6 +14,7 @@ use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
 use crate::run::hold::Limits;
 use crate::run::lease::Leases;
+use crate::run::regrow::Shrunk;
 use crate::run::weigh::Weight;
 use crate::run::world::{Site, Teller, World};
 use futures::stream::{self, StreamExt as _};
@@ -102,7 +103,14 @@ impl Stand<'_> {
             Effect::Replace { objects } => self.replace(objects).await,
             Effect::Delete { objects } => self.delete(objects).await,
             Effect::Scale { workload, to } => self.scale(workload, to).await,
-            Effect::Guard { autoscalers, workload } => self.guard(autoscalers, workload).await,
+            Effect::Guard { autoscalers, workload, to } => {
+                self.guard(autoscalers, workload, to.as_ref()).await
+            }
+            Effect::Regrow { workload, beside, to, measure, autoscalers, routes, canaries, timeout } => {
+                let (measure, timeout) = (measure.as_ref(), *timeout);
+                let stable = Shrunk { workload, beside, to, measure, autoscalers, routes, canaries, timeout };
+                self.regrow(&stable).await
+            }
             Effect::Partition { object, percent } => self.partition(*object, *percent).await,
             Effect::Unstick { workload, timeout } => self.unstick(workload, *timeout).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,

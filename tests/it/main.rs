@@ -9,6 +9,7 @@ mod cli;
 mod compared;
 mod config;
 mod control;
+mod dynamic;
 mod evidence;
 mod gates;
 mod plan;

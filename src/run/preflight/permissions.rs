@@ -129,6 +129,12 @@ impl Demands {
             Effect::Scale { workload: ObjectRef { api_version, kind, namespace, .. }, .. } => {
                 self.add_to("/scale", &["patch"], api_version, kind, namespace);
             }
+            Effect::Regrow { workload, beside, .. } => {
+                let ObjectRef { api_version, kind, namespace, .. } = workload;
+                self.add_to("/scale", &["patch"], api_version, kind, namespace);
+                self.follow(workload);
+                self.follow(beside);
+            }
             Effect::WaitReady { workloads, .. } => {
                 for object in workloads {
                     if sort_of(object, rules) == Sort::Workload {
