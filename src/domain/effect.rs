@@ -54,28 +54,7 @@ pub enum Effect {
     /// Bring a revision that was shrunk to what it carried back to full size, and the traffic with it, never faster than its
     /// pods become ready: as much at once as those that are ready carry, all at the end. It holds nothing up for ever: when
     /// the time is over, all traffic goes to the pods that there are, if there are any.
-    Regrow {
-        /// The revision, stable.
-        workload: ObjectRef,
-        /// The revision that carries the rest meanwhile.
-        beside: ObjectRef,
-        /// Its full size.
-        to: Size,
-        /// The `HorizontalPodAutoscaler` that knows whether the load asks for more by now.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        measure: Option<ObjectRef>,
-        /// Indices into the plan's table: its autoscalers with their own bounds, guarded at full size.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        autoscalers: Vec<usize>,
-        /// The route at falling weights of the other revision, the last of them 0. None where a switch of all traffic
-        /// follows: then nothing but the size is waited for.
-        routes: Vec<Rung>,
-        /// The Services that lead to the other revision; no traffic has to be taken from it once they are gone.
-        canaries: Vec<ObjectRef>,
-        /// How long at the most.
-        #[serde(with = "units::duration")]
-        timeout: Duration,
-    },
+    Regrow(Box<Regrow>),
     /// Update part of a `StatefulSet`'s pods, from the highest ordinal down: the object is applied with such a partition
     /// that this share of its present pods (rounded, at least one) gets the new template.
     Partition {
@@ -218,6 +197,31 @@ pub enum Effect {
         /// 1-based number of the wave.
         wave: usize,
     },
+}
+
+/// A revision that was shrunk, and how its traffic returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Regrow {
+    /// The revision, stable.
+    pub workload: ObjectRef,
+    /// The revision that carries the rest meanwhile.
+    pub beside: ObjectRef,
+    /// Its full size.
+    pub to: Size,
+    /// The `HorizontalPodAutoscaler` that knows whether the load asks for more by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<ObjectRef>,
+    /// Indices into the plan's table: its autoscalers with their own bounds, guarded at full size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub autoscalers: Vec<usize>,
+    /// The route at falling weights of the other revision, the last of them 0. None where a switch of all traffic
+    /// follows: then nothing but the size is waited for.
+    pub routes: Vec<Rung>,
+    /// The Services that lead to the other revision; no traffic has to be taken from it once they are gone.
+    pub canaries: Vec<ObjectRef>,
+    /// How long at the most.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
 }
 
 /// A route at one weight.
@@ -381,7 +385,7 @@ impl Effect {
             | Self::Delete { .. }
             | Self::Scale { .. }
             | Self::Guard { .. }
-            | Self::Regrow { .. }
+            | Self::Regrow(_)
             | Self::Partition { .. }
             | Self::Unstick { .. }
             | Self::Switch { .. }

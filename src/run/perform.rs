@@ -14,7 +14,6 @@ use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
 use crate::run::hold::Limits;
 use crate::run::lease::Leases;
-use crate::run::regrow::Shrunk;
 use crate::run::weigh::Weight;
 use crate::run::world::{Site, Teller, World};
 use futures::stream::{self, StreamExt as _};
@@ -106,11 +105,7 @@ impl Stand<'_> {
             Effect::Guard { autoscalers, workload, to } => {
                 self.guard(autoscalers, workload, to.as_ref()).await
             }
-            Effect::Regrow { workload, beside, to, measure, autoscalers, routes, canaries, timeout } => {
-                let (measure, timeout) = (measure.as_ref(), *timeout);
-                let stable = Shrunk { workload, beside, to, measure, autoscalers, routes, canaries, timeout };
-                self.regrow(&stable).await
-            }
+            Effect::Regrow(stable) => self.regrow(stable).await,
             Effect::Partition { object, percent } => self.partition(*object, *percent).await,
             Effect::Unstick { workload, timeout } => self.unstick(workload, *timeout).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,

@@ -6,7 +6,7 @@
 //! pod of stable does traffic stay where it is answered.
 
 use super::perform::{Stand, StepError};
-use crate::domain::effect::{Carries, Demand, Rung, Size};
+use crate::domain::effect::{Carries, Demand, Regrow, Rung, Size};
 use crate::domain::event::Kind;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::Snapshot;
@@ -19,22 +19,9 @@ use tokio::time::Instant;
 /// From one look to the next where no watch tells anything.
 const TICK: Duration = Duration::from_secs(5);
 
-/// A stable that was shrunk, and how its traffic returns.
-pub(super) struct Shrunk<'a> {
-    pub workload: &'a ObjectRef,
-    pub beside: &'a ObjectRef,
-    pub to: &'a Size,
-    pub measure: Option<&'a ObjectRef>,
-    pub autoscalers: &'a [usize],
-    /// At falling weights, the last of them 0; none where a switch follows.
-    pub routes: &'a [Rung],
-    pub canaries: &'a [ObjectRef],
-    pub timeout: Duration,
-}
-
 impl Stand<'_> {
     /// Brings stable to full size, and its traffic back with it.
-    pub(super) async fn regrow(&self, stable: &Shrunk<'_>) -> Result<String, StepError> {
+    pub(super) async fn regrow(&self, stable: &Regrow) -> Result<String, StepError> {
         let began = Instant::now();
         let mut weight = self.weight_now(stable).await?;
         let full = self.whole(stable, weight).await?;
@@ -69,26 +56,26 @@ impl Stand<'_> {
 
     /// Pods that all of the traffic asks for: its size, or more if the autoscaler says so, whose look may be of a time when
     /// stable carried more, so that both revisions together are enough in any case.
-    async fn whole(&self, stable: &Shrunk<'_>, weight: u8) -> Result<u32, StepError> {
-        let size = self.size(stable.to).await?;
-        let Some(autoscaler) = stable.measure.filter(|_| weight < 100) else { return Ok(size) };
+    async fn whole(&self, stable: &Regrow, weight: u8) -> Result<u32, StepError> {
+        let size = self.size(&stable.to).await?;
+        let Some(autoscaler) = stable.measure.as_ref().filter(|_| weight < 100) else { return Ok(size) };
         let demand = Demand { autoscaler: autoscaler.clone(), carries: Carries::Percent(100 - weight) };
-        let (now, beside) = (self.size_of(stable.workload).await?, self.size_of(stable.beside).await?);
+        let (now, beside) = (self.size_of(&stable.workload).await?, self.size_of(&stable.beside).await?);
         let asked = self.demanded(now, &demand).await?.unwrap_or(0);
         Ok(size.max(asked.min(now + beside)))
     }
 
     /// Its autoscalers first, so that they do not shrink it again. What is refused holds up no traffic.
-    async fn enlarge(&self, stable: &Shrunk<'_>, full: u32) -> Result<(), StepError> {
+    async fn enlarge(&self, stable: &Regrow, full: u32) -> Result<(), StepError> {
         let to = Size::Exactly(full);
         let guarded = if stable.autoscalers.is_empty() {
             Ok(String::new())
         } else {
-            self.guard(stable.autoscalers, stable.workload, Some(&to)).await
+            self.guard(&stable.autoscalers, &stable.workload, Some(&to)).await
         };
-        let grown = match self.size_of(stable.workload).await {
+        let grown = match self.size_of(&stable.workload).await {
             Ok(size) if size >= full => Ok(String::new()),
-            Ok(_) => self.scale(stable.workload, &to).await,
+            Ok(_) => self.scale(&stable.workload, &to).await,
             Err(error) => Err(error),
         };
         for error in [guarded.err(), grown.err()].into_iter().flatten() {
@@ -103,7 +90,7 @@ impl Stand<'_> {
     /// Lowers the weight as far as the ready pods of stable can take what it leaves.
     async fn lower(
         &self,
-        stable: &Shrunk<'_>,
+        stable: &Regrow,
         weight: &mut u8,
         full: u32,
         (ready, beside): (u32, u32),
@@ -112,7 +99,7 @@ impl Stand<'_> {
         let rung = stable.routes.iter().rev().find(|rung| rung.percent >= left);
         if let Some(rung) = rung.filter(|rung| rung.percent < *weight) {
             self.may_write().await?;
-            self.weigh(&rung.objects, rung.percent, stable.canaries, None).await?;
+            self.weigh(&rung.objects, rung.percent, &stable.canaries, None).await?;
             *weight = rung.percent;
             let (name, rest) = (&stable.workload.name, 100 - rung.percent);
             self.progress(format!("{rest} % to {name}: {ready} of {full} pods are ready"));
@@ -121,14 +108,14 @@ impl Stand<'_> {
     }
 
     /// The time is over: all of it goes to what is there.
-    async fn over(&self, stable: &Shrunk<'_>, full: u32, ready: u32) -> Result<String, StepError> {
+    async fn over(&self, stable: &Regrow, full: u32, ready: u32) -> Result<String, StepError> {
         let (name, limit) = (&stable.workload.name, human(stable.timeout));
         if ready == 0 {
             return Err(StepError::failed(format!("no pod of {name} became ready within {limit}")));
         }
         if let Some(last) = stable.routes.last() {
             self.may_write().await?;
-            self.weigh(&last.objects, last.percent, stable.canaries, None).await?;
+            self.weigh(&last.objects, last.percent, &stable.canaries, None).await?;
         }
         let said = format!(
             "{name} gets all traffic with {ready} of {full} pods: no more became ready within {limit}"
@@ -142,10 +129,10 @@ impl Stand<'_> {
     }
 
     /// The weight that the live route has: that of the rung which it agrees with, the highest if with none.
-    async fn weight_now(&self, stable: &Shrunk<'_>) -> Result<u8, StepError> {
+    async fn weight_now(&self, stable: &Regrow) -> Result<u8, StepError> {
         let Some(highest) = stable.routes.first() else { return Ok(0) };
         let cluster = self.cluster()?;
-        let canaries = stable.canaries;
+        let canaries = &stable.canaries;
         let there = self.in_contact("look for the canary", async || cluster.get_all(canaries).await).await?;
         if there.iter().all(Option::is_none) {
             return Ok(0);
@@ -164,12 +151,12 @@ impl Stand<'_> {
 }
 
 /// Ready pods of stable, and of the revision beside it.
-fn counted(snapshot: &Snapshot, stable: &Shrunk<'_>) -> (u32, u32) {
+fn counted(snapshot: &Snapshot, stable: &Regrow) -> (u32, u32) {
     let ready = |workload: &ObjectRef| {
         let pods = snapshot.current_pods(workload).into_iter();
         pods.filter(|(_, pod)| pod.ready && !pod.terminating).count() as u32
     };
-    (ready(stable.workload), ready(stable.beside))
+    (ready(&stable.workload), ready(&stable.beside))
 }
 
 /// Whether an object has all fields of another.

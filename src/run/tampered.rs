@@ -137,9 +137,9 @@ pub fn touched(plan: &Plan, effect: &Effect) -> Vec<ObjectRef> {
     match effect {
         Effect::Delete { objects } => objects.clone(),
         Effect::Scale { workload, .. } => vec![workload.clone()],
-        Effect::Regrow { workload, .. } => {
+        Effect::Regrow(stable) => {
             let routes = indices(effect).iter().map(|index| plan.objects[*index].reference());
-            std::iter::once(workload.clone()).chain(routes).collect()
+            std::iter::once(stable.workload.clone()).chain(routes).collect()
         }
         _ => indices(effect).iter().map(|index| plan.objects[*index].reference()).collect(),
     }
@@ -153,7 +153,7 @@ fn indices(effect: &Effect) -> &[usize] {
         | Effect::Switch { objects, .. }
         | Effect::Weigh { objects, .. } => objects,
         // all traffic is stable's at its end
-        Effect::Regrow { routes, .. } => routes.last().map_or(&[], |rung| &rung.objects),
+        Effect::Regrow(stable) => stable.routes.last().map_or(&[], |rung| &rung.objects),
         _ => &[],
     }
 }

@@ -219,7 +219,7 @@ fn from_every_record_there_is_a_way_back() {
                 }
                 // At the last records all has been released.
                 Life::Refused(_) | Life::Ended(Ending::Deployed) => {
-                    assert_eq!(api(story), (0, 6), "record {record}")
+                    assert_eq!(api(story), (0, 6), "record {record}");
                 }
                 other => panic!("record {record}: {other:?}"),
             }

@@ -1,5 +1,5 @@
 //! Whether quotas that count objects have room for those that the plan makes: while two revisions are there, a namespace
-//! has more Deployments, Services and ConfigMaps than before and after.
+//! has more Deployments, Services and `ConfigMaps` than before and after.
 
 use super::{Check, Level};
 use crate::domain::effect::Effect;

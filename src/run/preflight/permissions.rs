@@ -129,11 +129,11 @@ impl Demands {
             Effect::Scale { workload: ObjectRef { api_version, kind, namespace, .. }, .. } => {
                 self.add_to("/scale", &["patch"], api_version, kind, namespace);
             }
-            Effect::Regrow { workload, beside, .. } => {
-                let ObjectRef { api_version, kind, namespace, .. } = workload;
+            Effect::Regrow(stable) => {
+                let ObjectRef { api_version, kind, namespace, .. } = &stable.workload;
                 self.add_to("/scale", &["patch"], api_version, kind, namespace);
-                self.follow(workload);
-                self.follow(beside);
+                self.follow(&stable.workload);
+                self.follow(&stable.beside);
             }
             Effect::WaitReady { workloads, .. } => {
                 for object in workloads {

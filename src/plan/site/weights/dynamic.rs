@@ -2,7 +2,7 @@
 //! traffic returns to it.
 
 use super::Split;
-use crate::domain::effect::{Carries, Effect, Rung, Size};
+use crate::domain::effect::{Carries, Effect, Regrow, Rung, Size};
 use crate::domain::environment::{Canary, Component};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::ServingWorkload;
@@ -57,8 +57,8 @@ impl Site<'_> {
             autoscalers: references.iter().filter_map(|reference| self.before(reference)).collect(),
             measure: self.demand(component, stable, Carries::Percent(100)).map(|demand| demand.autoscaler),
         };
-        let shrunk = canary.steps.iter().map(|step| (step.weight, shrink.left(step.weight)));
-        let waits: Vec<String> = shrunk
+        let steps = canary.steps.iter().map(|step| (step.weight, shrink.left(step.weight)));
+        let waits: Vec<String> = steps
             .filter(|(_, left)| *left < shrink.full)
             .map(|(weight, left)| format!("at {weight} % from {left} to {} pods", shrink.full))
             .collect();
@@ -123,7 +123,7 @@ impl Site<'_> {
         let routes = routes.collect();
         let timeout = self.inputs.env.limits.ready;
         let workload = shrink.stable.workload.clone();
-        Effect::Regrow {
+        Effect::Regrow(Box::new(Regrow {
             to: Size::SameAs { workload: workload.clone(), floor: shrink.full, demand: None },
             workload,
             beside: shrink.new.clone(),
@@ -132,14 +132,14 @@ impl Site<'_> {
             routes,
             canaries: split.canaries.clone(),
             timeout,
-        }
+        }))
     }
 
     /// Before the Services are switched back to it, stable is as large as what carries everything by then.
     pub(super) fn full_before_switch(&self, split: &Split) -> Option<Effect> {
         let shrink = split.shrink.as_ref()?;
         let timeout = self.inputs.env.limits.ready;
-        Some(Effect::Regrow {
+        Some(Effect::Regrow(Box::new(Regrow {
             workload: shrink.stable.workload.clone(),
             beside: shrink.new.clone(),
             to: Size::SameAs { workload: shrink.new.clone(), floor: shrink.full, demand: None },
@@ -148,7 +148,7 @@ impl Site<'_> {
             routes: Vec::new(),
             canaries: split.canaries.clone(),
             timeout,
-        })
+        })))
     }
 }
 
