@@ -59,8 +59,8 @@ const ROWS: &[Row] = &[
     (
         "strategy: {canary: {dynamic_stable_scale: true}}",
         "DC0122]: `dynamic_stable_scale` with pods as the router",
-        21,
-        20,
+        43,
+        4,
         "pods are the traffic there: with fewer pods stable would get less of it than the step says",
         "remove it, or let another `router` carry the weights",
     ),
