@@ -41,13 +41,20 @@ pub enum Effect {
         to: Size,
     },
     /// Keep autoscalers from shrinking the workload that they scale: each is applied with a lower bound of the workload's
-    /// present size. Fields that somebody else claims are left to them, and it is told.
+    /// present size, or of the size that is given, never below its own. Fields that somebody else claims are left to them, and it is told.
     Guard {
         /// Indices into the plan's table: the autoscalers as they are with their own bounds.
         autoscalers: Vec<usize>,
         /// The workload.
         workload: ObjectRef,
+        /// The lower bound; the workload's present size if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Size>,
     },
+    /// Bring a revision that was shrunk to what it carried back to full size, and the traffic with it, never faster than its
+    /// pods become ready: as much at once as those that are ready carry, all at the end. It holds nothing up for ever: when
+    /// the time is over, all traffic goes to the pods that there are, if there are any.
+    Regrow(Box<Regrow>),
     /// Update part of a `StatefulSet`'s pods, from the highest ordinal down: the object is applied with such a partition
     /// that this share of its present pods (rounded, at least one) gets the new template.
     Partition {
@@ -192,6 +199,40 @@ pub enum Effect {
     },
 }
 
+/// A revision that was shrunk, and how its traffic returns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Regrow {
+    /// The revision, stable.
+    pub workload: ObjectRef,
+    /// The revision that carries the rest meanwhile.
+    pub beside: ObjectRef,
+    /// Its full size.
+    pub to: Size,
+    /// The `HorizontalPodAutoscaler` that knows whether the load asks for more by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<ObjectRef>,
+    /// Indices into the plan's table: its autoscalers with their own bounds, guarded at full size.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub autoscalers: Vec<usize>,
+    /// The route at falling weights of the other revision, the last of them 0. None where a switch of all traffic
+    /// follows: then nothing but the size is waited for.
+    pub routes: Vec<Rung>,
+    /// The Services that lead to the other revision; no traffic has to be taken from it once they are gone.
+    pub canaries: Vec<ObjectRef>,
+    /// How long at the most.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
+}
+
+/// A route at one weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// Share of the new revision, 0–100.
+    pub percent: u8,
+    /// Indices into the plan's table.
+    pub objects: Vec<usize>,
+}
+
 /// A workload that keeps up with another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Follow {
@@ -233,6 +274,11 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(pods: &u32) -> bool {
+    *pods == 0
+}
+
 /// How large a workload shall be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -249,17 +295,20 @@ pub enum Size {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         demand: Option<Demand>,
     },
-    /// This part of another workload's size, rounded up, at least 1: `⌈max(other, floor) · p / 100⌉`.
+    /// This part of a workload's size, rounded up, at least 1: `⌈max(its size, floor) · p / 100⌉`.
     PartOf {
-        /// The other workload.
+        /// The workload, another one or the same.
         workload: ObjectRef,
         /// 1–100.
         percent: u8,
-        /// The other workload's size counts as this at the least: an autoscaler shrinks what traffic leaves.
+        /// The workload's size counts as this at the least: an autoscaler, or the run, shrinks what traffic leaves.
         floor: u32,
-        /// Who knows how many pods the load asks for: the other workload's size counts as that at the least.
+        /// Who knows how many pods the load asks for: the workload's size counts as that at the least.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         demand: Option<Demand>,
+        /// Fewest pods, as far as the whole has so many.
+        #[serde(default, skip_serializing_if = "is_none")]
+        least: u32,
     },
     /// So many that it holds this share beside another workload: `round(other · p / (100 − p))`, at least 1.
     ShareBeside {
@@ -336,6 +385,7 @@ impl Effect {
             | Self::Delete { .. }
             | Self::Scale { .. }
             | Self::Guard { .. }
+            | Self::Regrow(_)
             | Self::Partition { .. }
             | Self::Unstick { .. }
             | Self::Switch { .. }

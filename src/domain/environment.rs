@@ -307,6 +307,9 @@ pub struct Canary {
     /// Copies of requests before the first weight, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    /// Whether stable is shrunk to what it still carries at each weight; only with a router that carries weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dynamic_stable_scale: bool,
 }
 
 /// One weight of a canary.

@@ -314,7 +314,7 @@ pub(super) fn expected(stages: &[Stage]) -> Duration {
     let step_time = |step: &Step| match &step.effect {
         Effect::Hold { duration, .. } => *duration,
         Effect::Snapshot { .. } => Duration::from_mins(4),
-        Effect::WaitReady { .. } => Duration::from_secs(20),
+        Effect::WaitReady { .. } | Effect::Unstick { .. } => Duration::from_secs(20),
         _ => Duration::ZERO,
     };
     stages.iter().map(|stage| stage.steps.iter().map(step_time).max().unwrap_or_default()).sum()

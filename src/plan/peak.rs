@@ -185,7 +185,9 @@ fn size(to: &Size, now: &BTreeMap<ObjectRef, Crowd<'_>>) -> u32 {
     match to {
         Size::Exactly(size) => *size,
         Size::SameAs { workload, floor, .. } => of(workload).max(*floor),
-        Size::PartOf { workload, percent, floor, .. } => share::part_of(of(workload).max(*floor), *percent),
+        Size::PartOf { workload, percent, floor, least, .. } => {
+            share::part_or_least(of(workload).max(*floor), *percent, *least)
+        }
         Size::ShareBeside { workload, percent } => share::pods_beside(of(workload), *percent),
     }
 }

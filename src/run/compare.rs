@@ -2,6 +2,7 @@
 //!
 //! An analysis lives as long as the run: its bound on false rollbacks is one of the whole rollout, not of each hold.
 
+mod arms;
 mod brake;
 mod growth;
 mod read;
@@ -118,6 +119,8 @@ pub(super) struct Contest<'a> {
     verdict: Verdict,
     /// The share that a router sends to the new revision in this hold, so that the brake takes; `None` with pods as router.
     routed: Option<f64>,
+    /// Whether its weight may go to 0 at once: not beside a stable that was shrunk.
+    brakes: bool,
     /// Requests of the new revision that earlier holds had seen.
     before: f64,
 }
@@ -172,6 +175,7 @@ impl Stand<'_> {
                     comparison,
                     due: began,
                     routed: self.routed(arm),
+                    brakes: self.brakes(arm),
                     before: comparer.as_ref().map_or(0.0, Comparer::requests),
                     comparer,
                     silent: None,
@@ -341,7 +345,7 @@ impl Contest<'_> {
     pub(super) fn standing(&self) -> Option<String> {
         let braked = self.comparer.as_ref().is_some_and(|comparer| comparer.analysis.braked());
         let why = match (&self.silent, self.verdict) {
-            (None, Verdict::PromoteReady | Verdict::Continue) if braked && self.routed.is_some() => {
+            (None, Verdict::PromoteReady | Verdict::Continue) if braked && self.brakes => {
                 "its traffic is held off"
             }
             (Some(why), _) => why,

@@ -261,7 +261,7 @@ impl Stand<'_> {
     }
 
     /// What names the pods of one side.
-    fn owners_of(&self, arm: &Arm, side: Side) -> Vec<String> {
+    pub(super) fn owners_of(&self, arm: &Arm, side: Side) -> Vec<String> {
         if !arm.is_one_workload() {
             let workload = if side == Side::New { Some(&arm.new) } else { arm.stable.as_ref() };
             return workload.map_or_else(Vec::new, |workload| self.owners(workload));

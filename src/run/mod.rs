@@ -31,6 +31,7 @@ pub mod prepare;
 pub mod queue;
 mod ready;
 mod records;
+mod regrow;
 pub mod rejudge;
 pub mod releases;
 mod sealed;

@@ -11,9 +11,12 @@ use crate::domain::observed::{LABEL_TEMPLATE_HASH, Snapshot};
 use crate::domain::units::human;
 use crate::rollout::{Verdict, readiness, share};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// On the way forward a pod of the old template may come to itself: so long it is left alone.
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Some verdicts change by time alone.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -41,13 +44,18 @@ impl Stand<'_> {
         let cluster = self.cluster()?;
         let began = Instant::now();
         let live = self.in_contact("read", async || cluster.get(workload).await).await?;
-        let Some(live) = live else { return Ok("was never there".to_owned()) };
+        let live = match live {
+            Some(live) => live,
+            None if self.back => return Ok("was never there".to_owned()),
+            None => return Err(StepError::failed(format!("{workload} is gone"))),
+        };
         let generation = live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         let mut snapshots = cluster.follow(&workload.namespace);
         let mut told = String::new();
         let mut deleted = 0;
+        let mut since: BTreeMap<ObjectRef, Instant> = BTreeMap::new();
         loop {
-            let (verdict, stuck) = {
+            let (verdict, broken) = {
                 let snapshot = snapshots.borrow_and_update();
                 if seen_generation(&snapshot, workload).is_some_and(|seen| seen >= generation) {
                     let verdict = readiness::judge(&snapshot, workload, self.world.clock.now());
@@ -56,12 +64,15 @@ impl Stand<'_> {
                     (Verdict::Pending { waiting_for: format!("news of {workload}") }, Vec::new())
                 }
             };
+            if let (Verdict::Assumed { why }, false) = (&verdict, self.back) {
+                self.tell_assumed(why);
+            }
             let waiting_for = match verdict {
                 Verdict::Healthy | Verdict::Assumed { .. } if deleted == 0 => return Ok("ready".to_owned()),
                 Verdict::Healthy | Verdict::Assumed { .. } => {
                     return Ok(format!("ready; {deleted} broken pods were deleted"));
                 }
-                Verdict::Failed { why } => return Err(StepError::failed(why)),
+                Verdict::Failed { why } => return Err(StepError::failed(self.explain(workload, why).await)),
                 Verdict::Pending { waiting_for } => waiting_for,
             };
             if waiting_for != told {
@@ -71,9 +82,11 @@ impl Stand<'_> {
             let left = timeout.saturating_sub(began.elapsed());
             if left.is_zero() {
                 let limit = human(timeout);
-                return Err(StepError::failed(format!("{workload} was not ready within {limit}: {told}")));
+                let why = format!("{workload} was not ready within {limit}: {told}");
+                return Err(StepError::failed(self.explain(workload, why).await));
             }
-            for pod in stuck {
+            since.retain(|pod, _| broken.contains(pod));
+            for pod in self.hopeless(broken, &mut since) {
                 self.progress(format!("{pod} is not ready and of another template: deleted"));
                 self.may_write().await?;
                 let what = format!("delete {pod}");
@@ -91,18 +104,37 @@ impl Stand<'_> {
     }
 }
 
+impl Stand<'_> {
+    /// On a way back all pods of the template that failed; forward only those that were not ready for a while.
+    fn hopeless(&self, broken: Vec<ObjectRef>, since: &mut BTreeMap<ObjectRef, Instant>) -> Vec<ObjectRef> {
+        if self.back {
+            return broken;
+        }
+        let now = Instant::now();
+        let long =
+            broken.into_iter().filter(|pod| now - *since.entry(pod.clone()).or_insert(now) >= PATIENCE);
+        long.collect()
+    }
+}
+
 /// Pods of a template that the workload does not want any more, and that are not ready.
 fn stuck(snapshot: &Snapshot, workload: &ObjectRef) -> Vec<ObjectRef> {
     let Some(state) = snapshot.workloads.get(workload) else { return Vec::new() };
     if state.observed_generation < state.generation || state.rollout_revision.is_empty() {
         return Vec::new();
     }
-    let pods = snapshot.pods.iter().filter(|(_, pod)| {
+    let pods = snapshot.pods.iter().filter(|(name, pod)| {
         let made_from = pod.labels.get(LABEL_TEMPLATE_HASH);
         pod.owner_uid == state.uid
             && !pod.ready
             && !pod.terminating
+            && ordinal(name).is_none_or(|ordinal| ordinal >= state.partition)
             && made_from.is_some_and(|hash| *hash != state.rollout_revision)
     });
     pods.map(|(name, _)| ObjectRef::new("v1", "Pod", &workload.namespace, name)).collect()
+}
+
+/// The number in a pod's name.
+fn ordinal(pod: &str) -> Option<u32> {
+    pod.rsplit_once('-').and_then(|(_, number)| number.parse().ok())
 }

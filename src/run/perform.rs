@@ -102,7 +102,10 @@ impl Stand<'_> {
             Effect::Replace { objects } => self.replace(objects).await,
             Effect::Delete { objects } => self.delete(objects).await,
             Effect::Scale { workload, to } => self.scale(workload, to).await,
-            Effect::Guard { autoscalers, workload } => self.guard(autoscalers, workload).await,
+            Effect::Guard { autoscalers, workload, to } => {
+                self.guard(autoscalers, workload, to.as_ref()).await
+            }
+            Effect::Regrow(stable) => self.regrow(stable).await,
             Effect::Partition { object, percent } => self.partition(*object, *percent).await,
             Effect::Unstick { workload, timeout } => self.unstick(workload, *timeout).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,

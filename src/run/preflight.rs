@@ -1,6 +1,7 @@
 //! Checks before the first write: read-only, side by side, each with its fix.
 
 mod capacity;
+mod counts;
 mod gitops;
 mod guard;
 mod metrics;
@@ -127,18 +128,19 @@ async fn on_target(
     site: &Site,
     cluster: &dyn Cluster,
 ) -> Vec<Check> {
-    let (version, permissions, objects, routers, capacity, gitops, lock, guard, gates) = tokio::join!(
+    let (version, permissions, objects, routers, capacity, counts, gitops, lock, guard, gates) = tokio::join!(
         version(env, target, cluster),
         permissions::check(plan, target, cluster),
         objects::check(plan, target, cluster),
         routers::check(env, plan, target, cluster),
         capacity::check(plan, target, cluster),
+        counts::check(plan, target, cluster),
         gitops::check(env, plan, target, cluster),
         lock(world, target, site),
         guard::check(env, world, plan, target),
         metrics::check(env, world, plan, target, cluster),
     );
-    [version, permissions, objects, routers, capacity, gitops, lock, guard, gates].concat()
+    [version, permissions, objects, routers, capacity, counts, gitops, lock, guard, gates].concat()
 }
 
 async fn version(env: &Environment, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {

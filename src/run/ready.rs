@@ -205,13 +205,13 @@ impl Stand<'_> {
         Ok(lazy)
     }
 
-    fn tell_assumed(&self, why: &str) {
+    pub(super) fn tell_assumed(&self, why: &str) {
         let message = format!("assumed ready: {why}");
         self.teller.tell(Kind::Alert { severity: "info", target: Some(self.target.clone()), message });
     }
 
     /// The cause with what only a look elsewhere tells: a crashed container's last words, how much room is missing.
-    async fn explain(&self, workload: &ObjectRef, why: String) -> String {
+    pub(super) async fn explain(&self, workload: &ObjectRef, why: String) -> String {
         let Ok(cluster) = self.cluster() else { return why };
         let suspect = {
             let snapshots = cluster.follow(&workload.namespace);

@@ -30,14 +30,15 @@ impl Stand<'_> {
     }
 
     /// The size in pods, as things are now.
-    async fn size(&self, to: &Size) -> Result<u32, StepError> {
+    pub(super) async fn size(&self, to: &Size) -> Result<u32, StepError> {
         Ok(match to {
             Size::Exactly(size) => *size,
             Size::SameAs { workload, floor, demand } => {
                 self.full_size(workload, *floor, demand.as_ref()).await?
             }
-            Size::PartOf { workload, percent, floor, demand } => {
-                share::part_of(self.full_size(workload, *floor, demand.as_ref()).await?, *percent)
+            Size::PartOf { workload, percent, floor, demand, least } => {
+                let whole = self.full_size(workload, *floor, demand.as_ref()).await?;
+                share::part_or_least(whole, *percent, *least)
             }
             Size::ShareBeside { workload, percent } => {
                 share::pods_beside(self.size_of(workload).await?, *percent)
@@ -61,7 +62,7 @@ impl Stand<'_> {
     }
 
     /// What the load asks for, as far as the autoscaler tells.
-    async fn demanded(&self, size: u32, demand: &Demand) -> Result<Option<u32>, StepError> {
+    pub(super) async fn demanded(&self, size: u32, demand: &Demand) -> Result<Option<u32>, StepError> {
         let cluster = self.cluster()?;
         let share = match &demand.carries {
             Carries::Percent(percent) => f64::from(*percent) / 100.0,
@@ -119,13 +120,17 @@ impl Stand<'_> {
         self.scale(workload, &Size::Exactly(wanted)).await.map(Some)
     }
 
-    /// Applies autoscalers with a lower bound of the workload's present size.
+    /// Applies autoscalers with a lower bound of the workload's present size, or of the one that is given.
     pub(super) async fn guard(
         &self,
         autoscalers: &[usize],
         workload: &ObjectRef,
+        to: Option<&Size>,
     ) -> Result<String, StepError> {
-        let size = self.size_of(workload).await?;
+        let size = match to {
+            Some(to) => self.size(to).await?,
+            None => self.size_of(workload).await?,
+        };
         let mut told = Vec::new();
         for index in autoscalers {
             let reference = self.object(*index).reference();

@@ -222,7 +222,7 @@ fn status(event: Transition) -> Status {
 fn done(step: &Step) -> String {
     match &step.effect {
         Effect::Scale { .. } | Effect::Create { .. } => "sized".to_owned(),
-        Effect::WaitReady { .. } => "ready".to_owned(),
+        Effect::WaitReady { .. } | Effect::Unstick { .. } => "ready".to_owned(),
         Effect::Hold { .. } => format!("{}: over", step.title),
         Effect::Smoke { .. } => format!("{}: passed", step.title),
         _ => step.title.clone(),

@@ -137,6 +137,10 @@ pub fn touched(plan: &Plan, effect: &Effect) -> Vec<ObjectRef> {
     match effect {
         Effect::Delete { objects } => objects.clone(),
         Effect::Scale { workload, .. } => vec![workload.clone()],
+        Effect::Regrow(stable) => {
+            let routes = indices(effect).iter().map(|index| plan.objects[*index].reference());
+            std::iter::once(stable.workload.clone()).chain(routes).collect()
+        }
         _ => indices(effect).iter().map(|index| plan.objects[*index].reference()).collect(),
     }
 }
@@ -148,6 +152,8 @@ fn indices(effect: &Effect) -> &[usize] {
         | Effect::Replace { objects }
         | Effect::Switch { objects, .. }
         | Effect::Weigh { objects, .. } => objects,
+        // all traffic is stable's at its end
+        Effect::Regrow(stable) => stable.routes.last().map_or(&[], |rung| &rung.objects),
         _ => &[],
     }
 }

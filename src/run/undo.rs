@@ -1,7 +1,8 @@
 //! The way back: lane by lane on all targets, each component's chain in reverse order.
 //!
 //! Nothing that a router, a metric store, a hook or the journal does can stop it. A component whose stable revision
-//! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity.
+//! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity, but for a stable that was
+//! shrunk and does not grow back in time (`regrow`).
 
 use super::contact::Tries;
 use super::engine::Engine;

@@ -3,8 +3,9 @@
 
 use crate::support::{Life, Story, Told, environment, virtually};
 use async_trait::async_trait;
-use deployctl::domain::environment::Strategy;
+use deployctl::domain::environment::{Environment, Strategy};
 use deployctl::domain::event::Kind;
+use deployctl::domain::gate::{Metric, Source};
 use deployctl::domain::ids::TargetId;
 use deployctl::domain::object::ObjectRef;
 use deployctl::ports::cluster::Terms;
@@ -400,6 +401,41 @@ fn quotas_are_held_against_the_most_pods_of_the_plan() {
     });
 }
 
+/// The next revision of api comes with a Deployment and a Service for its canary, that of web with a Deployment and a Service.
+#[test]
+fn quotas_that_count_objects_are_held_against_what_the_plan_makes() {
+    virtually(environment("scaled-nginx"), 53, async |story| {
+        assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+        let quota = async |hard: Value| {
+            let value = json!({"apiVersion": "v1", "kind": "ResourceQuota",
+                "metadata": {"name": "team", "namespace": "shop"}, "spec": {"hard": hard}});
+            story.cluster("east").apply(&value, Terms::FORCED).await.unwrap();
+            story.rest().await;
+            let failed = checks(story, "2.0.0", "quota").await.into_iter();
+            failed.filter(|(level, _)| *level == Level::Fail).map(|(_, detail)| detail).collect::<Vec<_>>()
+        };
+        let used = |resource: &str| {
+            let objects = story.world.snapshot("east");
+            let quota = objects.iter().find(|object| object["kind"] == "ResourceQuota").unwrap();
+            quota["status"]["used"][resource].as_str().unwrap().parse::<u32>().unwrap()
+        };
+        let all = json!({"count/deployments.apps": "99", "services": "99", "count/configmaps": "99"});
+        assert_eq!(quota(all).await, Vec::<String>::new());
+        let (deployments, services) = (used("count/deployments.apps"), used("services"));
+        let hard = json!({"count/deployments.apps": (deployments + 1).to_string(), "services": services.to_string()});
+        assert_eq!(
+            quota(hard).await,
+            [
+                format!(
+                    "new revision at full size: 2 deployments.apps more, 1 of {} are left in ResourceQuota/team",
+                    deployments + 1
+                ),
+                format!("route 20 %: 2 services more, 0 of {services} are left in ResourceQuota/team"),
+            ]
+        );
+    });
+}
+
 #[test]
 fn nodes_without_room_and_autoscalers_of_nobody_are_told_before() {
     let mut env = environment("scaled");
@@ -422,5 +458,70 @@ fn nodes_without_room_and_autoscalers_of_nobody_are_told_before() {
         let huge = story.under(env.clone());
         let text = "new revision at full size: 4 of 4 new pods of Deployment/api-r2 find no place on 6 nodes: 6 too little cpu";
         assert_eq!(checks(&huge, "2.0.0", "room").await, [(Level::Warn, text.to_owned())]);
+    });
+}
+
+/// The shop's set with the comparison as its only gate.
+fn compared_set(source: Source) -> Environment {
+    let mut env = environment("sets");
+    env.gates = environment("beside").gates;
+    env.gates.retain(|gate| gate.name == "beside");
+    let Metric::AgainstStable(comparison) = &mut env.gates[0].metric else { panic!("{:?}", env.gates) };
+    comparison.source = source;
+    env
+}
+
+#[test]
+fn a_pod_of_a_stateful_set_is_compared_with_those_of_the_old_template() {
+    for source in [Source::Pods, Source::Prometheus] {
+        for (version, good) in [("2.0.0-err30", false), ("2.0.0", true)] {
+            virtually(compared_set(source), 34, async |story| {
+                begin_set(story).await;
+                let plan = story.plan(version).await;
+                assert!(!plan.warnings.iter().any(|warning| warning.contains("gate")), "{:?}", plan.warnings);
+                let told = Told::default();
+                let (life, looks) = watched(story.deploy(version, &told), || versions(story)).await;
+                if good {
+                    assert_eq!(life, Life::Ended(Ending::Deployed), "{source:?}");
+                    let said = told.0.lock().unwrap().iter().any(|event| {
+                        matches!(&event.kind, Kind::GateMeasured { explanation: Some(text), .. }
+                            if text.contains("of stable"))
+                    });
+                    assert!(said, "{source:?}: nothing was compared");
+                    assert_eq!(versions(story), "22222");
+                } else {
+                    let Life::Ended(Ending::RolledBack { cause }) = life else {
+                        panic!("{source:?}: {life:?}")
+                    };
+                    assert!(cause.contains("the canary is worse than stable: errors"), "{source:?}: {cause}");
+                    assert!(!looks.iter().any(|look| look == "22222"), "{source:?}: {looks:?}");
+                    assert_eq!(versions(story), "11111", "{source:?}");
+                }
+            });
+        }
+    }
+}
+
+/// Somebody's broken image stands at the highest ordinal: the controller would wait for that pod for ever.
+#[test]
+fn a_release_mends_a_stateful_set_whose_pods_are_broken() {
+    virtually(environment("sets"), 35, async |story| {
+        begin_set(story).await;
+        let mut set = live(story, "StatefulSet", "api");
+        set["spec"]["template"]["spec"]["containers"][0]["image"] = json!("example.com/api:1.0.0-missing");
+        for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
+            set["metadata"].as_object_mut().unwrap().remove(field);
+        }
+        set.as_object_mut().unwrap().remove("status");
+        story.cluster("east").apply(&set, Terms::FORCED).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(3)).await;
+        assert_eq!(live(story, "StatefulSet", "api")["status"]["readyReplicas"], 4);
+        let plan = story.plan("2.0.0").await;
+        let warned =
+            "east: 4 of 5 pods of StatefulSet/api are ready: its controller updates none beside broken ones";
+        assert!(plan.warnings.iter().any(|w| w.starts_with(warned)), "{:#?}", plan.warnings);
+        let life = story.deploy("2.0.0", &Told::default()).await;
+        assert_eq!(life, Life::Ended(Ending::Deployed));
+        assert_eq!(versions(story), "22222");
     });
 }

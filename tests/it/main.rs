@@ -10,6 +10,7 @@ mod cli;
 mod compared;
 mod config;
 mod control;
+mod dynamic;
 mod evidence;
 mod fuzz;
 mod gates;

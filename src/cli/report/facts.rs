@@ -169,6 +169,7 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
         Effect::Hold { duration, .. } => Sort::Hold(*duration),
         Effect::Apply { .. }
         | Effect::Guard { .. }
+        | Effect::Regrow(_)
         | Effect::Partition { .. }
         | Effect::Replace { .. }
         | Effect::Delete { .. }
@@ -213,6 +214,7 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
         }
         Effect::Create { .. }
         | Effect::Guard { .. }
+        | Effect::Regrow(_)
         | Effect::Unstick { .. }
         | Effect::Delete { .. }
         | Effect::WaitReady { .. }

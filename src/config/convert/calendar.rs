@@ -59,7 +59,12 @@ pub(super) fn canary(profile: Option<&Profile>) -> Canary {
         scale: None,
         approve: None,
     };
-    Canary { steps: steps.iter().map(step).collect(), router: Router::Pods, mirror: None }
+    Canary {
+        steps: steps.iter().map(step).collect(),
+        router: Router::Pods,
+        mirror: None,
+        dynamic_stable_scale: false,
+    }
 }
 
 impl Cx<'_> {

@@ -14,8 +14,10 @@ impl Cx<'_> {
     pub(super) fn canary(&mut self, file: &CanaryFile, path: &[&str]) -> Strategy {
         let router = file.router.as_ref().map_or(Router::Pods, |router| self.router(router, path));
         let mirror = file.mirror.as_ref().map(|mirror| self.mirror(mirror, &router, path));
+        let dynamic_stable_scale = self.dynamic(file, &router, path);
         let Some(steps) = &file.steps else {
-            return Strategy::Canary(Canary { router, mirror, ..calendar::canary(self.profile) });
+            let steps = calendar::canary(self.profile).steps;
+            return Strategy::Canary(Canary { steps, router, mirror, dynamic_stable_scale });
         };
         if steps.is_empty() {
             let path = [path, &["canary", "steps"]].concat();
@@ -55,7 +57,7 @@ impl Cx<'_> {
                 approve: step.approve.map(|time| Approval { within: time.0 }),
             })
             .collect();
-        Strategy::Canary(Canary { steps, router, mirror })
+        Strategy::Canary(Canary { steps, router, mirror, dynamic_stable_scale })
     }
 
     /// A size below the weight would send more traffic than stands ready.
@@ -81,6 +83,19 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         Some(scale.clamp(1.0, 100.0) as u8)
+    }
+
+    /// Where pods are the traffic, fewer pods of stable would be less traffic to it.
+    fn dynamic(&mut self, file: &CanaryFile, router: &Router, path: &[&str]) -> bool {
+        if file.dynamic_stable_scale && !router.is_weighted() {
+            let path = [path, &["canary", "dynamic_stable_scale"]].concat();
+            let diagnostic = self
+                .error(codes::CONFLICT, &path, "`dynamic_stable_scale` with pods as the router")
+                .why("pods are the traffic there: with fewer pods stable would get less of it than the step says")
+                .help("remove it, or let another `router` carry the weights");
+            self.out.push(diagnostic);
+        }
+        file.dynamic_stable_scale
     }
 
     /// Not every router copies requests.

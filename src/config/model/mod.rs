@@ -339,6 +339,10 @@ pub struct CanaryFile {
     /// twice then: only for requests that may be repeated. Routers: `gateway`, `istio`.
     #[schemars(extend("examples" = [{"share": "10%", "hold": "10m"}]))]
     pub mirror: Option<MirrorFile>,
+    /// Shrinks stable, once a weight is seen, to what it still carries: the whole needs hardly more pods than one version.
+    /// The price: an abort waits until stable has grown back, and its traffic returns as it grows. Default: false, stable
+    /// keeps full size. Not with `router: pods`.
+    pub dynamic_stable_scale: bool,
 }
 
 /// One step of a canary.

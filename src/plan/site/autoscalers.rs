@@ -37,7 +37,7 @@ impl Site<'_> {
         let (name, size) = (&stable.workload.name, self.live_size(&stable.workload));
         let title = format!("{names} keeps at least {size} pods of {name} until the handover");
         let effects = vec![Effect::Apply { objects: before.clone() }];
-        let effect = Effect::Guard { autoscalers: before, workload: stable.workload.clone() };
+        let effect = Effect::Guard { autoscalers: before, workload: stable.workload.clone(), to: None };
         let undo = Undo::Effects { lane: Lane::Config, effects };
         Some(self.step(Some(&component.id), title, effect, undo))
     }
@@ -137,6 +137,7 @@ impl Site<'_> {
             }
         }
         effects.retain(|effect| !matches!(effect, Effect::Apply { objects } if objects.is_empty()));
-        effects.insert(0, Effect::Guard { autoscalers: guarded, workload: stable.workload.clone() });
+        effects
+            .insert(0, Effect::Guard { autoscalers: guarded, workload: stable.workload.clone(), to: None });
     }
 }

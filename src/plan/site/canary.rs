@@ -4,7 +4,7 @@
 use super::{Site, at, until};
 use crate::domain::effect::{Arm, Carries, Effect, Size, SmokeVia, Until};
 use crate::domain::environment::{Canary, Component, SmokeTest, Strategy, Target, TrafficClass};
-use crate::domain::gate::{Gate, Metric};
+use crate::domain::gate::Gate;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
@@ -31,7 +31,7 @@ impl Site<'_> {
         });
         if !steps.is_empty()
             && canary.router.is_weighted()
-            && let Some(split) = self.split(component, serving, stable, &canary.router)
+            && let Some(split) = self.split(component, serving, stable, canary)
         {
             let steps = self.with_one_box(component, stable, steps);
             return self.weighted(component, serving, stable, (&steps, canary.mirror), &split);
@@ -247,11 +247,7 @@ impl Site<'_> {
         let gates = gates
             .into_iter()
             .filter_map(|mut gate| {
-                let compares = matches!(gate.metric, Metric::AgainstStable(_));
-                let told_apart = |id: &ComponentId| {
-                    !compares || !arms.iter().any(|arm| arm.component == *id && arm.is_one_workload())
-                };
-                gate.components.retain(|id| components.contains(id) && told_apart(id));
+                gate.components.retain(|id| components.contains(id));
                 (!gate.components.is_empty()).then_some(gate)
             })
             .collect();

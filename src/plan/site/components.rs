@@ -195,5 +195,5 @@ impl Site<'_> {
 
 /// A way without weights.
 fn all_at_once() -> Canary {
-    Canary { steps: Vec::new(), router: Router::Pods, mirror: None }
+    Canary { steps: Vec::new(), router: Router::Pods, mirror: None, dynamic_stable_scale: false }
 }

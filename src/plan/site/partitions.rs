@@ -4,7 +4,6 @@
 use super::{Site, at};
 use crate::domain::effect::{Arm, Effect};
 use crate::domain::environment::{Canary, Component};
-use crate::domain::gate::Metric;
 use crate::domain::object::ObjectRef;
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
@@ -20,7 +19,15 @@ impl Site<'_> {
         if !in_steps || canary.steps.is_empty() || self.replaced(index).is_some() {
             return self.in_place(component, serving);
         }
-        self.one_workload_warnings(component, index);
+        if let Some((ready, size)) = self.held_up_by_its_own(index) {
+            self.warnings.push(format!(
+                "{}: {ready} of {size} pods of {} are ready: its controller updates none beside broken ones, so that it is \
+                 updated without steps, and broken pods of the old template are deleted",
+                self.target.id, self.references[index]
+            ));
+            return self.in_place(component, serving);
+        }
+        self.one_workload_warnings(index);
         self.no_box_for(component);
         let size = self.wanted_size(index);
         let name = &serving.workload.name;
@@ -67,6 +74,15 @@ impl Site<'_> {
             && self.differences[index].iter().any(|change| change.path.starts_with("spec.template"))
     }
 
+    /// Ready pods and all, where pods that are not ready bar the way for the others: one after the other, from the lowest.
+    fn held_up_by_its_own(&self, index: usize) -> Option<(u64, u64)> {
+        let live = self.input.live.get(&self.references[index])?;
+        let at_once = live.pointer("/spec/podManagementPolicy").and_then(Value::as_str) == Some("Parallel");
+        let size = live.pointer("/status/replicas").and_then(Value::as_u64)?;
+        let ready = live.pointer("/status/readyReplicas").and_then(Value::as_u64).unwrap_or(0);
+        (!at_once && ready < size).then_some((ready, size))
+    }
+
     fn wanted_size(&self, index: usize) -> u32 {
         let wanted = self.input.named.objects[index].value["spec"]["replicas"].as_u64();
         wanted.map_or_else(|| self.live_size(&self.references[index]), |replicas| replicas as u32)
@@ -98,7 +114,7 @@ impl Site<'_> {
         }
     }
 
-    fn one_workload_warnings(&mut self, component: &Component, index: usize) {
+    fn one_workload_warnings(&mut self, index: usize) {
         let object = &self.input.named.objects[index].value;
         let (target, name) = (&self.target.id, &self.references[index]);
         let mut warnings = Vec::new();
@@ -112,16 +128,6 @@ impl Site<'_> {
         if let Some(kept) = kept.filter(|kept| *kept > 0) {
             warnings.push(format!(
                 "{target}: {kept} pods of {name} keep the old template: its partition is {kept}"
-            ));
-        }
-        let compares = |gate: &&crate::domain::gate::Gate| {
-            matches!(gate.metric, Metric::AgainstStable(_)) && gate.components.contains(&component.id)
-        };
-        for gate in self.inputs.env.gates.iter().filter(compares) {
-            warnings.push(format!(
-                "{target}: gate {} does not watch {} in its holds: pods of a StatefulSet keep their names, so that their \
-                 counters do not tell the two templates apart",
-                gate.name, component.id
             ));
         }
         self.warnings.extend(warnings);

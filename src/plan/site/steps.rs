@@ -75,9 +75,15 @@ impl Site<'_> {
     }
 
     pub(super) fn wait_ready(&self, component: &ComponentId, workload: &ObjectRef) -> Step {
-        let effect =
-            Effect::WaitReady { workloads: vec![workload.clone()], timeout: self.inputs.env.limits.ready };
-        let undo = Undo::None { why: "waiting changes nothing".to_owned() };
+        let timeout = self.inputs.env.limits.ready;
+        // A StatefulSet that exists may have broken pods, which its controller waits for in vain.
+        let (effect, why) = if workload.kind == "StatefulSet" && self.input.live.contains_key(workload) {
+            let why = "its controller makes every pod that goes";
+            (Effect::Unstick { workload: workload.clone(), timeout }, why)
+        } else {
+            (Effect::WaitReady { workloads: vec![workload.clone()], timeout }, "waiting changes nothing")
+        };
+        let undo = Undo::None { why: why.to_owned() };
         self.step(Some(component), format!("wait until {} is ready", workload.name), effect, undo)
     }
 

@@ -4,11 +4,12 @@
 //! the route divides between the two. A way back begins with weight 0; the canary's route goes after it, its Service after
 //! that, and its pods last of all.
 
+mod dynamic;
 mod mirror;
 
 use super::{Site, at};
 use crate::domain::effect::{Carries, Effect, Size};
-use crate::domain::environment::{CanaryStep, Component, Mirror, Router, version_of};
+use crate::domain::environment::{Canary, CanaryStep, Component, Mirror, Router, version_of};
 use crate::domain::object::{LABEL_REVISION, Object, ObjectRef};
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
@@ -39,6 +40,8 @@ pub(super) struct Split {
     stable: Vec<usize>,
     /// Why nobody counts what the router sends.
     assumed: Option<String>,
+    /// How stable shrinks with its traffic, if it does.
+    shrink: Option<dynamic::Shrink>,
 }
 
 impl Site<'_> {
@@ -64,8 +67,9 @@ impl Site<'_> {
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
-        router: &Router,
+        canary: &Canary,
     ) -> Option<Split> {
+        let router = &canary.router;
         let Some(revision) = stable.revision else {
             self.warnings.push(format!(
                 "{}: the pods of {} carry no revision label, so this time pods are the router of {}; from the next release on it is {}",
@@ -86,6 +90,7 @@ impl Site<'_> {
             pin: None,
             stable: Vec::new(),
             assumed: self.unseen(component, serving, stable),
+            shrink: self.shrink(component, serving, stable, canary),
         };
         let (mut pinned, mut unpinned) = (Vec::new(), Vec::new());
         for index in 0..self.references.len() {
@@ -213,7 +218,8 @@ impl Site<'_> {
                 actions.extend(self.guard_step(component, stable));
                 actions.extend(self.create_step(component, serving, 0));
             }
-            actions.push(self.part_step(component, serving, stable, step, last));
+            let beside = split.shrink.as_ref().map(|shrink| shrink.left(last));
+            actions.push(self.part_step(component, serving, stable, (step, last), beside));
             actions.push(self.wait_ready(&component.id, &serving.workload));
             self.stage(stop.place, &stop.name, &stop.title, last).steps.extend(actions);
             if index == 0 {
@@ -227,6 +233,7 @@ impl Site<'_> {
                 Some(mirror) => actions.extend(self.mirror_steps(component, serving, split, mirror)),
                 None => actions.extend(self.weigh_steps(component, serving, split, step.weight, last)),
             }
+            actions.extend(self.shrink_step(component, split, step.weight));
             let (place, (name, title)) = (stop.place + at::ROUTE_BEHIND, &stop.route);
             self.stage(place, name, title, step.weight).steps.extend(actions);
             last = step.weight;
@@ -260,15 +267,16 @@ impl Site<'_> {
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
-        step: &CanaryStep,
-        last: u8,
+        (step, last): (&CanaryStep, u8),
+        beside: Option<u32>,
     ) -> Step {
         let floor = self.live_size(&stable.workload);
+        let beside = beside.unwrap_or(floor);
         let percent = step.scale.unwrap_or(step.weight);
         let pods = crate::rollout::share::part_of(floor, percent);
         let (name, weight) = (&serving.workload.name, step.weight);
         let what = if weight == 0 { "copies of requests".to_owned() } else { format!("{weight} %") };
-        let title = format!("scale {name} to {pods} beside {floor}, for {what} by {}", router_of(component));
+        let title = format!("scale {name} to {pods} beside {beside}, for {what} by {}", router_of(component));
         let to = self.part(component, stable, step, last);
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         let undo = Undo::Effects { lane: Lane::Capacity, effects: undo };
@@ -279,7 +287,7 @@ impl Site<'_> {
     fn part(&self, component: &Component, stable: &ServingWorkload, step: &CanaryStep, weight: u8) -> Size {
         let (floor, percent) = (self.live_size(&stable.workload), step.scale.unwrap_or(step.weight));
         let demand = self.demand(component, stable, Carries::Percent(100 - weight));
-        Size::PartOf { workload: stable.workload.clone(), percent, floor, demand }
+        Size::PartOf { workload: stable.workload.clone(), percent, floor, demand, least: 0 }
     }
 
     /// The canary's Services, seen to lead to its pods, then the route at weight 0.
@@ -354,7 +362,7 @@ impl Site<'_> {
         if let Effect::Weigh { assumed, .. } = &mut effect {
             assumed.clone_from(&split.assumed);
         }
-        let undo = Undo::Effects { lane: Lane::Traffic, effects: vec![self.weigh(split, 0)] };
+        let undo = Undo::Effects { lane: Lane::Traffic, effects: vec![self.back_from(split, percent)] };
         let mut steps = vec![self.step(Some(&component.id), title, effect, undo)];
         steps.extend(self.accepted(component, split));
         if let Some(count) = self.count(component, serving, split, percent, last) {
@@ -382,8 +390,8 @@ impl Site<'_> {
             return;
         }
         let timeout = self.inputs.env.limits.ready;
-        let mut back =
-            vec![Effect::Switch { objects: split.stable.clone(), to: stable.workload.name.clone() }];
+        let mut back: Vec<Effect> = self.full_before_switch(split).into_iter().collect();
+        back.push(Effect::Switch { objects: split.stable.clone(), to: stable.workload.name.clone() });
         back.extend(self.own_services(component).into_iter().map(|service| Effect::WaitTraffic {
             service,
             workload: stable.workload.clone(),

@@ -16,6 +16,12 @@ impl Stand<'_> {
         Some(f64::from(*percent) / 100.0)
     }
 
+    /// Whether the weight may go to 0 at once: stable must be able to carry all of it.
+    pub(super) fn brakes(&self, arm: &Arm) -> bool {
+        let undo = self.weighing(arm).map(|step| &step.undo);
+        matches!(undo, Some(Undo::Effects { effects, .. }) if matches!(effects.first(), Some(Effect::Weigh { .. })))
+    }
+
     /// The step that wrote the weight of this hold.
     fn weighing(&self, arm: &Arm) -> Option<&Step> {
         let stages = &self.plan.stages;
@@ -33,7 +39,7 @@ impl Stand<'_> {
         let ln_e = judge.logs().ln_e;
         let (suspicious, braked) = (ln_e >= judge.params().suspicious.ln(), comparer.analysis.braked());
         let component = &contest.arm.component;
-        if silent && suspicious && !braked && !comparer.silenced && contest.routed.is_some() {
+        if silent && suspicious && !braked && !comparer.silenced && contest.brakes {
             if self.turn(contest, comparer, Brake::On).await.is_some() {
                 comparer.silenced = true;
                 let odds = ln_e.exp().min(1e6);

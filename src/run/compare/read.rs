@@ -1,5 +1,6 @@
 //! Where the counters of both arms come from: the pods themselves while they let us, else the metric store.
 
+use super::arms::{Serving, sort};
 use super::growth::blocks;
 use super::scrape::{self, Endpoint};
 use super::{Comparer, Contest, Place};
@@ -7,7 +8,6 @@ use crate::domain::counters::PodSample;
 use crate::domain::gate::{Comparison, Source, Tolerated};
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::object::ObjectRef;
-use crate::domain::observed::Pod;
 use crate::ports::Cluster;
 use crate::ports::metrics::{CountersOf, MetricsError};
 use crate::rollout::sequential::{Analysis, Arm as Side, Burst, Counters, Decision, Tolerance};
@@ -50,13 +50,6 @@ impl Samples {
 
 /// A comparison, and what its first samples said: of one that goes on from an earlier process, all since then.
 type First = (Comparer, Vec<Decision>);
-
-/// A pod of an arm that serves.
-struct Serving {
-    name: String,
-    /// When it was made, seconds since the epoch.
-    created: Option<f64>,
-}
 
 impl Stand<'_> {
     /// Finds out where the counters come from, and what histograms they have; nothing if there are none yet.
@@ -136,8 +129,10 @@ impl Stand<'_> {
     /// How stable's errors and slow requests cluster, from its past where a store knows it.
     async fn burst(&self, contest: &Contest<'_>, bounds: &[f64]) -> Burst {
         let unknown = || Burst { errors: UNKNOWN_BURST.0, latency: vec![UNKNOWN_BURST.1; bounds.len()] };
-        let Some(stable) = contest.arm.stable.as_ref().filter(|_| self.has_store()) else { return unknown() };
-        let what = self.counters_of(contest, stable, HISTORY_WINDOW);
+        if contest.arm.stable.is_none() || !self.has_store() {
+            return unknown();
+        }
+        let what = self.counters_of(contest, Side::Control, HISTORY_WINDOW);
         let asked = self.world.metrics.history(&what, self.world.clock.now(), HISTORY_STEP);
         let Ok(Ok(rows)) = tokio::time::timeout(STORE_TIMEOUT, asked).await else { return unknown() };
         let blocks = blocks(&rows, bounds);
@@ -150,22 +145,21 @@ impl Stand<'_> {
             Place::Store => {
                 let stable = async {
                     match &contest.arm.stable {
-                        Some(stable) => self.read_store(contest, stable).await,
+                        Some(_) => self.read_store(contest, Side::Control).await,
                         None => Ok(Vec::new()),
                     }
                 };
-                let (new, stable) = tokio::try_join!(self.read_store(contest, &contest.arm.new), stable)?;
+                let (new, stable) = tokio::try_join!(self.read_store(contest, Side::Canary), stable)?;
+                let now = newest(new.iter().chain(&stable));
+                let new = self.lives(contest.arm, Side::Canary, new, now);
+                let stable = self.lives(contest.arm, Side::Control, stable, now);
                 Ok(Samples { new, stable, failed: Vec::new() })
             }
         }
     }
 
-    async fn read_store(
-        &self,
-        contest: &Contest<'_>,
-        workload: &ObjectRef,
-    ) -> Result<Vec<PodSample>, MetricsError> {
-        let what = self.counters_of(contest, workload, SAMPLES_WINDOW);
+    async fn read_store(&self, contest: &Contest<'_>, side: Side) -> Result<Vec<PodSample>, MetricsError> {
+        let what = self.counters_of(contest, side, SAMPLES_WINDOW);
         if what.owners.is_empty() {
             return Ok(Vec::new());
         }
@@ -173,12 +167,12 @@ impl Stand<'_> {
         tokio::time::timeout(STORE_TIMEOUT, self.world.metrics.samples(&what)).await.map_err(late)?
     }
 
-    fn counters_of(&self, contest: &Contest<'_>, workload: &ObjectRef, window: Duration) -> CountersOf {
+    fn counters_of(&self, contest: &Contest<'_>, side: Side, window: Duration) -> CountersOf {
         CountersOf {
             target: self.target.clone(),
-            namespace: workload.namespace.clone(),
+            namespace: contest.arm.new.namespace.clone(),
             component: contest.arm.component.clone(),
-            owners: self.owners(workload),
+            owners: self.owners_of(contest.arm, sort(side)),
             names: contest.comparison.counters.clone(),
             window,
         }
@@ -195,20 +189,20 @@ impl Stand<'_> {
         let cluster = self.cluster().map_err(|error| down(error.cause))?.as_ref();
         let at = self.now();
         let names = &contest.comparison.counters;
-        let ask = |side: Side, workload: &ObjectRef, endpoint: &Endpoint| {
-            let (namespace, endpoint) = (workload.namespace.clone(), endpoint.clone());
-            self.serving(workload).into_iter().take(MOST_PODS).map(move |pod| {
-                let (namespace, endpoint) = (namespace.clone(), endpoint.clone());
+        let namespace = contest.arm.new.namespace.as_str();
+        let ask = |side: Side, endpoint: &Endpoint| {
+            let endpoint = endpoint.clone();
+            self.serving(contest.arm, side).into_iter().take(MOST_PODS).map(move |pod: Serving| {
+                let endpoint = endpoint.clone();
                 async move {
-                    let read = scrape::pod(cluster, &namespace, &pod.name, &endpoint, names, at).await;
-                    (side, pod.name, read)
+                    let read = scrape::pod(cluster, namespace, &pod.name, &endpoint, names, at).await;
+                    let read = read.map(|sample| PodSample { pod: pod.life.clone(), ..sample });
+                    (side, pod.life, read)
                 }
             })
         };
-        let mut asked: Vec<_> = ask(Side::Canary, &contest.arm.new, new).collect();
-        if let (Some(workload), Some(endpoint)) = (&contest.arm.stable, stable) {
-            asked.extend(ask(Side::Control, workload, endpoint));
-        }
+        let mut asked: Vec<_> = ask(Side::Canary, new).collect();
+        asked.extend(stable.into_iter().flat_map(|endpoint| ask(Side::Control, endpoint)));
         let mut samples = Samples { new: Vec::new(), stable: Vec::new(), failed: Vec::new() };
         let mut why = None;
         for (side, pod, read) in futures::future::join_all(asked).await {
@@ -227,16 +221,7 @@ impl Stand<'_> {
         }
     }
 
-    /// The pods of a workload that serve, by name.
-    fn serving(&self, workload: &ObjectRef) -> Vec<Serving> {
-        let Ok(cluster) = self.cluster() else { return Vec::new() };
-        let snapshots = cluster.follow(&workload.namespace);
-        let snapshot = snapshots.borrow();
-        let pods = snapshot.current_pods(workload).into_iter();
-        pods.filter(|(_, pod)| pod.ready && !pod.terminating).map(|(name, pod)| serving(name, pod)).collect()
-    }
-
-    fn now(&self) -> f64 {
+    pub(super) fn now(&self) -> f64 {
         self.world.clock.now().as_millisecond() as f64 / 1000.0
     }
 
@@ -287,24 +272,23 @@ impl Stand<'_> {
     /// Pods are made known before their samples: those of the new revision began to count during the rollout.
     fn know_pods(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
         let began = self.plan.created.as_millisecond() as f64 / 1000.0;
-        let arms = [(Side::Canary, Some(&contest.arm.new)), (Side::Control, contest.arm.stable.as_ref())];
-        for (side, workload) in arms {
-            for pod in workload.map_or_else(Vec::new, |workload| self.serving(workload)) {
-                comparer.analysis.pod(&pod.name, side, pod.created.filter(|created| *created >= began));
+        for side in [Side::Canary, Side::Control] {
+            for pod in self.serving(contest.arm, side) {
+                comparer.analysis.pod(&pod.life, side, pod.created.filter(|created| *created >= began));
             }
         }
     }
 
     /// Tells the analysis which share of the requests the new revision should get, where that is known.
     fn tell_weight(&self, contest: &Contest<'_>, comparer: &mut Comparer) {
-        let count = |workload: &ObjectRef| self.serving(workload).len();
-        let new = count(&contest.arm.new);
+        let count = |side| self.serving(contest.arm, side).len();
+        let new = count(Side::Canary);
         let weight = match (&contest.arm.stable, contest.routed) {
             _ if comparer.analysis.braked() || comparer.silenced => return,
             (None, _) => Some(1.0),
             (Some(_), Some(routed)) => Some(routed),
-            (Some(stable), None) => {
-                let stable = count(stable);
+            (Some(_), None) => {
+                let stable = count(Side::Control);
                 let whole = new <= MOST_PODS && stable <= MOST_PODS;
                 (whole && stable > 0).then(|| new as f64 / (new + stable) as f64)
             }
@@ -319,11 +303,6 @@ impl Stand<'_> {
 
 fn tolerance(given: Tolerated) -> Tolerance {
     Tolerance { ratio: given.ratio, margin: given.margin }
-}
-
-fn serving(name: &str, pod: &Pod) -> Serving {
-    let created = pod.created.map(|created| created.as_millisecond() as f64 / 1000.0);
-    Serving { name: name.to_owned(), created }
 }
 
 pub(super) fn finite_bounds(sample: &PodSample) -> Vec<f64> {

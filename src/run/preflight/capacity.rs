@@ -212,16 +212,20 @@ fn name_of(object: &Value) -> &str {
     object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Pods beyond those that are there now.
+/// Pods beyond those that are there now, with those that its own rollout makes for a while.
 fn more(crowd: &Crowd<'_>) -> u32 {
-    crowd.pods.saturating_sub(crowd.before)
+    (crowd.pods + crowd.surge).saturating_sub(crowd.before)
 }
 
-/// The moment with the most new pods, and how many.
+/// The moment with the most pods, and how many of them are new.
 fn most<'a, 'm>(moments: &'a [Moment<'m>]) -> Option<(&'a Moment<'m>, u32)> {
-    let sizes = moments.iter().map(|moment| (moment, moment.crowds.values().map(more).sum::<u32>()));
+    let all = |moment: &&Moment<'_>| -> i64 {
+        let crowds = moment.crowds.values();
+        crowds.map(|crowd| i64::from(crowd.pods + crowd.surge) - i64::from(crowd.before)).sum()
+    };
     // The first of equals.
-    sizes.rev().max_by_key(|(_, more)| *more).filter(|(_, more)| *more > 0)
+    let moment = moments.iter().rev().max_by_key(all).filter(|moment| all(moment) > 0)?;
+    Some((moment, moment.crowds.values().map(more).sum()))
 }
 
 async fn room(moments: &[Moment<'_>], target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {

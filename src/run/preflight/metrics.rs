@@ -255,7 +255,11 @@ pub(in crate::run) async fn serving_now(cluster: &dyn Cluster, workload: &Object
     let mut now = Now::default();
     for (name, _) in snapshot.workloads.iter().filter(|(name, state)| serving(name) && state.ready > 0) {
         now.workload = Some(name.clone());
-        now.owners.extend(snapshot.current_replica_sets(name).into_iter().map(str::to_owned));
+        if name.kind == "Deployment" {
+            now.owners.extend(snapshot.current_replica_sets(name).into_iter().map(str::to_owned));
+        } else {
+            now.owners.push(name.name.clone());
+        }
         let ready = snapshot.current_pods(name).into_iter().filter(|(_, pod)| pod.ready && !pod.terminating);
         now.pods = ready.map(|(name, _)| name.to_owned()).collect();
     }

@@ -129,6 +129,12 @@ impl Demands {
             Effect::Scale { workload: ObjectRef { api_version, kind, namespace, .. }, .. } => {
                 self.add_to("/scale", &["patch"], api_version, kind, namespace);
             }
+            Effect::Regrow(stable) => {
+                let ObjectRef { api_version, kind, namespace, .. } = &stable.workload;
+                self.add_to("/scale", &["patch"], api_version, kind, namespace);
+                self.follow(&stable.workload);
+                self.follow(&stable.beside);
+            }
             Effect::WaitReady { workloads, .. } => {
                 for object in workloads {
                     if sort_of(object, rules) == Sort::Workload {

@@ -57,6 +57,14 @@ const ROWS: &[Row] = &[
         "write at least `15s`",
     ),
     (
+        "strategy: {canary: {dynamic_stable_scale: true}}",
+        "DC0122]: `dynamic_stable_scale` with pods as the router",
+        43,
+        4,
+        "pods are the traffic there: with fewer pods stable would get less of it than the step says",
+        "remove it, or let another `router` carry the weights",
+    ),
+    (
         "strategy: {canary: {router: nginx, mirror: {share: 10%, hold: 5m}}}",
         "DC0122]: `mirror` with `router: nginx`",
         36,

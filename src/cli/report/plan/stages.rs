@@ -126,6 +126,7 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Create { .. }
         | Effect::Scale { .. }
         | Effect::Guard { .. }
+        | Effect::Regrow(_)
         | Effect::Partition { .. }
         | Effect::Switch { .. }
         | Effect::Weigh { .. }
