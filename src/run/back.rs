@@ -29,9 +29,10 @@ impl Engine<'_> {
         let mut remaining = Remaining::default();
         // The record is sent first and holds nothing up: a server that hangs must not keep the others' users waiting. Pods
         // that are going away can still be read: their logs hold up no traffic either.
+        let begun = aborting(Vec::new());
         tokio::join!(
             biased;
-            self.journal.phase_on(&aborting(Vec::new()), Tries::One, present),
+            self.journal.phase_on(&begun, Tries::One, present),
             self.take_evidence(),
             self.undo(&[Lane::Traffic], &mut remaining)
         );

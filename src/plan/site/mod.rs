@@ -13,6 +13,7 @@ mod gitops;
 mod partitions;
 mod ready;
 mod steps;
+mod turns;
 mod until;
 mod weights;
 
@@ -87,6 +88,8 @@ pub(in crate::plan) struct Site<'a> {
     adopted: BTreeMap<ComponentId, ServingWorkload>,
     /// Components that change, with the workload that will serve.
     moved: Vec<(ComponentId, ObjectRef)>,
+    /// What is deleted with the side that a component left.
+    left: Vec<ObjectRef>,
     finish: Vec<Step>,
 }
 
@@ -145,6 +148,7 @@ impl<'a> Site<'a> {
             green: (Duration::ZERO, Vec::new()),
             adopted: BTreeMap::new(),
             moved: Vec::new(),
+            left: Vec::new(),
             finish: Vec::new(),
         }
     }
