@@ -45,6 +45,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "During a canary there are a Service `NAME-canary` and, for nginx, an Ingress `NAME-canary`; during a preview a Service `NAME-preview`. Something of that name stands in the manifests, another canary is there for the same host and path (one is effective), the canary's Service would back an ordinary Ingress (nginx then ignores the canary), or two components would write the weights of one route.",
     ),
     (
+        308,
+        "it cannot take turns in two namespaces",
+        "With `green_namespace` every second release of a component stands in another namespace than the first. What holds data (claims, StatefulSets) would stay behind, a CronJob would run twice, an Ingress cannot lead there, and what the component's pods mount or run as must be among its own manifests. Its routes (HTTPRoutes or VirtualServices, as `switch` says) must be, too: they stay and are led over. To end it, release until the component serves from the environment's own namespace, then change the strategy.",
+    ),
+    (
         310,
         "the plan file cannot be used",
         "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",

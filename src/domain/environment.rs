@@ -267,6 +267,15 @@ impl Strategy {
             Self::Rolling | Self::Recreate | Self::BlueGreen(_) => None,
         }
     }
+
+    /// The second of two namespaces that take turns, if they do.
+    #[must_use]
+    pub fn green_namespace(&self) -> Option<&str> {
+        match self {
+            Self::BlueGreen(blue_green) => blue_green.green_namespace.as_deref(),
+            Self::Rolling | Self::Recreate | Self::Canary(_) => None,
+        }
+    }
 }
 
 /// Parameters of a blue-green rollout.
@@ -274,6 +283,9 @@ impl Strategy {
 pub struct BlueGreen {
     /// What carries the switch.
     pub switch: Switch,
+    /// Namespace that takes turns with the environment's own: each release stands whole in the one that does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub green_namespace: Option<String>,
     /// Gates run this long on green after the switch, blue still at full size.
     #[serde(with = "units::duration")]
     pub hold: Duration,
@@ -294,6 +306,10 @@ pub enum Switch {
     Service,
     /// The Ingress's backend (and the Service's selector for callers inside the cluster).
     Ingress,
+    /// The namespace of the backends of `HTTPRoute`s.
+    Gateway,
+    /// The namespace in the destinations of `VirtualService`s.
+    Istio,
 }
 
 /// Parameters of a canary rollout.

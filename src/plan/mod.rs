@@ -18,6 +18,7 @@ pub mod router;
 mod secrets;
 mod site;
 mod table;
+pub mod turns;
 
 use crate::domain::environment::{Environment, OnFailure, OnInterrupt, TrafficClass};
 use crate::domain::gitops::Syncer;

@@ -8,6 +8,7 @@ mod configuration;
 pub(super) use configuration::{keeps_name, manifest_name};
 
 use super::diff::object_mut;
+use super::turns;
 use crate::domain::environment::{Component, Environment, Strategy, Switch};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{ComponentId, Revision};
@@ -54,6 +55,7 @@ pub fn name(
             object_mut(&mut objects[index].value["spec"])
                 .insert("strategy".to_owned(), json!({"type": "Recreate"}));
         }
+        turns::place(env, component, &mut objects, index, previous)?;
         let serving = name_workload(&mut objects, index, revisioned, revision, previous);
         if let Strategy::BlueGreen(blue_green) = &component.strategy {
             name_routes(&mut objects, &component.id, &serving, blue_green.switch);

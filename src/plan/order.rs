@@ -32,6 +32,7 @@ fn rank(kind: &str) -> u8 {
         "Service" => 8,
         "PodDisruptionBudget" => 12,
         "HorizontalPodAutoscaler" => 13,
+        "ReferenceGrant" => 9,
         "Ingress" | "HTTPRoute" | "VirtualService" => 14,
         "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" | "APIService" => 15,
         _ => 10,
@@ -64,6 +65,12 @@ pub(super) fn dependents(indices: &[usize], first: &[usize], objects: &[Object])
         .filter(|(index, after)| *after && !first.contains(index))
         .map(|(i, _)| *i)
         .collect()
+}
+
+/// What each object needs of the others, by place; nothing where they need each other in a circle.
+pub(super) fn needed(objects: &[Object]) -> Vec<Vec<usize>> {
+    let all: Vec<&Object> = objects.iter().collect();
+    needs(&all).unwrap_or_default()
 }
 
 /// Objects to delete in groups: what others need goes after them.

@@ -30,6 +30,7 @@ impl Engine<'_> {
         let begun = aborting(Vec::new());
         // The record is sent first and holds nothing up: a server that hangs must not keep the others' users waiting. Pods
         // that are going away can still be read: their logs hold up no traffic either.
+        let begun = aborting(Vec::new());
         tokio::join!(
             biased;
             self.journal.phase_on(&begun, Tries::One, present),

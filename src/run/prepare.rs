@@ -13,10 +13,10 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
 use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
-use crate::plan::{self, Inputs, Plan, TargetInput, order, router};
+use crate::plan::{self, Inputs, Plan, TargetInput, order, router, turns};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -217,8 +217,10 @@ fn wanted(
     let has_namespace =
         objects.iter().any(|object| object.kind() == "Namespace" && object.name() == namespace);
     if !has_namespace && namespace != "default" {
-        objects.insert(0, namespace_object(request.env));
+        objects.insert(0, turns::namespace_object(request.env, namespace));
     }
+    let shared = turns::shared(request.env, &objects);
+    objects.splice(0..0, shared);
     let chosen = |object: &Object| object.component.as_ref().is_none_or(|id| request.components.contains(id));
     if !request.components.is_empty() {
         objects.retain(chosen);
@@ -230,19 +232,6 @@ fn wanted(
         named.workloads.extend(others.map(|(id, serving)| (id.clone(), serving.clone())));
     }
     Ok(named)
-}
-
-/// Nobody has to create the namespace by hand; once there, it is kept.
-fn namespace_object(env: &Environment) -> Object {
-    Object {
-        component: None,
-        origin: format!("environments/{}.yaml: namespace", env.name),
-        value: json!({
-            "apiVersion": "v1",
-            "kind": "Namespace",
-            "metadata": {"name": env.namespace, "labels": {"deployctl.dev/application": env.application}},
-        }),
-    }
 }
 
 fn choose<'r>(

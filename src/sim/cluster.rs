@@ -237,7 +237,12 @@ impl Cluster {
             self.note_pod(change, moment, follow);
         }
         let routed = [KindId::ENDPOINT_SLICES, KindId::INGRESSES, KindId::SERVICES].contains(&kind);
-        let custom = || matches!(object::text(&change.object, &["kind"]), "HTTPRoute" | "VirtualService");
+        let custom = || {
+            matches!(
+                object::text(&change.object, &["kind"]),
+                "HTTPRoute" | "VirtualService" | "ReferenceGrant"
+            )
+        };
         self.plane_dirty |= routed || custom();
         if new.is_none() {
             self.recorder.forget(object::uid(&change.object));

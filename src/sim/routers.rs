@@ -77,6 +77,7 @@ impl Cluster {
 pub fn serve_routes(store: &mut Store, now: Timestamp) {
     let kinds = [
         ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        ("gateway.networking.k8s.io", "v1beta1", "ReferenceGrant", "referencegrants"),
         ("networking.istio.io", "v1", "VirtualService", "virtualservices"),
         ("networking.istio.io", "v1", "DestinationRule", "destinationrules"),
     ];

@@ -14,7 +14,7 @@ use crate::cli::{absent, flow, following, wiring};
 use crate::domain::environment::{Environment, Target};
 use crate::domain::error::Exit;
 use crate::domain::intent::Intent;
-use crate::domain::object::ObjectRef;
+use crate::domain::object::{Object, ObjectRef};
 use crate::domain::observed::Snapshot;
 use crate::domain::release::{Outcome, Release};
 use crate::domain::units::human;
@@ -24,7 +24,7 @@ use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
 use crate::run::{Site, World, durations, releases, unfinished};
 use drift::Drift;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// How long the first look of the watches may take.
@@ -70,6 +70,7 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
     Ok(StatusView {
         application: env.application.clone(),
         environment: env.name.clone(),
+        namespace: env.namespace.clone(),
         at: world.clock.now(),
         targets,
         owed: owed.collect(),
@@ -154,17 +155,21 @@ async fn on_target(world: &World, target: &Target, site: &Site) -> (TargetStatus
 
 /// The serving workloads, and others of the same components that still have pods.
 async fn rows(cluster: &dyn Cluster, release: &Release) -> Vec<WorkloadRow> {
-    let Some(namespace) = release.workloads.values().map(|serving| serving.workload.namespace.clone()).next()
-    else {
-        return Vec::new();
-    };
-    let mut snapshots = cluster.follow(&namespace);
-    let synced = tokio::time::timeout(FIRST_LOOK, snapshots.wait_for(|snapshot| snapshot.synced)).await;
-    let Ok(Ok(snapshot)) = synced else { return Vec::new() };
+    let serving = release.workloads.values().map(|serving| serving.workload.namespace.as_str());
+    let own = release.objects.iter().filter(|object| object.kind() == "Namespace");
+    let namespaces: BTreeSet<&str> = serving.chain(own.map(Object::name)).collect();
+    let looks = namespaces.into_iter().map(|namespace| async move {
+        let mut snapshots = cluster.follow(namespace);
+        let synced = tokio::time::timeout(FIRST_LOOK, snapshots.wait_for(|snapshot| snapshot.synced)).await;
+        Some((namespace, synced.ok()?.ok()?.clone()))
+    });
+    let seen: BTreeMap<&str, Snapshot> =
+        futures::future::join_all(looks).await.into_iter().flatten().collect();
     let mut rows = Vec::new();
     for (component, serving) in &release.workloads {
+        let Some(snapshot) = seen.get(serving.workload.namespace.as_str()) else { continue };
         let service = service_of(release, component.as_str());
-        let share = |workload: &ObjectRef| share(&snapshot, service.as_deref()?, workload);
+        let share = |workload: &ObjectRef| share(snapshot, service.as_deref()?, workload);
         let state = snapshot.workloads.get(&serving.workload);
         rows.push(WorkloadRow {
             component: component.clone(),
@@ -174,17 +179,23 @@ async fn rows(cluster: &dyn Cluster, release: &Release) -> Vec<WorkloadRow> {
             desired: state.map_or(0, |state| state.desired),
             share: share(&serving.workload),
         });
-        let others = snapshot.workloads.iter().filter(|(name, state)| {
-            state.desired > 0 && **name != serving.workload && is_revision_of(&name.name, component.as_str())
-        });
-        rows.extend(others.map(|(name, state)| WorkloadRow {
-            component: component.clone(),
-            workload: name.clone(),
-            image: image_of(&snapshot, name),
-            ready: state.ready,
-            desired: state.desired,
-            share: share(name),
-        }));
+        for (namespace, snapshot) in &seen {
+            let others = snapshot.workloads.iter().filter(|(name, state)| {
+                state.desired > 0
+                    && **name != serving.workload
+                    && is_revision_of(&name.name, component.as_str())
+            });
+            // Endpoints in another namespace do not say who serves.
+            let beside = *namespace == serving.workload.namespace;
+            rows.extend(others.map(|(name, state)| WorkloadRow {
+                component: component.clone(),
+                workload: name.clone(),
+                image: image_of(snapshot, name),
+                ready: state.ready,
+                desired: state.desired,
+                share: if beside { share(name) } else { None },
+            }));
+        }
     }
     rows
 }

@@ -19,6 +19,8 @@ pub struct StatusView {
     pub application: String,
     /// Environment.
     pub environment: String,
+    /// Namespace of its objects, but for those that stand in a green one.
+    pub namespace: String,
     /// When it was looked at.
     pub at: Timestamp,
     /// Its targets.
@@ -167,7 +169,7 @@ pub fn render(status: &StatusView, output: &Output) -> String {
     let mut lines = verdict(status, paint);
     for (target, state) in &status.targets {
         lines.push(String::new());
-        lines.extend(target_lines(target, state, status.at, paint));
+        lines.extend(target_lines(target, state, status, paint));
     }
     if !status.guard.is_empty() {
         lines.push(String::new());
@@ -199,7 +201,8 @@ fn verdict(status: &StatusView, paint: Paint) -> Vec<String> {
     lines
 }
 
-fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: Paint) -> Vec<String> {
+fn target_lines(target: &TargetId, state: &TargetStatus, status: &StatusView, paint: Paint) -> Vec<String> {
+    let at = status.at;
     let standby = if state.traffic == TrafficClass::None { " (standby)" } else { "" };
     let name = format!("{}{standby}", paint.bold(target.as_str()));
     if let Some(why) = &state.unreachable {
@@ -214,7 +217,8 @@ fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: P
         },
     );
     let mut lines = vec![format!("{name}  {release}")];
-    let rows: Vec<Vec<String>> = state.workloads.iter().map(|row| workload_cells(row, paint)).collect();
+    let rows: Vec<Vec<String>> =
+        state.workloads.iter().map(|row| workload_cells(row, &status.namespace, paint)).collect();
     lines.extend(table(&rows, 2));
     if let Some(lock) = &state.lock {
         let age = age(between(lock.since, at));
@@ -236,7 +240,7 @@ fn target_lines(target: &TargetId, state: &TargetStatus, at: Timestamp, paint: P
     lines
 }
 
-fn workload_cells(row: &WorkloadRow, paint: Paint) -> Vec<String> {
+fn workload_cells(row: &WorkloadRow, own: &str, paint: Paint) -> Vec<String> {
     let ready = format!("{}/{} ready", row.ready, row.desired);
     let ready = match (row.ready, row.desired) {
         (_, 0) => paint.dim(&ready),
@@ -244,7 +248,10 @@ fn workload_cells(row: &WorkloadRow, paint: Paint) -> Vec<String> {
         _ => paint.green(&ready),
     };
     let share = row.share.map_or_else(String::new, |share| format!("{share} % of endpoints"));
-    vec![row.component.to_string(), clean(&row.workload.to_string()), ready, share, clean(&row.image)]
+    let place = &row.workload.namespace;
+    let place = if place == own { String::new() } else { format!(" in {place}") };
+    let workload = clean(&format!("{}{place}", row.workload));
+    vec![row.component.to_string(), workload, ready, share, clean(&row.image)]
 }
 
 fn run_lines(run: &UnfinishedRun, paint: Paint) -> Vec<String> {

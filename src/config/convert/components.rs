@@ -1,12 +1,12 @@
 //! Components, their order, sizes and strategies.
 
-use super::{Cx, calendar, time, values};
+use super::{Cx, calendar, values};
+use crate::config::codes;
 use crate::config::model::{
-    BlueGreenFile, ComponentFile, EnvironmentFile, ReplicasFile, StrategyFile, StrategyName, SwitchFile,
+    BlueGreenFile, ComponentFile, EnvironmentFile, ReplicasFile, StrategyFile, StrategyName,
 };
 use crate::config::scalar::Percent;
-use crate::config::{codes, defaults};
-use crate::domain::environment::{BlueGreen, Component, Platform, Replicas, Strategy, Switch};
+use crate::domain::environment::{Component, Platform, Replicas, Strategy};
 use crate::domain::ids::ComponentId;
 use std::path::PathBuf;
 
@@ -33,6 +33,7 @@ impl Cx<'_> {
             self.out.push(diagnostic);
         }
         self.check_platform(&components, platform);
+        self.check_turns(&components, file.namespace.as_ref().or(file.application.as_ref()));
         if !compose {
             for component in &components {
                 self.check_manifests(component);
@@ -144,7 +145,9 @@ impl Cx<'_> {
         let detail = match file {
             StrategyFile::Named(StrategyName::Rolling) => return Strategy::Rolling,
             StrategyFile::Named(StrategyName::Recreate) => return Strategy::Recreate,
-            StrategyFile::Named(StrategyName::BlueGreen) => return blue_green(&BlueGreenFile::default()),
+            StrategyFile::Named(StrategyName::BlueGreen) => {
+                return self.blue_green(&BlueGreenFile::default(), path);
+            }
             StrategyFile::Named(StrategyName::Canary) => {
                 return Strategy::Canary(calendar::canary(self.profile));
             }
@@ -152,7 +155,7 @@ impl Cx<'_> {
         };
         match (&detail.canary, &detail.blue_green) {
             (Some(canary), None) => self.canary(canary, path),
-            (None, Some(settings)) => blue_green(settings),
+            (None, Some(settings)) => self.blue_green(settings, path),
             (canary, _) => {
                 let node = self.tree.find(path);
                 let written = |key| node.is_some_and(|node| node.get(key).is_some());
@@ -254,17 +257,4 @@ impl Cx<'_> {
 /// Whether a file of a manifest folder is a template.
 fn is_manifest(name: &str) -> bool {
     !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, end)| end == "yaml" || end == "yml")
-}
-
-fn blue_green(file: &BlueGreenFile) -> Strategy {
-    let switch = match file.switch {
-        Some(SwitchFile::Ingress) => Switch::Ingress,
-        _ => Switch::Service,
-    };
-    Strategy::BlueGreen(BlueGreen {
-        switch,
-        hold: time(file.hold, defaults::BLUE_GREEN_HOLD),
-        preview: time(file.preview, defaults::PREVIEW),
-        scale_down_after: time(file.scale_down_after, defaults::SCALE_DOWN_AFTER),
-    })
 }

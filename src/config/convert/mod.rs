@@ -1,5 +1,6 @@
 //! The layered file becomes the domain's environment, once. Every contradiction between keys is found here.
 
+mod blue_green;
 mod calendar;
 mod comparison;
 mod components;

@@ -369,8 +369,12 @@ pub struct StepFile {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BlueGreenFile {
-    /// What carries the switch. Default: `service`.
+    /// What carries the switch. Default: `service`. With `green_namespace`: `gateway` or `istio`.
     pub switch: Option<SwitchFile>,
+    /// A second namespace. Releases take turns: each stands whole in the one of the two that does not serve, and the
+    /// routes, which stay in `namespace`, lead there after the switch.
+    #[schemars(extend("examples" = ["shop-green"]))]
+    pub green_namespace: Option<String>,
     /// How long gates watch the new version after the switch, the old one still at full size.
     #[schemars(extend("default" = defaults::BLUE_GREEN_HOLD))]
     pub hold: Option<Time>,
@@ -392,6 +396,10 @@ pub enum SwitchFile {
     Service,
     /// The Ingress's backend (and the Service's selector for callers inside the cluster).
     Ingress,
+    /// The namespace of the backends of the component's `HTTPRoute`s (Gateway API). Needs `green_namespace`.
+    Gateway,
+    /// The namespace in the destinations of the component's `VirtualService`s (Istio). Needs `green_namespace`.
+    Istio,
 }
 
 /// Backups that are made before the first write.

@@ -28,6 +28,9 @@ impl Site<'_> {
         {
             return false;
         }
+        if self.leaves(component).is_some() {
+            return self.turns_with(component, &object.value);
+        }
         match (object.kind(), &component.strategy) {
             // Applied before its revision's pods are there, it would lead nowhere.
             ("Service", _) if object.value["spec"]["selector"].get(LABEL_REVISION).is_some() => true,
@@ -148,7 +151,7 @@ impl Site<'_> {
     }
 
     /// Blue keeps its size for a while; it goes in the same chain, after this.
-    fn keep_step(
+    pub(super) fn keep_step(
         &self,
         component: &Component,
         serving: &ServingWorkload,

@@ -13,6 +13,9 @@ use serde_json::{Value, json};
 impl Site<'_> {
     pub(super) fn component(&mut self, component: &Component, serving: &ServingWorkload) {
         let stable = self.stable(component, serving);
+        if let Some(stable) = stable.as_ref().filter(|_| self.leaves(component).is_some()) {
+            return self.turn(component, serving, stable);
+        }
         match (&component.strategy, serving.revision, stable) {
             // Back to (or on from) a workload under another name: side by side, whatever the strategy says.
             (_, None, Some(stable)) if stable.workload != serving.workload => {

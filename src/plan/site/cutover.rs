@@ -60,7 +60,8 @@ impl Site<'_> {
     }
 
     pub(super) fn clean_up(&mut self) {
-        let objects = self.doomed.clone();
+        let mut objects = self.doomed.clone();
+        objects.retain(|object| !self.left.contains(object));
         if objects.is_empty() {
             return;
         }

@@ -14,6 +14,7 @@ mod one_box;
 mod partitions;
 mod ready;
 mod steps;
+mod turns;
 mod until;
 mod weights;
 
@@ -93,6 +94,8 @@ pub(in crate::plan) struct Site<'a> {
     adopted: BTreeMap<ComponentId, ServingWorkload>,
     /// Components that change, with the workload that will serve.
     moved: Vec<(ComponentId, ObjectRef)>,
+    /// What is deleted with the side that a component left.
+    left: Vec<ObjectRef>,
     finish: Vec<Step>,
 }
 
@@ -157,6 +160,7 @@ impl<'a> Site<'a> {
             green: (Duration::ZERO, Vec::new()),
             adopted: BTreeMap::new(),
             moved: Vec::new(),
+            left: Vec::new(),
             finish: Vec::new(),
         }
     }

@@ -180,7 +180,7 @@ impl Site<'_> {
     }
 
     /// Why nobody can count what arrives.
-    fn unseen(
+    pub(super) fn unseen(
         &self,
         component: &Component,
         serving: &ServingWorkload,
@@ -467,7 +467,7 @@ impl Site<'_> {
     }
 }
 
-fn waiting() -> Undo {
+pub(super) fn waiting() -> Undo {
     Undo::None { why: "waiting changes nothing".to_owned() }
 }
 
@@ -475,7 +475,7 @@ fn router_of(component: &Component) -> &'static str {
     component.strategy.weighted_router().unwrap_or(&Router::Pods).name()
 }
 
-fn names(objects: &[ObjectRef]) -> String {
+pub(super) fn names(objects: &[ObjectRef]) -> String {
     objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -110,7 +110,7 @@ fn elsewhere(world: &mut World<'_>, document: &Document, selector: &Value) -> bo
         .error(codes::OBJECT_SELECTOR, &["spec", "selector"], message)
         .why("a Service leads to pods of its own namespace: it would have no endpoints, and every request to it would fail")
         .help(format!(
-            "keep the Service beside its pods in `{other}`, and let the route lead there; or put the pods into `{own}`"
+            "keep the Service beside its pods in `{other}`, and let the route lead there; for blue and green in two namespaces write `strategy: {{blue_green: {{green_namespace: {other}, switch: gateway}}}}` (or `istio`), which does that; or put the pods into `{own}`"
         ))
         .related(place, "the labels of those pods");
     world.out.push(diagnostic);

@@ -7,6 +7,7 @@
 mod alb;
 mod gateway;
 mod istio;
+pub mod namespaces;
 pub mod nginx;
 
 use crate::domain::environment::Router;

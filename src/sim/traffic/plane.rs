@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::sim::kube::controllers::object;
+use crate::sim::kube::controllers::{gateway, object};
 use crate::sim::kube::kinds::KindId;
 use crate::sim::kube::store::Store;
 use crate::sim::kube::store::Stored;
@@ -92,14 +92,18 @@ impl Plane {
         for ingress in store.iter(KindId::INGRESSES, None) {
             read_ingress(ingress, &mut plane.rules, &mut canaries);
         }
-        for (group, plural, read) in [
-            ("gateway.networking.k8s.io", "httproutes", read_http_route as fn(&Value, &mut Vec<Rule>)),
-            ("networking.istio.io", "virtualservices", read_virtual_service),
-        ] {
-            if let Some(kind) = store.kind(group, plural) {
-                for route in store.iter(kind, None) {
-                    read(route, &mut plane.rules);
-                }
+        if let Some(kind) = store.kind("gateway.networking.k8s.io", "httproutes") {
+            for route in store.iter(kind, None) {
+                let from = object::namespace(route);
+                let granted = |(namespace, name): &ServiceName| {
+                    namespace == from || gateway::is_granted(store, from, (namespace, name))
+                };
+                read_http_route(route, &granted, &mut plane.rules);
+            }
+        }
+        if let Some(kind) = store.kind("networking.istio.io", "virtualservices") {
+            for service in store.iter(kind, None) {
+                read_virtual_service(service, &mut plane.rules);
             }
         }
         for (host, path, canary) in canaries {
@@ -397,7 +401,7 @@ fn alb_backends(namespace: &str, action: &str) -> Option<Vec<(ServiceName, f64)>
     Some(backends.collect())
 }
 
-fn read_http_route(route: &Value, rules: &mut Vec<Rule>) {
+fn read_http_route(route: &Value, granted: &dyn Fn(&ServiceName) -> bool, rules: &mut Vec<Rule>) {
     let namespace = object::namespace(route);
     let hosts: Vec<&str> =
         object::items(route, &["spec", "hostnames"]).iter().filter_map(Value::as_str).collect();
@@ -408,7 +412,9 @@ fn read_http_route(route: &Value, rules: &mut Vec<Rule>) {
                 let other = object::text(backend, &["namespace"]);
                 let namespace = if other.is_empty() { namespace } else { other };
                 let weight = object::number(backend, &["weight"]).unwrap_or(1) as f64;
-                ((namespace.to_owned(), object::text(backend, &["name"]).to_owned()), weight)
+                let service = (namespace.to_owned(), object::text(backend, &["name"]).to_owned());
+                // what nobody lets the route lead to has no endpoints for it
+                (if granted(&service) { service } else { (String::new(), service.1) }, weight)
             })
             .collect();
         let matches = object::items(rule, &["matches"]);

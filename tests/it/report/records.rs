@@ -150,11 +150,21 @@ fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView
         guard: vec![],
         application: "prime-spark".into(),
         environment: "production".into(),
+        namespace: "prime-spark".into(),
         at: at(3 * 86_400),
         targets: targets.into_iter().map(|(id, target)| (id.into(), target)).collect(),
         owed: BTreeMap::new(),
         unfinished: None,
     }
+}
+
+#[test]
+fn status_says_which_namespace_serves_where_it_is_another() {
+    let mut target = target_status(6);
+    target.workloads[0].workload.namespace = "prime-spark-green".into();
+    let text = report::status::render(&status_view(vec![(EAST, target)]), &Output::plain());
+    assert!(text.contains("Deployment/kva-api-r7 in prime-spark-green "), "{text}");
+    assert_eq!(text.matches("-green").count(), 1, "{text}");
 }
 
 #[test]

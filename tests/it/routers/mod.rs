@@ -6,3 +6,4 @@ mod preflight;
 mod refusals;
 mod runs;
 mod testers;
+mod turns;

@@ -198,9 +198,11 @@ pub fn watchers_of(cx: &Context<'_>, change: &Change, add: &mut dyn FnMut(Work))
     if let Some(routes) = cx.store.kind("gateway.networking.k8s.io", "httproutes") {
         if change.key.kind == routes && !gone {
             tell(Controller::Gateway, namespace, name);
-        } else if change.key.kind == KindId::SERVICES && change.typ != ChangeType::Modified {
-            for route in cx.store.iter(routes, Some(namespace)) {
-                tell(Controller::Gateway, namespace, object::name(route));
+        } else if (change.key.kind == KindId::SERVICES && change.typ != ChangeType::Modified)
+            || gateway::grants(cx.store) == Some(change.key.kind)
+        {
+            for route in cx.store.iter(routes, None) {
+                tell(Controller::Gateway, object::namespace(route), object::name(route));
             }
         }
     }
