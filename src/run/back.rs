@@ -27,13 +27,12 @@ impl Engine<'_> {
         let aborting = |owed| Phase::Aborting { cause: cause.clone(), kept: kept.clone(), owed };
         let present = |target: &TargetId| !self.is_absent(target);
         let mut remaining = Remaining::default();
-        let begun = aborting(Vec::new());
         // The record is sent first and holds nothing up: a server that hangs must not keep the others' users waiting. Pods
         // that are going away can still be read: their logs hold up no traffic either.
-        let begun = aborting(Vec::new());
+        let aborts = aborting(Vec::new());
         tokio::join!(
             biased;
-            self.journal.phase_on(&begun, Tries::One, present),
+            self.journal.phase_on(&aborts, Tries::One, present),
             self.take_evidence(),
             self.undo(&[Lane::Traffic], &mut remaining)
         );

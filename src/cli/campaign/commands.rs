@@ -2,8 +2,8 @@
 
 use super::tally::Heard;
 use super::theatre::{Elsewhere, End, Story};
-use crate::cli::session::{Wanted, actor};
 use crate::cli::flow::Way;
+use crate::cli::session::{Wanted, actor};
 use crate::cli::{CliError, absent, flow};
 use crate::domain::environment::Platform;
 use crate::run::lease::Patience;

@@ -203,7 +203,7 @@ impl Site<'_> {
         let title = format!("{} keeps at least {size} pods of {} until they go", names(&found), old.name);
         let undo =
             Undo::Effects { lane: Lane::Config, effects: vec![Effect::Apply { objects: before.clone() }] };
-        let effect = Effect::Guard { autoscalers: before, workload: old.clone() };
+        let effect = Effect::Guard { autoscalers: before, workload: old.clone(), to: None };
         Some(self.step(Some(&way.component.id), title, effect, undo))
     }
 
@@ -299,7 +299,7 @@ impl Site<'_> {
             left.iter().cloned().partition(|name| scaled.contains(name));
         if !scalers.is_empty() {
             let before = scalers.iter().filter_map(|name| self.before(name)).collect();
-            let back = vec![Effect::Guard { autoscalers: before, workload: old.clone() }];
+            let back = vec![Effect::Guard { autoscalers: before, workload: old.clone(), to: None }];
             let title = format!("delete {} in {}", names(&scalers), old.namespace);
             let undo = Undo::Effects { lane: Lane::Traffic, effects: back };
             self.finish.push(self.step(id, title, Effect::Delete { objects: scalers }, undo));

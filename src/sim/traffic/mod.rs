@@ -394,7 +394,8 @@ impl Traffic {
             if count == 0 {
                 continue;
             }
-            let (failed, in_vain, own) = self.model.answer(run, count, capacity, random, answers.behaviour, now);
+            let (failed, in_vain, own) =
+                self.model.answer(run, count, capacity, random, answers.behaviour, now);
             let culprit = if own > USUAL_ERRORS { (answers.culprit)(run) } else { Blame::World };
             let flow = &mut flow.received;
             flow.all.failed += failed;
