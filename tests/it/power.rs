@@ -130,7 +130,7 @@ fn shop(source: Source) -> Environment {
 fn foreseen(env: Environment, fault: Option<&'static str>) -> (Foresight, Foresight, Duration) {
     virtually(env, 7, async |story| {
         assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
-        tokio::time::sleep(Duration::from_mins(30)).await;
+        tokio::time::sleep(Duration::from_hours(4)).await;
         if let Some(fault) = fault {
             story.world.add_fault(&fault.parse().unwrap());
         }

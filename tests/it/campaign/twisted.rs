@@ -77,11 +77,15 @@ impl Twisted {
                 let _ = self.inner.scale(&Self::new_one(), 0).await;
             }
             Mistake::WeightsOverHundred => {
-                let backends = sent.pointer_mut("/spec/rules/0/backendRefs").and_then(Value::as_array_mut);
-                if let Some([stable, canary]) = backends.map(Vec::as_mut_slice)
-                    && canary["weight"].as_u64() > Some(0)
+                let rules = sent.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
+                for backends in
+                    rules.into_iter().flatten().filter_map(|rule| rule["backendRefs"].as_array_mut())
                 {
-                    stable["weight"] = json!(100);
+                    if let [stable, canary] = backends.as_mut_slice()
+                        && canary["weight"].as_u64() > Some(0)
+                    {
+                        stable["weight"] = json!(100);
+                    }
                 }
             }
             Mistake::BothWavesAtOnce if object["kind"] == "Deployment" => {

@@ -38,14 +38,14 @@ enum Found {
 
 /// Users meet one version alone: the one of before at full size, or the new one when nothing is left to check.
 async fn found(story: &Story, before: &BTreeMap<String, String>, context: &str) -> Found {
-    // Pods that are told to end serve for a moment longer.
-    seconds(5).await;
+    // Connections that clients hold open are closed little by little.
+    seconds(90).await;
     let from = requests(story);
     seconds(30).await;
     let to = requests(story);
     let (old, new) = (to[0] - from[0], to[1] - from[1]);
     assert!(old + new > 500, "{context}: users are served: {from:?} {to:?}");
-    // The simulation counts some requests for each pod that nothing leads to (five in 30 s); a canary has 20 %.
+    // The last of the connections that clients hold open may be left; a canary has 20 %.
     if new * 30 < old {
         for target in ["east", "west"] {
             let sizes = story.sizes(target);

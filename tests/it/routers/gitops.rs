@@ -94,7 +94,8 @@ fn argo_cd_takes_a_rollout_back_unless_it_is_paused() {
                 let titles = titles(&told);
                 assert_eq!(titles[..2], ["go on to wave 2", "pause Application/shop"]);
                 assert_eq!(titles.last().map(String::as_str), Some("let Application/shop sync again"));
-                assert_eq!(alerts(&told), Vec::<String>::new());
+                let of_argo = |alert: &&String| alert.contains("Application") || alert.contains("Argo");
+                assert_eq!(alerts(&told).iter().filter(of_argo).count(), 0, "{:?}", alerts(&told));
             }
             assert!(untouched(&policies(story).await), "{mode:?}: {:?}", policies(story).await);
         });
