@@ -1,7 +1,7 @@
 //! What gates looked at, written down while a run goes on: for `metrics ENV --replay REV`, and so that a resume goes on
 //! with the same tests.
 //!
-//! One record per run and target, written anew as a whole (and the one before deleted): every [`SAVE_EVERY`] while a hold
+//! One record per run and target, written anew as a whole (and the one before deleted): every `SAVE_EVERY` while a hold
 //! lasts, at its end, and after the traffic is back where a run fails. Nothing ever waits for it on the way back.
 
 use super::engine::Engine;

@@ -13,7 +13,7 @@ pub(in crate::cli) const WISHES: [&str; 7] =
 /// Something that an operator elsewhere does at a virtual time after the story's begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// One of [`WISHES`].
+    /// One of `WISHES`.
     pub wish: String,
     /// When.
     pub at: Duration,
