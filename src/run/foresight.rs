@@ -207,7 +207,7 @@ async fn traffic(world: &World, one: &Watched<'_>) -> Result<Figures, String> {
     let (target, component) = (one.target, &one.component);
     if let Some(comparison) = comparison {
         let subject = Subject { target, component, workload, owners: &now.owners, pods: &now.pods };
-        return compare::figures(world, cluster, &subject, comparison).await;
+        return compare::figures(world, cluster, &subject, comparison).await.and_then(busy);
     }
     if !world.metrics.knows(target) {
         return Err("no store of metrics is set for this target".to_owned());
@@ -230,7 +230,12 @@ async fn traffic(world: &World, one: &Watched<'_>) -> Result<Figures, String> {
     let rps = requests / LAST_HOUR.as_secs_f64();
     let burst = crate::rollout::sequential::Burst::none(0);
     let (errors, from) = (reading.value.unwrap_or_default(), "in the last hour".to_owned());
-    Ok(Figures { rps, median: rps, errors, slow: Vec::new(), from, burst })
+    busy(Figures { rps, median: rps, errors, slow: Vec::new(), from, burst })
+}
+
+/// Of what nobody asks for, nothing can be told.
+fn busy(figures: Figures) -> Result<Figures, String> {
+    if figures.rps > 0.0 { Ok(figures) } else { Err(format!("no request was counted {}", figures.from)) }
 }
 
 fn comparison(gate: &Gate) -> Option<&Comparison> {
