@@ -99,32 +99,6 @@ pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failu
     Ok(left)
 }
 
-/// What the journals of a run tell now that its lock is ours: whoever held it may have gone on until it lapsed. The decision
-/// to go back stands.
-///
-/// # Errors
-/// Somebody else took the run up meanwhile, or it is over.
-pub async fn read_again(world: &World, run: &Run) -> Result<Replayed, Failure> {
-    let mut replayed = journals(world, &run.plan).await?;
-    let (plan, env) = (&run.plan, &run.plan.environment);
-    let meanwhile = |what: &str| {
-        Failure::new(Code(614), Exit::Usage, format!("run {} {what} meanwhile", plan.run))
-            .why("nothing was written")
-            .next(format!("deployctl status {env}"))
-    };
-    if run.is_unfinished() && matches!(replayed.phase, Phase::Ended { .. }) {
-        return Err(meanwhile("has ended"));
-    }
-    if replayed.epoch > run.replayed.epoch {
-        return Err(meanwhile("was taken up by somebody else"));
-    }
-    replayed.epoch = run.replayed.epoch;
-    if matches!(run.replayed.phase, Phase::Aborting { .. }) {
-        replayed.phase = run.replayed.phase.clone();
-    }
-    Ok(replayed)
-}
-
 /// The newest plan that each target holds.
 async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failure> {
     let mut newest = BTreeMap::new();

@@ -167,10 +167,10 @@ fn what_a_run_did_while_its_lock_was_waited_for_is_read_before_it_is_taken_over(
         let done = |statuses: &BTreeMap<_, Status>| {
             statuses.values().filter(|status| **status == Status::Done).count()
         };
-        let now = unfinished::read_again(&doors, &seen).await.unwrap();
-        assert!(done(&now.status) > done(&seen.replayed.status));
+        let now = unfinished::again(&doors, &seen).await.unwrap();
+        assert!(done(&now.replayed.status) > done(&seen.replayed.status));
         assert_eq!(story.go_on(None, &Told::default()).await, Life::Ended(Ending::Deployed));
-        let failure = unfinished::read_again(&doors, &seen).await.unwrap_err();
+        let failure = unfinished::again(&doors, &seen).await.err().unwrap();
         assert_eq!((failure.code, failure.next), (Code(614), vec!["deployctl status canary".to_owned()]));
     });
 }
