@@ -202,7 +202,10 @@ impl Lines {
             Kind::Evidence { target, lines } => {
                 self.evidence.entry(target.clone()).or_default().extend(lines.iter().cloned());
                 let text = format!("evidence taken: {}", count(lines.len(), "line", "lines"));
-                vec![self.line(at, &(target.clone(), None), &text)]
+                // Taken beside the traffic's way back, which is usually over by now.
+                let mut lines = self.flush_undone();
+                lines.push(self.line(at, &(target.clone(), None), &text));
+                lines
             }
             Kind::Interrupted => {
                 let mut lines = self.flush_sizes(at, None);
