@@ -65,7 +65,7 @@ fn describe(holder: &Holder, now: Timestamp) -> String {
         "{state} {}{ci}: {}, since {} ({} ago), last sign of life {} ago",
         holder.by,
         holder.reason,
-        holder.since,
+        holder.since.strftime("%Y-%m-%d %H:%M:%SZ"),
         age(holder.since),
         age(holder.renewed)
     )

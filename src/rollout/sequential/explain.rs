@@ -1,6 +1,6 @@
 //! A verdict in words and numbers for an operator.
 
-use super::evidence::Contrast;
+use super::evidence::{Contrast, Tally};
 use super::judge::{Logs, Verdict};
 use super::params::{Params, Tolerance};
 use super::wealth::Gate;
@@ -73,6 +73,8 @@ pub(super) struct Scene<'a> {
     pub logs: &'a Logs,
     pub errors: &'a Gate,
     pub latency: &'a [Gate],
+    /// The canary's errors since the evidence of the guard without control began to rise.
+    pub alone: Tally,
     pub bounds_s: &'a [f64],
     pub held_s: f64,
     pub silent_s: f64,
@@ -122,8 +124,8 @@ impl Scene<'_> {
         let errors = self.errors.seen;
         match self.verdict {
             Verdict::Rollback if self.by_absolute() => format!(
-                "the canary fails with no stable traffic to compare it with: {}; evidence that this exceeds {}: {}, needed {needed}",
-                share("errors", errors.canary.bad, errors.canary.requests),
+                "the canary fails with no stable traffic to compare it with: {} since it began to; evidence that this exceeds {}: {}, needed {needed}",
+                share("errors", self.alone.bad, self.alone.requests),
                 percent(params.absolute_max),
                 odds(logs.ln_abs)
             ),

@@ -32,13 +32,16 @@ impl Starvation {
 
 /// Evidence that the canary's error rate exceeds an absolute limit; it spends an α of its own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Absolute(Accounts);
+pub struct Absolute {
+    accounts: Accounts,
+    rising: Tally,
+}
 
 impl Absolute {
     /// No evidence yet.
     #[must_use]
     pub fn new(params: &Params) -> Self {
-        Self(Accounts::new(&params.prior))
+        Self { accounts: Accounts::new(&params.prior), rising: Tally::default() }
     }
 
     /// `ln e = [k·ln a − n·limit·(a − 1)]/φ` with `a = min(multiple, 20)`: the limiting case of [`ln_e`] for a control of
@@ -53,11 +56,43 @@ impl Absolute {
     /// ln of the evidence that this block would make. Nothing is changed.
     #[must_use]
     pub fn peek(&self, canary: Tally, burst: f64, params: &Params) -> f64 {
-        self.0.after(Self::paid(canary, burst, params)).total()
+        self.accounts.after(Self::paid(canary, burst, params)).total()
     }
 
     /// Takes the canary's errors of a block in.
     pub fn settle(&mut self, canary: Tally, burst: f64, dt: f64, params: &Params) -> f64 {
-        self.0.settle(Self::paid(canary, burst, params), dt, params)
+        let ln_evidence = self.accounts.settle(Self::paid(canary, burst, params), dt, params);
+        self.rising.add(canary);
+        if ln_evidence <= 0.0 {
+            self.rising = Tally::default();
+        }
+        ln_evidence
+    }
+
+    /// What the canary answered since the evidence last spoke for it: a fault that began late drowns in the counts of the
+    /// whole rollout.
+    #[must_use]
+    pub fn rising(&self) -> Tally {
+        self.rising
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_fault_is_told_by_what_came_since_it_began() {
+        let params = Params::default();
+        let mut guard = Absolute::new(&params);
+        for _ in 0..60 {
+            assert!(guard.settle(Tally::new(250.0, 0.0), 1.0, 5.0, &params) < 0.0);
+            assert_eq!(guard.rising(), Tally::default());
+        }
+        let blocks = [(250.0, 50.0), (250.0, 60.0), (250.0, 55.0)];
+        for (requests, bad) in blocks {
+            guard.settle(Tally::new(requests, bad), 1.0, 5.0, &params);
+        }
+        assert_eq!(guard.rising(), Tally::new(750.0, 165.0));
     }
 }

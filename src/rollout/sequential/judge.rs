@@ -296,6 +296,7 @@ impl Judge {
             logs: &self.logs,
             errors: &self.errors,
             latency: &self.latency,
+            alone: self.absolute.rising(),
             bounds_s: &self.bounds_s,
             held_s: self.held(),
             silent_s: self.silent(),
