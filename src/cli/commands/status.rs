@@ -261,7 +261,13 @@ fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) ->
             command(&format!("rollback {env}"), &progress::way_back(run, earlier)),
         ],
         (Some(_), Phase::Aborting { .. }) => {
-            vec![command(&format!("status {env} --watch"), "follows it to its end")]
+            vec![
+                command(&format!("status {env} --watch"), "follows it to its end"),
+                command(
+                    &format!("resume {env}"),
+                    "if its process is gone: waits for its lock, then finishes it",
+                ),
+            ]
         }
         (Some(live), _) => {
             let mut next = Vec::new();
@@ -275,6 +281,10 @@ fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) ->
             }
             next.push(command(&format!("promote {env}"), "ends the present hold"));
             next.push(command(&format!("abort {env}"), "takes everything of it back, now"));
+            if orders.pause.is_none() {
+                let effect = "if its process is gone: waits for its lock, then goes on";
+                next.push(command(&format!("resume {env}"), effect));
+            }
             next
         }
     };
@@ -282,6 +292,7 @@ fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) ->
         run: plan.run.clone(),
         revision: plan.revision,
         version: plan.version.clone(),
+        live: live.is_some(),
         phase,
         cause,
         progress: progress::by_target(run),

@@ -106,6 +106,8 @@ pub struct UnfinishedRun {
     pub revision: Revision,
     /// Its version.
     pub version: String,
+    /// Whether somebody holds its lock: it is worked on.
+    pub live: bool,
     /// Where it stands, in words: `going forward`, `interrupted with traffic on stable`, `rolling back`.
     pub phase: String,
     /// Why it turns back, if it does.
@@ -152,7 +154,7 @@ impl StatusView {
             format!("{target} is owed {what}: deployctl resume {} brings it there", self.environment)
         });
         troubles.extend(owed);
-        if let Some(run) = &self.unfinished {
+        if let Some(run) = self.unfinished.as_ref().filter(|run| !run.live) {
             troubles.push(format!("run {} is not over", run.run));
         }
         troubles
@@ -185,6 +187,10 @@ pub fn render(status: &StatusView, output: &Output) -> String {
 fn verdict(status: &StatusView, paint: Paint) -> Vec<String> {
     let name = paint.bold(&clean(&format!("{} {}", status.application, status.environment)));
     let troubles = status.troubles();
+    if let Some(run) = status.unfinished.as_ref().filter(|run| run.live && troubles.is_empty()) {
+        let (release, phase) = (format!("{} ({})", clean(&run.version), run.revision), clean(&run.phase));
+        return vec![format!("{name}: {} {release} is under way, {phase}", paint.yellow("…"))];
+    }
     if troubles.is_empty() {
         let releases = status.targets.iter().filter_map(|(id, state)| {
             state.serving.as_ref().map(|s| (id, format!("{} ({})", clean(&s.version), s.revision)))

@@ -194,6 +194,7 @@ fn status_begins_with_its_verdict() {
         run: plan().run,
         revision: Revision(8),
         version: "2.0.7".into(),
+        live: false,
         phase: "interrupted with traffic on stable".into(),
         cause: None,
         progress: vec![
@@ -206,8 +207,17 @@ fn status_begins_with_its_verdict() {
         ],
     });
     view.owed = BTreeMap::from([(WEST.into(), "r7 (2.0.6)".into())]);
+    let mut live = view.unfinished.clone();
     golden("status-ill.txt", &report::status::render(&view, &Output::plain()));
     golden("status-ill.ndjson", &report::status::render(&view, &json()));
+    // A run that goes on is no trouble.
+    if let Some(run) = &mut live {
+        (run.live, run.phase) = (true, "going forward at wave 1, hold 10 %".into());
+        run.next = vec![next("deployctl abort production", "takes everything of it back, now")];
+    }
+    let mut under_way = status_view(vec![(EAST, target_status(6))]);
+    under_way.unfinished = live;
+    golden("status-under-way.txt", &report::status::render(&under_way, &Output::plain()));
 }
 
 /// Elements nest and close, attributes are quoted, and every `&` begins one of XML's own entities.
