@@ -14,14 +14,19 @@ use crate::domain::units::human;
 use crate::ports::metrics::{self, Measurement, Reading, revision_in};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
 use crate::rollout::readiness::{self, pods::Sort};
-use std::sync::Arc;
+use futures::future::{join_all, select_all};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Time between synthetic probes where no users' requests arrive.
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long one measurement may take before the store counts as down.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often pods are looked at that nothing is heard of: some causes count only after a while.
+const RIPENS: Duration = Duration::from_secs(5);
 
 /// One side of what a gate watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +53,27 @@ pub(super) struct Limits<'a> {
 }
 
 impl Stand<'_> {
+    /// Watches gates and pods side by side, and puts on record what the gates see. Neither a store that gives no answer nor
+    /// a record holds up the way back of pods that crash: what is under way is dropped.
+    pub async fn hold(
+        &self,
+        limits: &Limits<'_>,
+        gates: &[Gate],
+        arms: &[Arm],
+        probes: &[SmokeTest],
+        follow: &[Follow],
+    ) -> Result<String, StepError> {
+        tokio::select! {
+            biased;
+            crashed = self.crashed(arms) => Err(crashed),
+            watched = Box::pin(self.watch(limits, gates, arms, probes, follow)) => watched,
+            () = self.keep_record() => unreachable!("whoever keeps the record does so until the hold is over"),
+        }
+    }
+
     /// Watches for the duration; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
     /// Its clock stands still while the run is paused, and whoever promotes ends it.
-    pub async fn hold(
+    async fn watch(
         &self,
         limits: &Limits<'_>,
         gates: &[Gate],
@@ -66,18 +89,17 @@ impl Stand<'_> {
         let mut contests = self.contests(gates, arms);
         let mut probe_due = began + PROBE_INTERVAL;
         let mut asked: Option<Duration> = None;
+        let mut readings = FuturesUnordered::new();
         let convinced = loop {
-            self.crash_check(arms)?;
             let now = Instant::now();
-            for post in posts.iter_mut().filter(|post| post.due <= now) {
+            for (index, post) in posts.iter_mut().enumerate().filter(|(_, post)| post.due <= now) {
                 post.due = now + post.gate.interval;
-                self.measure(post).await?;
+                readings.push(self.read_post(index, post.gate, post.arm));
             }
-            for contest in contests.iter_mut().filter(|contest| contest.due <= now) {
-                self.compare(contest).await?;
-            }
+            let due = contests.iter_mut().filter(|contest| contest.due <= now);
+            let compared = join_all(due.map(|contest| self.compare(contest))).await;
+            compared.into_iter().collect::<Result<(), StepError>>()?;
             self.tell_store_news();
-            self.save_meanwhile();
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
@@ -91,7 +113,7 @@ impl Stand<'_> {
             if let Some(who) = clock.paused() {
                 self.progress(format!("held up: paused by {who}"));
                 next = now;
-            } else if promoted || convinced || now >= next {
+            } else if promoted || (readings.is_empty() && (convinced || now >= next)) {
                 if let Some(why) = blind(&posts, &contests).filter(|_| !promoted) {
                     return Err(StepError::failed(why));
                 }
@@ -113,26 +135,35 @@ impl Stand<'_> {
                 }
             }
             let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
-            let look = looks.chain((!follow.is_empty()).then_some(size_due)).min();
             let probe = (!probes.is_empty()).then_some(probe_due);
-            tokio::select! {
-                biased;
-                () = clock.changed() => {}
-                slept = self.sleep_until_next(look, probe, next, arms) => slept?,
+            let size = (!follow.is_empty()).then_some(size_due);
+            let end = (next > Instant::now()).then_some(next);
+            let wake = looks.chain(probe).chain(size).chain(end).min().unwrap_or(now + PROBE_INTERVAL);
+            loop {
+                tokio::select! {
+                    biased;
+                    () = clock.changed() => break,
+                    Some((index, new, stable)) = readings.next(), if !readings.is_empty() => {
+                        self.measured(&mut posts[index], &new, stable.as_ref())?;
+                        if readings.is_empty() {
+                            break;
+                        }
+                    }
+                    () = tokio::time::sleep_until(wake) => break,
+                }
             }
         };
         self.close(contests).await;
         Ok(over(limits, &clock, convinced, &seconds(began.elapsed())))
     }
 
-    /// Puts what the gates saw on record now and then; the hold does not wait for it.
-    fn save_meanwhile(&self) {
+    /// Puts what the gates saw on record now and then, until it is dropped.
+    async fn keep_record(&self) {
+        let Ok(site) = self.site() else { return std::future::pending().await };
         let ledger = &self.comparisons.ledger;
-        let Ok(site) = self.site() else { return };
-        if ledger.is_due(self.target) {
-            let (ledger, target, store) = (Arc::clone(ledger), self.target.clone(), Arc::clone(&site.state));
-            let now = self.world.clock.now();
-            tokio::spawn(async move { ledger.save(&target, store.as_ref(), now).await });
+        loop {
+            tokio::time::sleep_until(ledger.due(self.target)).await;
+            ledger.save(self.target, site.state.as_ref(), self.world.clock.now()).await;
         }
     }
 
@@ -165,49 +196,56 @@ impl Stand<'_> {
         Ok(())
     }
 
-    /// Sleeps to the next measurement; wakes early when pods change, to look for crashes.
-    async fn sleep_until_next(
-        &self,
-        look: Option<Instant>,
-        probe: Option<Instant>,
-        end: Instant,
-        arms: &[Arm],
-    ) -> Result<(), StepError> {
-        let now = Instant::now();
-        let future_end = (end > now).then_some(end);
-        let next = look.into_iter().chain(probe).chain(future_end).min();
-        let next = next.unwrap_or(now + PROBE_INTERVAL);
-        let Some(arm) = arms.first() else {
-            tokio::time::sleep_until(next).await;
-            return Ok(());
+    /// Ends when new pods crash.
+    async fn crashed(&self, arms: &[Arm]) -> StepError {
+        let cluster = match self.cluster() {
+            Ok(cluster) => cluster,
+            Err(error) => return error,
         };
-        let mut snapshots = self.cluster()?.follow(&arm.new.namespace);
-        snapshots.mark_unchanged();
+        let namespaces: BTreeSet<&str> = arms.iter().map(|arm| arm.new.namespace.as_str()).collect();
+        let mut doors: Vec<_> = namespaces.into_iter().map(|namespace| cluster.follow(namespace)).collect();
         loop {
-            match tokio::time::timeout_at(next, snapshots.changed()).await {
-                Err(_) => return Ok(()),
-                Ok(Ok(())) => self.crash_check(arms)?,
-                Ok(Err(_)) => {
-                    tokio::time::sleep_until(next).await;
-                    return Ok(());
+            doors.iter_mut().for_each(watch::Receiver::mark_unchanged);
+            if let Err(error) = self.crash_check(arms) {
+                return error;
+            }
+            let changes: Vec<_> = doors.iter_mut().map(|door| Box::pin(door.changed())).collect();
+            let ripe = tokio::time::sleep(RIPENS);
+            if changes.is_empty() {
+                ripe.await;
+            } else {
+                tokio::select! {
+                    biased;
+                    (Ok(()), ..) = select_all(changes) => {}
+                    () = ripe => {}
                 }
             }
         }
     }
 
-    async fn measure(&self, post: &mut Post<'_>) -> Result<(), StepError> {
-        let window = post.gate.window;
-        let (new, stable) = tokio::join!(self.measured_over(post, Side::New, window), async {
-            match &post.arm.stable {
-                Some(_) => Some(self.measured_over(post, Side::Stable, window).await),
+    /// Both sides of a gate, at the same moment.
+    async fn read_post(&self, index: usize, gate: &Gate, arm: &Arm) -> (usize, Measured, Option<Measured>) {
+        let (new, stable) = tokio::join!(self.measured_over(gate, arm, Side::New, gate.window), async {
+            match &arm.stable {
+                Some(_) => Some(self.measured_over(gate, arm, Side::Stable, gate.window).await),
                 None => None,
             }
         });
-        let verdict = gate::judge(post.gate, &new, stable.as_ref());
+        (index, new, stable)
+    }
+
+    /// What a gate makes of its readings.
+    fn measured(
+        &self,
+        post: &mut Post<'_>,
+        new: &Measured,
+        stable: Option<&Measured>,
+    ) -> Result<(), StepError> {
+        let verdict = gate::judge(post.gate, new, stable);
         let text = |measured: &Measured| {
             measured.as_ref().ok().and_then(|r| r.value).map(|value| post.gate.metric.format(value))
         };
-        let (new_text, stable_text) = (text(&new), stable.as_ref().and_then(text));
+        let (new_text, stable_text) = (text(new), stable.and_then(text));
         self.teller.tell(Kind::GateMeasured {
             gate: post.gate.name.clone(),
             target: self.target.clone(),
@@ -218,7 +256,7 @@ impl Stand<'_> {
             limit: gate::limit_text(post.gate),
             explanation: None,
         });
-        self.alert(post, verdict, &new);
+        self.alert(post, verdict, new);
         let mut shown = new_text.unwrap_or_else(|| "-".to_owned());
         if let Some(stable) = stable_text {
             shown = format!("{shown} (stable {stable})");
@@ -227,7 +265,7 @@ impl Stand<'_> {
         let decision = post.watch.observe(post.gate, verdict, &shown);
         let ended = matches!(decision, Decision::RollBack(_));
         let at = self.world.clock.now().as_millisecond() as f64 / 1000.0;
-        let taken = ledger::taken((at, self.step), &new, stable.as_ref(), verdict.label(), ended);
+        let taken = ledger::taken((at, self.step), new, stable, verdict.label(), ended);
         self.comparisons.ledger.measured(self.target, post.gate, &post.arm.component, taken);
         match decision {
             Decision::RollBack(why) => Err(StepError::failed(why)),
@@ -273,8 +311,14 @@ impl Stand<'_> {
     }
 
     /// Measures a gate's metric of one side as far back as this.
-    pub(super) async fn measured_over(&self, post: &Post<'_>, side: Side, window: Duration) -> Measured {
-        let owners = self.owners_of(post.arm, side);
+    pub(super) async fn measured_over(
+        &self,
+        gate: &Gate,
+        arm: &Arm,
+        side: Side,
+        window: Duration,
+    ) -> Measured {
+        let owners = self.owners_of(arm, side);
         if owners.is_empty() {
             return Ok(Reading { value: None, requests: None });
         }
@@ -286,16 +330,16 @@ impl Stand<'_> {
                 target.and_then(|target| target.previous),
             ),
         };
-        let workload = if side == Side::New { Some(&post.arm.new) } else { post.arm.stable.as_ref() };
+        let workload = if side == Side::New { Some(&arm.new) } else { arm.stable.as_ref() };
         // What is changed in place has no revision in its name: the release's stands for it.
         let named = workload.and_then(|workload| revision_in(&workload.name));
         let revision = named.or_else(|| revision.map(|revision| revision.0.to_string()));
         let what = Measurement {
-            metric: post.gate.metric.clone(),
+            metric: gate.metric.clone(),
             target: self.target.clone(),
             region: target.map_or_else(|| self.target.to_string(), |target| target.region.clone()),
-            namespace: post.arm.new.namespace.clone(),
-            component: post.arm.component.clone(),
+            namespace: arm.new.namespace.clone(),
+            component: arm.component.clone(),
             owners,
             version,
             revision,

@@ -49,7 +49,7 @@ impl Stand<'_> {
                 continue;
             }
             seen.push(component);
-            let had = match self.measured_over(post, Side::New, window).await {
+            let had = match self.measured_over(post.gate, post.arm, Side::New, window).await {
                 Ok(reading) => reading.requests.unwrap_or(0.0),
                 Err(error) => return Some(format!("the metric store gives no answer: {error}")),
             };
