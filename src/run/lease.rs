@@ -275,7 +275,10 @@ pub(super) fn held(target: &TargetId, holder: &Holder, now: Timestamp) -> Failur
     let age = human(Duration::from_secs(now.duration_since(holder.since).unsigned_abs().as_secs()));
     let silent = human(Duration::from_secs(now.duration_since(holder.renewed).unsigned_abs().as_secs()));
     let mut failure = Failure::new(Code(612), Exit::Locked, format!("{target} is locked by {}", holder.by))
-        .why(format!("{} since {} ({age} ago), last sign of life {silent} ago", holder.reason, holder.since));
+        .why(format!(
+            "{} since {:.0} ({age} ago), last sign of life {silent} ago",
+            holder.reason, holder.since
+        ));
     if let Some(ci) = &holder.by.ci {
         failure = failure.why(format!("CI job: {ci}"));
     }
