@@ -58,9 +58,24 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         }
     };
     let session = Session::new(cli.global);
-    match dispatch(&session, cli.command) {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(error) => ExitCode::from(session.explain_end(&error) as u8),
+    let reads = only_reads(&cli.command);
+    let exit = dispatch(&session, cli.command).unwrap_or_else(|error| session.explain_end(&error));
+    ExitCode::from(session.account_for_output(exit, reads) as u8)
+}
+
+/// Whether all that a command is for is what it prints.
+fn only_reads(command: &Command) -> bool {
+    match command {
+        Command::Deploy(args) => args.dry_run,
+        Command::Rollback(args) => args.dry_run,
+        Command::Promote(_)
+        | Command::Pause(_)
+        | Command::Approve(_)
+        | Command::Abort(_)
+        | Command::Resume(_)
+        | Command::Guard(_)
+        | Command::Lock { .. } => false,
+        _ => true,
     }
 }
 
@@ -86,8 +101,8 @@ fn dispatch(session: &Session, command: Command) -> Result<Exit, CliError> {
         Command::Lock { action } => commands::lock::run(session, &action),
         Command::Rehearse(args) => commands::rehearse::run(session, &args),
         Command::Metrics(args) => commands::metrics::run(session, &args),
-        Command::Schema => commands::schema::run(),
-        Command::Completions { shell } => commands::completions::run(shell),
+        Command::Schema => commands::schema::run(session),
+        Command::Completions { shell } => commands::completions::run(session, shell),
         Command::Explain { code } => commands::explain::run(session, code.as_deref()),
     }
 }

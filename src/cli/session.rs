@@ -97,6 +97,14 @@ impl Session {
         }
     }
 
+    /// The exit code once it is known whether all was written: what only reads has failed if it was not; what a run came
+    /// to stays what it is.
+    pub fn account_for_output(&self, exit: Exit, reads: bool) -> Exit {
+        let Some(error) = self.printer.lost() else { return exit };
+        self.note(&format!("error: some of the output could not be written: {error}\n"));
+        if reads && matches!(exit, Exit::Done | Exit::Changes) { Exit::Internal } else { exit }
+    }
+
     /// The environment with the command line's layer, and its warnings told.
     pub fn load(&self, name: &str, release: &ReleaseArgs) -> Result<Environment, CliError> {
         self.load_for(name, release, false)

@@ -1,6 +1,7 @@
 //! Ctrl-C and SIGTERM: the first asks the run to put traffic on stable and stop, the second leaves at once.
 
 use crate::domain::error::Exit;
+use std::io::Write as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -23,7 +24,11 @@ pub(super) async fn listen(count: watch::Sender<u32>) -> std::io::Error {
         if *count.borrow() > 1 {
             leave();
         }
-        eprintln!("interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume)");
+        // Not `eprintln!`, which panics where nobody reads any more: a way back does not end for want of a reader.
+        let _ = writeln!(
+            std::io::stderr(),
+            "interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume)"
+        );
     })
     .await
 }

@@ -22,6 +22,7 @@ mod one_box;
 mod plan;
 mod power;
 mod preflight;
+mod processes;
 mod ready;
 mod report;
 mod routers;

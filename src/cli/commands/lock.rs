@@ -62,7 +62,7 @@ fn describe(holder: &Holder, now: Timestamp) -> String {
     let state = if holder.expired(now) { "left behind by" } else { "held by" };
     let ci = holder.by.ci.as_ref().map_or_else(String::new, |ci| format!(", {ci}"));
     format!(
-        "{state} {}{ci}: {}, since {} ({} ago), last sign of life {} ago",
+        "{state} {}{ci}: {}, since {:.0} ({} ago), last sign of life {} ago",
         holder.by,
         holder.reason,
         holder.since.strftime("%Y-%m-%d %H:%M:%SZ"),

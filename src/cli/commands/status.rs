@@ -13,6 +13,7 @@ use crate::cli::session::Session;
 use crate::cli::{absent, flow, following, wiring};
 use crate::domain::environment::{Environment, Target};
 use crate::domain::error::Exit;
+use crate::domain::ids::TargetId;
 use crate::domain::intent::Intent;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::observed::Snapshot;
@@ -54,9 +55,12 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
     let (looks, live, guard) =
         tokio::join!(futures::future::join_all(looks), intents::live(world, &env.name), guards(env, world));
     // A target that gives no answer says so in its own row; what the others know is told all the same.
-    let silent =
-        looks.iter().filter(|(_, status, _)| status.unreachable.is_some()).map(|(target, ..)| target);
-    let here = world.but(silent);
+    let silent: BTreeSet<TargetId> = looks
+        .iter()
+        .filter(|(_, status, _)| status.unreachable.is_some())
+        .map(|(target, ..)| target.clone())
+        .collect();
+    let here = world.but(&silent);
     let (run, owed, earlier) =
         tokio::join!(unfinished::latest(&here), absent::debts(&here), durations::of_rollbacks(&here));
     let run = run.ok().flatten().filter(unfinished::Run::is_unfinished);
@@ -74,7 +78,7 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         at: world.clock.now(),
         targets,
         owed: owed.collect(),
-        unfinished: run.map(|run| describe(&run, live.ok().as_ref(), &earlier)),
+        unfinished: run.map(|run| describe(&run, &silent, live.ok().as_ref(), &earlier)),
         guard,
     })
 }
@@ -227,7 +231,12 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
 }
 
 /// Where an unfinished run stands, and what each next command would do.
-fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) -> UnfinishedRun {
+fn describe(
+    run: &unfinished::Run,
+    silent: &BTreeSet<TargetId>,
+    live: Option<&Live>,
+    earlier: &[Duration],
+) -> UnfinishedRun {
     let (plan, env) = (&run.plan, &run.plan.environment);
     let at = intents::present(plan, &run.replayed, |_| true)
         .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
@@ -295,7 +304,7 @@ fn describe(run: &unfinished::Run, live: Option<&Live>, earlier: &[Duration]) ->
         live: live.is_some(),
         phase,
         cause,
-        progress: progress::by_target(run),
+        progress: progress::by_target(run, silent),
         asked: run.replayed.asked.iter().map(Intent::line).collect(),
         next,
     }

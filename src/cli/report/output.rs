@@ -198,13 +198,15 @@ pub struct Printer {
 struct Stream {
     writer: Box<dyn Write + Send>,
     greeted: bool,
+    /// Why something could not be written, the first time.
+    lost: Option<std::io::Error>,
 }
 
 impl Printer {
     /// A door to any writer.
     #[must_use]
     pub fn new(output: Output, writer: Box<dyn Write + Send>) -> Self {
-        Self { output, term: None, stream: Mutex::new(Stream { writer, greeted: false }) }
+        Self { output, term: None, stream: Mutex::new(Stream { writer, greeted: false, lost: None }) }
     }
 
     /// A door to standard output.
@@ -230,7 +232,17 @@ impl Printer {
         self.raw(&format!("{text}{end}"));
     }
 
-    /// Writes as it is. A reader that went away must not stop a run half-way: errors are dropped.
+    /// Writes a document that has a form of its own, whatever form was asked for.
+    pub(in crate::cli) fn document(&self, text: &str) {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).write(text);
+    }
+
+    /// Why some of the output is lost. A reader that went away has lost nothing that it wanted.
+    pub(in crate::cli) fn lost(&self) -> Option<std::io::Error> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner).lost.take()
+    }
+
+    /// Writes as it is. A full disk or a reader that went away must not stop a run half-way: see [`Printer::lost`].
     pub(super) fn raw(&self, text: &str) {
         if text.is_empty() {
             return;
@@ -241,8 +253,18 @@ impl Printer {
             Format::Json | Format::Human | Format::Github => String::new(),
         };
         stream.greeted = true;
-        let _ = stream.writer.write_all(format!("{greeting}{text}").as_bytes());
-        let _ = stream.writer.flush();
+        stream.write(&format!("{greeting}{text}"));
+    }
+}
+
+impl Stream {
+    fn write(&mut self, text: &str) {
+        let written = self.writer.write_all(text.as_bytes()).and_then(|()| self.writer.flush());
+        if let Err(error) = written
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            self.lost.get_or_insert(error);
+        }
     }
 }
 

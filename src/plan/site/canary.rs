@@ -56,7 +56,6 @@ impl Site<'_> {
                 let place = stop.place + at::CHECK_BEHIND;
                 self.check(place, &stop.check, step.weight, component, serving);
             }
-            self.approve(step);
             let to = Size::ShareBeside { workload: stable.workload.clone(), percent: step.weight };
             self.hold_at((component, index), step, serving, stable, (!boxed).then_some(to));
         }

@@ -103,7 +103,7 @@ impl Site<'_> {
         }
     }
 
-    /// The hold of a step, and what keeps up with the load meanwhile.
+    /// The hold of a step, who approves its end, and what keeps up with the load meanwhile.
     pub(super) fn hold_at(
         &mut self,
         (component, index): (&Component, usize),
@@ -112,6 +112,7 @@ impl Site<'_> {
         stable: &ServingWorkload,
         size: Option<Size>,
     ) {
+        self.approve(step);
         if !self.is_box(component, index) {
             let hold = self.holds.entry(step.weight).or_default();
             *hold = (*hold).max(step.hold);

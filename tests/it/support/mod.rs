@@ -156,6 +156,11 @@ impl Story {
             if live { spec.with_load(vec![sim::LoadSpec::new("api", 40.0)]) } else { spec }
         });
         let world = sim::World::new(&sim::WorldSpec::new(seed, clusters.collect()));
+        Self::of(env, world, seed)
+    }
+
+    /// The same in a world that was made elsewhere.
+    pub fn of(env: Environment, world: sim::World, seed: u64) -> Self {
         world.serve_routes();
         let (written, dies) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(None)));
         let (dead, _) = watch::channel(false);

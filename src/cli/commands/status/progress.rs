@@ -6,12 +6,22 @@ use crate::domain::step::{Status, Step, Undo};
 use crate::domain::units::human;
 use crate::run::tampered::touched;
 use crate::run::unfinished::Run;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 /// One line for each target: `east: 12 of 30 steps done, last: scale api-r2 to 20 %; in flight: hold 20 % for 1m`.
-pub(super) fn by_target(run: &Run) -> Vec<String> {
-    run.plan.targets.keys().map(|target| on_target(run, target)).collect()
+pub(super) fn by_target(run: &Run, silent: &BTreeSet<TargetId>) -> Vec<String> {
+    let lines = run.plan.targets.keys().map(|target| {
+        // Its journal was not read: that none of its steps is known to be done says nothing.
+        if silent.contains(target) { unknown(run, target) } else { on_target(run, target) }
+    });
+    lines.collect()
+}
+
+fn unknown(run: &Run, target: &TargetId) -> String {
+    let owed = if run.owed().contains(target) { "; owed the way back" } else { "" };
+    format!("{target}: how far it came is not known: it gives no answer{owed}")
 }
 
 fn on_target(run: &Run, target: &TargetId) -> String {
