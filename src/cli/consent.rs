@@ -1,5 +1,6 @@
 //! Asking before the first write. The answer that is not given is No.
 
+use super::report::outlet;
 use crate::domain::error::{Code, Exit, Failure};
 use std::io::IsTerminal;
 
@@ -8,6 +9,7 @@ pub(super) fn choose(question: &str, ways: &[&str]) -> Option<usize> {
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return None;
     }
+    outlet::settle(None);
     dialoguer::Select::new().with_prompt(question).items(ways).default(0).interact_opt().ok().flatten()
 }
 
@@ -25,6 +27,7 @@ pub(super) fn ask(question: &str, auto_approve: bool) -> Result<(), Failure> {
         .why("nothing was written")
         .next("add --auto-approve, or save the plan: deployctl plan ENV --out FILE"));
     }
+    outlet::settle(None);
     let answer = dialoguer::Confirm::new().with_prompt(question).default(false).show_default(true).interact();
     match answer {
         Ok(true) => Ok(()),

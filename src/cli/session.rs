@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::args::{Form, Global, PlaceArgs, ReleaseArgs, SayArgs, When};
-use super::report::{self, Format, Output, Printer, Surroundings};
+use super::report::{self, Format, Output, Printer, Surroundings, outlet};
 use crate::config::{self, Overrides};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
@@ -10,7 +10,6 @@ use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::object::Object;
 use crate::domain::release::Actor;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -30,7 +29,8 @@ impl Session {
             let level = ["deployctl=info", "deployctl=debug,kube=info", "debug"]
                 [usize::from(global.verbose.min(3)) - 1];
             let filter = tracing_subscriber::EnvFilter::new(level);
-            let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+            let subscriber =
+                tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| outlet::To::Err);
             let _ = subscriber.try_init();
         }
         let format = match global.output {
@@ -74,7 +74,7 @@ impl Session {
         if self.quiet {
             return;
         }
-        let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        outlet::note(text);
     }
 
     /// Says why a command ends, and with which exit code.

@@ -172,6 +172,19 @@ pub enum ClusterError {
     },
 }
 
+impl ClusterError {
+    /// Whether the same request may be answered in a moment: no contact, or a server that sheds load or has no leader. A
+    /// webhook that fails is somebody else's 500, and stays.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Server { code: 429 | 502..=504, .. } => true,
+            Self::Server { code: 500, message } => !message.contains("webhook"),
+            _ => false,
+        }
+    }
+}
+
 /// One cluster. Every write is idempotent.
 #[async_trait]
 pub trait Cluster: Send + Sync {

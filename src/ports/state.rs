@@ -139,6 +139,9 @@ pub enum LockError {
     /// We may not.
     #[error("{0}")]
     Forbidden(String),
+    /// It was ours, and somebody took it away.
+    #[error("{0}")]
+    Gone(String),
 }
 
 /// The lock of one application and environment on one target.

@@ -161,17 +161,6 @@ impl<'a> Engine<'a> {
             resumed,
             expected: self.plan.expected,
         });
-        if let Some((target, error)) =
-            self.journal.phase(&Phase::Forward, Tries::Patient).await.into_iter().next()
-        {
-            let cause = format!("the journal of {target} cannot be written: {error}");
-            return self.finish(Ending::Unknown { cause }).await;
-        }
-        if resumed {
-            self.recall_tests().await;
-        } else {
-            self.admit().await;
-        }
         let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
         let stopped = tokio::select! {
             biased;
@@ -182,7 +171,10 @@ impl<'a> Engine<'a> {
                 }
                 Loss::Taken(why) => Err(Stop::Lost(format!("the lock of {target} is lost: {why}"))),
             },
-            result = self.forward(deadline) => result,
+            result = async {
+                self.open(resumed).await?;
+                self.forward(deadline).await
+            } => result,
         };
         let ending = match stopped {
             Ok(()) => self.conclude().await,
@@ -224,6 +216,20 @@ impl<'a> Engine<'a> {
     }
 
     // --- forward ----------------------------------------------------------------------------------------------
+
+    /// The first records of this process.
+    async fn open(&self, resumed: bool) -> Result<(), Stop> {
+        let written = self.journal.phase(&Phase::Forward, Tries::Patient).await;
+        if let Some((target, error)) = written.into_iter().next() {
+            return Err(Stop::Lost(format!("the journal of {target} cannot be written: {error}")));
+        }
+        if resumed {
+            self.recall_tests().await;
+        } else {
+            self.admit().await;
+        }
+        Ok(())
+    }
 
     async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
         self.put_back().await.map_err(Stop::Failed)?;
@@ -276,9 +282,12 @@ impl<'a> Engine<'a> {
         let lost = |error| {
             let cause = format!("the journal of {target} cannot be written: {error}");
             match error {
-                StateError::Unreachable { .. } => Stop::Away(target.clone(), cause),
                 // Somebody else works on the run.
-                _ => Stop::Lost(cause),
+                StateError::Exists { .. } => Stop::Lost(cause),
+                StateError::Unreachable { .. } => Stop::Away(target.clone(), cause),
+                // A quota, revoked credentials: it cannot go forward. The way back waits for no record.
+                _ if self.others_answer(target) => Stop::Away(target.clone(), cause),
+                _ => Stop::Failed(cause),
             }
         };
         self.journal
@@ -371,23 +380,31 @@ impl<'a> Engine<'a> {
         back: bool,
     ) -> Result<String, StepError> {
         let teller = self.teller();
-        let (plan, world, leases) = (self.plan, self.world, self.leases);
-        // Bringing an older release back is a way back, too.
-        let back = back || plan.rollback_of.is_some();
-        let (comparisons, control) = (&self.comparisons, &self.control);
-        let stand = Stand {
-            plan,
-            world,
-            leases,
-            control,
-            teller: &teller,
-            comparisons,
+        self.stand(&teller, target, step, component, back).perform(effect).await
+    }
+
+    /// What effects on a target are performed with, in the name of a step.
+    pub(super) fn stand<'s>(
+        &'s self,
+        teller: &'s Teller<'s>,
+        target: &'s TargetId,
+        step: &'s StepId,
+        component: Option<&'s ComponentId>,
+        back: bool,
+    ) -> Stand<'s> {
+        Stand {
+            plan: self.plan,
+            world: self.world,
+            leases: self.leases,
+            control: &self.control,
+            teller,
+            comparisons: &self.comparisons,
             target,
             step,
             component,
-            back,
-        };
-        stand.perform(effect).await
+            // Bringing an older release back is a way back, too.
+            back: back || self.plan.rollback_of.is_some(),
+        }
     }
 
     // --- the ends ---------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ pub use pulse::{BEAT, Pulse, Seen, seen};
 use super::contact::Tries;
 use super::engine::Engine;
 use super::journal::{Journal, Phase, What};
-use super::lease::{Leases, Loss};
+use super::lease::{Leases, Loss, MOVED};
 use super::undo::Remaining;
 use super::world::{Report, Teller, World};
 use crate::domain::environment::Environment;
@@ -68,6 +68,20 @@ struct Sight {
     since: Instant,
     /// Nothing is to be done about it until it changes.
     settled: bool,
+}
+
+impl Sight {
+    /// Whether a lock is held by the same hand as then, with no sign of life since. Where clocks disagree the time of the
+    /// last one is told by the server in whole seconds, and trembles.
+    fn is_of(&self, holder: Option<&Holder>) -> bool {
+        match (&self.mark, holder) {
+            (None, None) => true,
+            (Some((id, renewed)), Some(holder)) => {
+                *id == holder.id && holder.renewed.duration_since(*renewed).unsigned_abs() <= MOVED
+            }
+            _ => false,
+        }
+    }
 }
 
 /// One guard.
@@ -193,9 +207,9 @@ impl<'a> Guard<'a> {
     }
 
     fn note(&mut self, target: &TargetId, holder: Option<&Holder>) {
-        let mark = holder.map(|holder| (holder.id.clone(), holder.renewed));
-        let known = self.sights.get(target).is_some_and(|sight| sight.mark == mark);
+        let known = self.sights.get(target).is_some_and(|sight| sight.is_of(holder));
         if !known {
+            let mark = holder.map(|holder| (holder.id.clone(), holder.renewed));
             self.sights.insert(target.clone(), Sight { mark, since: Instant::now(), settled: false });
         }
     }

@@ -25,6 +25,8 @@ use tokio::time::Instant;
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long one measurement may take before the store counts as down.
 const MEASURE_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a hold may pass over a watch on its pods that is broken.
+const UNSEEN: Duration = Duration::from_mins(1);
 /// How often pods are looked at that nothing is heard of: some causes count only after a while.
 const RIPENS: Duration = Duration::from_secs(5);
 
@@ -107,7 +109,9 @@ impl Stand<'_> {
             self.keep_up(follow, &mut size_due).await;
             let mut next = clock.at(duration);
             let promoted = clock.skipped().is_some();
-            let stands = standing(&posts).or_else(|| contests.iter().find_map(Contest::standing));
+            let stands = standing(&posts)
+                .or_else(|| contests.iter().find_map(Contest::standing))
+                .or_else(|| self.unseen(arms));
             let convinced =
                 stands.is_none() && !contests.is_empty() && contests.iter().all(Contest::is_convinced);
             if let Some(who) = clock.paused() {
@@ -139,22 +143,33 @@ impl Stand<'_> {
             let size = (!follow.is_empty()).then_some(size_due);
             let end = (next > Instant::now()).then_some(next);
             let wake = looks.chain(probe).chain(size).chain(end).min().unwrap_or(now + PROBE_INTERVAL);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = clock.changed() => break,
-                    Some((index, new, stable)) = readings.next(), if !readings.is_empty() => {
-                        self.measured(&mut posts[index], &new, stable.as_ref())?;
-                        if readings.is_empty() {
-                            break;
-                        }
-                    }
-                    () = tokio::time::sleep_until(wake) => break,
-                }
-            }
+            self.until(wake, &mut posts, &mut readings, &mut clock).await?;
         };
         self.close(contests).await;
         Ok(over(limits, &clock, convinced, &seconds(began.elapsed())))
+    }
+
+    /// Takes readings in as they come; ends at `wake`, when none is under way any more, or when an operator asks something.
+    async fn until(
+        &self,
+        wake: Instant,
+        posts: &mut [Post<'_>],
+        readings: &mut FuturesUnordered<impl Future<Output = (usize, Measured, Option<Measured>)>>,
+        clock: &mut HoldClock<'_>,
+    ) -> Result<(), StepError> {
+        loop {
+            tokio::select! {
+                biased;
+                () = clock.changed() => return Ok(()),
+                Some((index, new, stable)) = readings.next(), if !readings.is_empty() => {
+                    self.measured(&mut posts[index], &new, stable.as_ref())?;
+                    if readings.is_empty() {
+                        return Ok(());
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => return Ok(()),
+            }
+        }
     }
 
     /// Puts what the gates saw on record now and then, until it is dropped.
@@ -194,6 +209,17 @@ impl Stand<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Why it is not known whether new pods crash, if it is not: nobody may go on for not having looked.
+    fn unseen(&self, arms: &[Arm]) -> Option<String> {
+        let cluster = self.cluster().ok()?;
+        arms.iter().find_map(|arm| {
+            let since = cluster.follow(&arm.new.namespace).borrow().stale_since?;
+            let blind = since.elapsed();
+            let unseen = || format!("the pods of {} have not been seen for {}", arm.new.name, seconds(blind));
+            (blind > UNSEEN).then(unseen)
+        })
     }
 
     /// Ends when new pods crash.

@@ -139,7 +139,7 @@ impl Leases {
                     }
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
-                Err(LockError::Unreachable(why)) => {
+                Err(LockError::Unreachable(why) | LockError::Gone(why)) => {
                     return Err(Failure::new(
                         Code(610),
                         Exit::Preflight,
@@ -209,6 +209,9 @@ impl Leases {
             Err(LockError::Held(other)) => {
                 Err(Loss::Taken(format!("{} took it over ({})", other.by, other.reason)))
             }
+            Err(LockError::Gone(why)) => Err(Loss::Taken(why)),
+            // A refusal may pass like lost contact: a token that is being renewed, an authenticator that fails once.
+            Err(LockError::Forbidden(_)) if self.holds(target, world.clock.now()) => Ok(()),
             // Credentials that were revoked concern their target alone: what others hold can still be taken back.
             Err(LockError::Forbidden(why)) => Err(Loss::Silent(format!("it refuses our credentials: {why}"))),
             // No contact is not yet a loss. Nothing is written while it lasts, and if nobody else took the lease

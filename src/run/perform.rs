@@ -142,7 +142,7 @@ impl Stand<'_> {
         Ok(())
     }
 
-    /// Repeats a request that got no answer: every write is idempotent.
+    /// Repeats a request that got no answer, or that a server could not answer for the moment: every write is idempotent.
     pub(super) async fn in_contact<T, F>(&self, what: &str, request: F) -> Result<T, StepError>
     where
         F: AsyncFn() -> Result<T, ClusterError>,
@@ -152,7 +152,7 @@ impl Stand<'_> {
         loop {
             match request().await {
                 Ok(value) => return Ok(value),
-                Err(error @ ClusterError::Unreachable { .. }) if began.elapsed() < CONTACT => {
+                Err(error) if error.may_pass() && began.elapsed() < CONTACT => {
                     if !std::mem::replace(&mut told, true) {
                         self.progress(format!("{error}; trying again"));
                     }

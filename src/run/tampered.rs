@@ -8,7 +8,7 @@ use crate::domain::effect::Effect;
 use crate::domain::error::Failure;
 use crate::domain::event::Kind;
 use crate::domain::field_path;
-use crate::domain::ids::TargetId;
+use crate::domain::ids::{StepId, TargetId};
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::domain::step::{Status, Step, Undo};
 use crate::plan::{Plan, Verdict, diff};
@@ -246,17 +246,23 @@ impl Engine<'_> {
 
     /// As in the plan's table, but for the size: that is another step's.
     async fn apply_again(&self, target: &TargetId, index: usize) -> Result<(), String> {
-        if !self.leases.holds(target, self.world.clock.now()) {
-            return Err("the lock is not held".to_owned());
-        }
         let object = &self.plan.objects[index];
-        let site = self.world.site(target).map_err(|failure| failure.what)?;
-        let cluster = site.cluster().map_err(|error| error.to_string())?;
-        let live = cluster.get(&object.reference()).await.map_err(|error| error.to_string())?;
+        let step = StepId::new(format!("put-back/{target}"));
+        let teller = self.teller();
+        let stand = self.stand(&teller, target, &step, None, true);
+        let cluster = stand.cluster().map_err(|error| error.cause)?;
+        let reference = object.reference();
+        let what = format!("read {reference}");
+        let live = stand.in_contact(&what, async || cluster.get(&reference).await).await;
         let mut value = object.value.clone();
-        if let Some(size) = live.as_ref().and_then(|live| live.pointer("/spec/replicas")) {
+        if let Some(size) =
+            live.map_err(|error| error.cause)?.as_ref().and_then(|live| live.pointer("/spec/replicas"))
+        {
             value["spec"]["replicas"] = size.clone();
         }
-        cluster.apply(&value, Terms::FORCED).await.map(|_| ()).map_err(|error| error.to_string())
+        stand.may_write().await.map_err(|error| error.cause)?;
+        let what = format!("apply {reference}");
+        let applied = stand.in_contact(&what, async || cluster.apply(&value, Terms::FORCED).await).await;
+        applied.map(|_| ()).map_err(|error| error.cause)
     }
 }

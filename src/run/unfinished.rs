@@ -137,8 +137,14 @@ async fn journals(world: &World, plan: &Plan) -> Result<Replayed, Failure> {
 /// # Errors
 /// The records cannot be read, or the run is over by now.
 pub async fn again(world: &World, run: &Run) -> Result<Run, Failure> {
-    let now = latest(world).await?.filter(|now| now.is_unfinished() && now.plan.run == run.plan.run);
-    now.ok_or_else(|| {
+    let now = match latest(world).await? {
+        Some(now) if now.plan.run == run.plan.run => Some(now),
+        // The others have left it behind: it is looked for where it was left.
+        _ => left_behind(world).await?.into_values().find(|left| {
+            left.plan.run == run.plan.run && left.plan.targets.keys().eq(run.plan.targets.keys())
+        }),
+    };
+    now.filter(Run::is_unfinished).ok_or_else(|| {
         let what = format!("run {} is over: somebody else ended it meanwhile", run.plan.run);
         Failure::new(Code(614), Exit::Usage, what).next(format!("deployctl status {}", run.plan.environment))
     })

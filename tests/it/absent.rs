@@ -157,6 +157,8 @@ fn a_region_that_comes_back_adopts_the_rollback_and_gets_the_release_that_it_mis
         let left = unfinished::left_behind(&story.doors).await.unwrap();
         assert_eq!(left.keys().map(ToString::to_string).collect::<Vec<_>>(), ["west"]);
         let east = of(&story.objects(), "east");
+        let again = unfinished::again(&story.doors, &left[&"west".into()]).await.unwrap();
+        assert!(again.is_unfinished() && again.plan == left[&"west".into()].plan);
         let life = story.take_back(&left[&"west".into()], &BTreeMap::new(), &Told::default()).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
         story.rest().await;

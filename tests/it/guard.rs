@@ -44,7 +44,18 @@ impl Secrets for Sealed {
 
 /// Doors to these targets through clients that somebody else may have prepared.
 fn doors(story: &Story, seed: u64, targets: &[&str], client: impl Fn(&str) -> kube::Client) -> World {
-    let (env, clock): (_, Arc<dyn Clock>) = (&story.env, Arc::new(story.world.clock()));
+    doors_at(story, seed, targets, client, Arc::new(story.world.clock()))
+}
+
+/// The same doors by the clock of a machine of its own.
+fn doors_at(
+    story: &Story,
+    seed: u64,
+    targets: &[&str],
+    client: impl Fn(&str) -> kube::Client,
+    clock: Arc<dyn Clock>,
+) -> World {
+    let env = &story.env;
     let site = |target: &&str| {
         let cluster = KubeCluster::new(client(target), (*target).to_owned()).with_seed(seed);
         let (space, application, name) = (&env.state_namespace, &env.application, &env.name);
@@ -165,6 +176,39 @@ fn a_guard_leaves_what_an_interrupt_leaves() {
         })
     };
     assert_eq!(after(false), after(true));
+}
+
+/// A clock that is wrong, and trembles like one that is told by a server in whole seconds.
+struct Wrong(Arc<dyn Clock>, i64);
+
+impl Clock for Wrong {
+    fn now(&self) -> jiff::Timestamp {
+        self.0.now() + jiff::SignedDuration::from_secs(self.1)
+    }
+}
+
+#[test]
+fn a_guard_whose_clock_is_wrong_acts_all_the_same() {
+    for wrong in [-45, 23] {
+        virtually(environment("canary"), 6, async |story| {
+            begin(story).await;
+            let told = Told::default();
+            let clock = Arc::new(Wrong(Arc::new(story.world.clock()), wrong));
+            let client = |target: &str| kube::Client::new(story.world.api(target), "default");
+            let world = doors_at(story, 43, &["east", "west"], client, clock);
+            let work = async {
+                left_behind(story).await;
+                assert!(!has_acted(&told), "while the process lived: {:?}", alerts(&told));
+                seconds(150).await;
+            };
+            tokio::select! {
+                biased;
+                () = work => {}
+                () = watching(story, &world, "tower", &told) => unreachable!("a guard watches on"),
+            }
+            assert!(has_acted(&told), "{wrong} s: {:?}", alerts(&told));
+        });
+    }
 }
 
 /// A run that goes on is left alone, however long it is paused, and so is one that ended.

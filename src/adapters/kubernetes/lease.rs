@@ -251,7 +251,7 @@ impl Lock for LeaseLock {
             }
         }
         for _ in 0..ROUNDS {
-            let gone = || LockError::Forbidden(format!("the lock {} was taken away from us", self.name));
+            let gone = || LockError::Gone(format!("the lock {} was taken away from us", self.name));
             let found = self.find(patience).await.map_err(lock_error)?.ok_or_else(gone)?;
             let current = found.holder.ok_or_else(gone)?;
             if current.id != holder.id {

@@ -237,7 +237,7 @@ fn describe(
     live: Option<&Live>,
     earlier: &[Duration],
 ) -> UnfinishedRun {
-    let (plan, env) = (&run.plan, &run.plan.environment);
+    let plan = &run.plan;
     let at = intents::present(plan, &run.replayed, |_| true)
         .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
     let (phase, cause, resume) = match &run.replayed.phase {
@@ -260,13 +260,35 @@ fn describe(
         (Some(pause), Phase::Forward) => format!("{phase}, paused by {}", pause.who()),
         _ => phase,
     };
+    let next = next_commands(run, live, earlier, &resume);
+    UnfinishedRun {
+        run: plan.run.clone(),
+        revision: plan.revision,
+        version: plan.version.clone(),
+        live: live.is_some(),
+        phase,
+        cause,
+        progress: progress::by_target(run, silent),
+        asked: run.replayed.asked.iter().map(Intent::line).collect(),
+        next,
+    }
+}
+
+/// What may be typed, and what each would do; `resume` says what that would.
+fn next_commands(
+    run: &unfinished::Run,
+    live: Option<&Live>,
+    earlier: &[Duration],
+    resume: &str,
+) -> Vec<NextCommand> {
+    let env = &run.plan.environment;
     let command = |verb: &str, effect: &str| NextCommand {
         command: format!("deployctl {verb}"),
         effect: effect.to_owned(),
     };
-    let next = match (live, &run.replayed.phase) {
+    match (live, &run.replayed.phase) {
         (None, _) => vec![
-            command(&format!("resume {env}"), &resume),
+            command(&format!("resume {env}"), resume),
             command(&format!("rollback {env}"), &progress::way_back(run, earlier)),
         ],
         (Some(_), Phase::Aborting { .. }) => {
@@ -279,33 +301,23 @@ fn describe(
             ]
         }
         (Some(live), _) => {
+            let paused = live.orders().pause.is_some();
             let mut next = Vec::new();
             if live.stage().is_some_and(waits_for_approval) {
                 next.push(command(&format!("approve {env}"), "approves what it waits for"));
             }
-            if orders.pause.is_some() {
+            if paused {
                 next.push(command(&format!("resume {env}"), "lets it go on where it stands"));
             } else {
                 next.push(command(&format!("pause {env}"), "lets it stay where it is"));
             }
             next.push(command(&format!("promote {env}"), "ends the present hold"));
             next.push(command(&format!("abort {env}"), "takes everything of it back, now"));
-            if orders.pause.is_none() {
+            if !paused {
                 let effect = "if its process is gone: waits for its lock, then goes on";
                 next.push(command(&format!("resume {env}"), effect));
             }
             next
         }
-    };
-    UnfinishedRun {
-        run: plan.run.clone(),
-        revision: plan.revision,
-        version: plan.version.clone(),
-        live: live.is_some(),
-        phase,
-        cause,
-        progress: progress::by_target(run, silent),
-        asked: run.replayed.asked.iter().map(Intent::line).collect(),
-        next,
     }
 }

@@ -10,6 +10,7 @@ pub mod history;
 mod lines;
 mod live;
 mod model;
+pub(super) mod outlet;
 mod output;
 pub mod plan;
 pub mod replayed;

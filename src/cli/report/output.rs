@@ -1,6 +1,6 @@
 //! Where words go and how: format, colour, width, and the one door through which a command prints.
 
-use super::text;
+use super::{outlet, text};
 use console::Style;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -213,7 +213,7 @@ impl Printer {
     #[must_use]
     pub fn stdout(output: Output) -> Self {
         let term = Some(console::Term::stdout());
-        Self { term, ..Self::new(output, Box::new(std::io::stdout())) }
+        Self { term, ..Self::new(output, Box::new(outlet::To::Out)) }
     }
 
     /// Rows and columns, as they are now: windows change their size.
@@ -237,8 +237,12 @@ impl Printer {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner).write(text);
     }
 
-    /// Why some of the output is lost. A reader that went away has lost nothing that it wanted.
+    /// Why some of the output is lost, when all that can be is written. A reader that went away has lost nothing that it wanted.
     pub(in crate::cli) fn lost(&self) -> Option<std::io::Error> {
+        if self.term.is_some() {
+            outlet::settle(None);
+            return outlet::lost();
+        }
         self.stream.lock().unwrap_or_else(PoisonError::into_inner).lost.take()
     }
 

@@ -286,7 +286,7 @@ impl Rig {
         let (ours, theirs) = (lock(()), lock(()));
         let (ana, bob) = (self.holder("ana/1"), self.holder("bob/1"));
         assert_eq!(ours.inspect().await, Ok(None));
-        assert!(matches!(ours.renew(&ana).await, Err(LockError::Forbidden(_))), "nothing to renew");
+        assert!(matches!(ours.renew(&ana).await, Err(LockError::Gone(_))), "nothing to renew");
         assert_eq!(ours.acquire(&ana).await, Ok(()));
         assert_eq!(ours.acquire(&ana).await, Ok(()), "ours already");
         assert_eq!(theirs.inspect().await, Ok(Some(ana.clone())));
@@ -306,7 +306,7 @@ impl Rig {
         assert_eq!(theirs.break_lock().await, Ok(()));
         let winner = won.iter().position(Result::is_ok).unwrap();
         let lost = racers[winner].0.renew(&racers[winner].1).await;
-        assert!(matches!(lost, Err(LockError::Forbidden(_))), "{lost:?}");
+        assert!(matches!(lost, Err(LockError::Gone(_))), "{lost:?}");
 
         // Nobody renews: after the time-to-live and the time-out it is free.
         let ana = self.holder("ana/2");
