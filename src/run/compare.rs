@@ -21,7 +21,7 @@ use crate::plan::Plan;
 use crate::rollout::sequential::{Analysis, Decision, Params, Tally, Verdict};
 use scrape::Endpoint;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -40,7 +40,7 @@ pub(super) struct Comparisons {
     params: Params,
     kept: Mutex<BTreeMap<Key, Comparer>>,
     /// What they saw.
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) ledger: Ledger,
 }
 
 pub(super) type Key = (TargetId, ComponentId, String);
@@ -50,7 +50,7 @@ impl Comparisons {
     /// the run: `epoch` is the number of this one, 1 for the first.
     pub fn new(plan: &Plan, epoch: u64) -> Self {
         let params = first_params(tests_of(plan).len(), epoch);
-        Self { params, kept: Mutex::new(BTreeMap::new()), ledger: Arc::new(Ledger::new(plan, epoch)) }
+        Self { params, kept: Mutex::new(BTreeMap::new()), ledger: Ledger::new(plan, epoch) }
     }
 }
 

@@ -14,7 +14,6 @@ use crate::domain::units::human;
 use crate::ports::metrics::{self, Measurement, Reading, revision_in};
 use crate::rollout::gate::{self, Decision, GateVerdict, Measured, Watch};
 use crate::rollout::readiness::{self, pods::Sort};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -48,9 +47,26 @@ pub(super) struct Limits<'a> {
 }
 
 impl Stand<'_> {
+    /// Watches, and beside it puts on record what the gates see. A hold that fails drops a record that is under way: no
+    /// way back waits for it.
+    pub async fn hold(
+        &self,
+        limits: &Limits<'_>,
+        gates: &[Gate],
+        arms: &[Arm],
+        probes: &[SmokeTest],
+        follow: &[Follow],
+    ) -> Result<String, StepError> {
+        tokio::select! {
+            biased;
+            watched = Box::pin(self.watch(limits, gates, arms, probes, follow)) => watched,
+            () = self.keep_record() => unreachable!("whoever keeps the record does so until the hold is over"),
+        }
+    }
+
     /// Watches for the duration; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
     /// Its clock stands still while the run is paused, and whoever promotes ends it.
-    pub async fn hold(
+    async fn watch(
         &self,
         limits: &Limits<'_>,
         gates: &[Gate],
@@ -77,7 +93,6 @@ impl Stand<'_> {
                 self.compare(contest).await?;
             }
             self.tell_store_news();
-            self.save_meanwhile();
             if !probes.is_empty() && probe_due <= now {
                 probe_due = now + PROBE_INTERVAL;
                 self.probe(probes, arms).await?;
@@ -125,14 +140,13 @@ impl Stand<'_> {
         Ok(over(limits, &clock, convinced, &seconds(began.elapsed())))
     }
 
-    /// Puts what the gates saw on record now and then; the hold does not wait for it.
-    fn save_meanwhile(&self) {
+    /// Puts what the gates saw on record now and then, until it is dropped.
+    async fn keep_record(&self) {
+        let Ok(site) = self.site() else { return std::future::pending().await };
         let ledger = &self.comparisons.ledger;
-        let Ok(site) = self.site() else { return };
-        if ledger.is_due(self.target) {
-            let (ledger, target, store) = (Arc::clone(ledger), self.target.clone(), Arc::clone(&site.state));
-            let now = self.world.clock.now();
-            tokio::spawn(async move { ledger.save(&target, store.as_ref(), now).await });
+        loop {
+            tokio::time::sleep_until(ledger.due(self.target)).await;
+            ledger.save(self.target, site.state.as_ref(), self.world.clock.now()).await;
         }
     }
 

@@ -140,32 +140,32 @@ impl Ledger {
         })
     }
 
-    /// Whether it is time for a record.
-    pub fn is_due(&self, target: &TargetId) -> bool {
-        self.with(target, |sheet| {
-            let began = *sheet.saved.get_or_insert_with(Instant::now);
-            sheet.is_unsaved() && began.elapsed() >= SAVE_EVERY
-        })
+    /// When it is time for the next record.
+    pub fn due(&self, target: &TargetId) -> Instant {
+        self.with(target, |sheet| *sheet.saved.get_or_insert_with(Instant::now)) + SAVE_EVERY
     }
 
-    /// Writes a record if anything came since the last one.
+    /// Writes a record if anything came since the last one. May be dropped: the next record replaces one that was begun.
     pub async fn save(&self, target: &TargetId, store: &dyn StateStore, now: Timestamp) {
         let _one = self.writing.lock().await;
         let Some((evidence, changes, number, replaced)) = self.page(target, now) else { return };
         let (content, evidence) = packed(evidence);
         let name = format!("{}.{:04}.{number:06}", self.run, self.epoch);
+        // Before it is there: nobody may come back to say that it is.
+        self.with(target, |sheet| sheet.replaced.push(name.clone()));
         // It waits for nobody: what this record misses, the next one has.
         if store.create(RecordKind::Evidence, &name, &content).await.is_err() {
             return;
         }
         self.with(target, |sheet| {
             sheet.on_record = changes;
-            sheet.replaced.retain(|name| !replaced.contains(name));
-            sheet.replaced.push(name);
             sheet.take_thinned(&evidence);
         });
         for old in replaced {
-            let _ = store.delete(RecordKind::Evidence, &old).await;
+            // One that stays is tried again with the next record.
+            if store.delete(RecordKind::Evidence, &old).await.is_ok() {
+                self.with(target, |sheet| sheet.replaced.retain(|name| *name != old));
+            }
         }
     }
 
