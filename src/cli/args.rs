@@ -210,7 +210,7 @@ pub struct ReleaseArgs {
 }
 
 /// How a run is approved and identified.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct ConsentArgs {
     /// Do not ask
     #[arg(long)]

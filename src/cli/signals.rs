@@ -17,13 +17,15 @@ pub(super) async fn end(stop: watch::Sender<bool>) -> std::io::Error {
 /// Counts interrupts into `count` for as long as it is polled; the second one ends the process.
 ///
 /// Leaving at once is safe: what was begun is in the journal, and `resume` finds out how far it came.
-pub(super) async fn listen(count: watch::Sender<u32>) -> std::io::Error {
+pub(super) async fn listen(count: watch::Sender<u32>, env: &str) -> std::io::Error {
     at_each(|| {
         count.send_modify(|count| *count += 1);
         if *count.borrow() > 1 {
             leave();
         }
-        eprintln!("interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume)");
+        eprintln!(
+            "interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume {env})"
+        );
     })
     .await
 }
