@@ -9,7 +9,6 @@ mod worker;
 use crate::support::Story;
 use deployctl::domain::ids::TargetId;
 use serde_json::Value;
-use std::time::Duration;
 
 impl Story {
     fn cluster(&self, target: &str) -> &dyn deployctl::ports::Cluster {
@@ -21,20 +20,4 @@ fn live(story: &Story, kind: &str, name: &str) -> Value {
     let objects = story.world.snapshot("east");
     let found = objects.iter().find(|o| o["kind"] == kind && o["metadata"]["name"] == name);
     found.map_or(Value::Null, |object| Value::clone(object))
-}
-
-/// Looks every second at what is there, as long as the other works.
-async fn watched<T, L: PartialEq>(work: impl Future<Output = T>, look: impl Fn() -> L) -> (T, Vec<L>) {
-    let mut looks: Vec<L> = Vec::new();
-    let eye = async {
-        loop {
-            let now = look();
-            if looks.last() != Some(&now) {
-                looks.push(now);
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    let value = tokio::select! { biased; value = work => value, () = eye => unreachable!("it never ends") };
-    (value, looks)
 }

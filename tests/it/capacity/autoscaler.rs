@@ -1,30 +1,14 @@
 //! Autoscalers, Kubernetes' own and KEDA's, beside a canary.
 
-use super::{live, watched};
+use super::live;
 use crate::support::{Life, Story, Told, environment, virtually};
+use crate::support::{api_sizes as api, begin_under_load as begin, watched};
 use deployctl::domain::event::Kind;
 use deployctl::domain::object::ObjectRef;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
 use serde_json::json;
 use std::time::Duration;
-
-/// What users send to the api of the east from the first release on: six pods' worth.
-const LOAD: f64 = 80.0;
-
-/// Release r1, and users until the autoscaler has done its work.
-async fn begin(story: &Story) {
-    story.world.set_rate("east", "api", LOAD);
-    assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
-    tokio::time::sleep(Duration::from_mins(10)).await;
-    story.world.mark_stable();
-}
-
-fn api(story: &Story) -> (u64, u64) {
-    let sizes = story.sizes("east");
-    let size = |name: &str| sizes.get(name).copied().unwrap_or(0);
-    (size("api-r1"), size("api-r2"))
-}
 
 /// The canary takes half of the load: the autoscaler would halve stable, and the promotion would halve the new revision.
 #[test]

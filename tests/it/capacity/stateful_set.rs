@@ -1,10 +1,10 @@
 //! `StatefulSet`s, updated by partition.
 
-use super::{live, watched};
-use crate::support::{Life, Story, Told, environment, virtually};
+use super::live;
+use crate::support::{Life, Story, Told, compared_alone, environment, virtually, watched};
 use deployctl::domain::environment::{Environment, Strategy};
 use deployctl::domain::event::Kind;
-use deployctl::domain::gate::{Metric, Source};
+use deployctl::domain::gate::Source;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
 use serde_json::json;
@@ -100,12 +100,7 @@ fn a_stateful_set_in_the_middle_is_taken_back_by_an_interrupt_and_goes_on_by_res
 
 /// The shop's set with the comparison as its only gate.
 fn compared_set(source: Source) -> Environment {
-    let mut env = environment("sets");
-    env.gates = environment("beside").gates;
-    env.gates.retain(|gate| gate.name == "beside");
-    let Metric::AgainstStable(comparison) = &mut env.gates[0].metric else { panic!("{:?}", env.gates) };
-    comparison.source = source;
-    env
+    Environment { gates: compared_alone(source).gates, ..environment("sets") }
 }
 
 #[test]

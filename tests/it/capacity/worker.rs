@@ -1,7 +1,6 @@
 //! Workers without traffic: their gates ask for their pods.
 
-use super::watched;
-use crate::support::{Life, Told, environment, virtually};
+use crate::support::{Life, Told, environment, virtually, watched};
 use async_trait::async_trait;
 use deployctl::domain::ids::TargetId;
 use deployctl::ports::metrics::{CountersOf, Measurement, Metrics, MetricsError, Reading};
