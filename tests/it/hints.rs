@@ -197,7 +197,7 @@ fn can_be_typed(command: &str) -> Result<(), String> {
         match Cli::try_parse_from(with_short_form(typed)) {
             Ok(_) => return Ok(()),
             Err(error) if !error.use_stderr() => return Ok(()),
-            Err(error) => why = error.to_string().lines().next().unwrap_or_default().to_owned(),
+            Err(error) => why = error.to_string().lines().next().map(str::to_owned).unwrap_or_default(),
         }
     }
     Err(why)
