@@ -8,6 +8,7 @@ use clap::{CommandFactory as _, Parser as _};
 use deployctl::cli::args::{Cli, with_short_form};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// What stands behind the program's name where it is spoken of, and nobody is told to type it.
 const SPOKEN_OF: [&str; 13] = [
@@ -31,7 +32,7 @@ const OF_OTHERS: [&str; 6] =
     ["--context", "--name", "--namespace", "--previous", "--show-labels", "--sync-policy"];
 
 /// What ends a command in a text, whatever comes then.
-const ENDS: [&str; 11] = ["`", "\n", "\"", ";", "→", "(", ")", "#", ", ", ": ", " -->"];
+const ENDS: [&str; 12] = ["`", "\n", "\"", ";", "→", "(", ")", "#", ", ", ": ", " -->", " | "];
 
 #[test]
 fn commands_that_are_told_can_be_typed() {
@@ -184,7 +185,7 @@ fn commands(text: &str) -> Vec<String> {
 fn can_be_typed(command: &str) -> Result<(), String> {
     let words: Vec<String> = command.split_whitespace().map(filled_in).collect();
     let first = words.get(1).ok_or("it names no command")?;
-    let is_command = Cli::command().find_subcommand(first).is_some();
+    let is_command = COMMANDS.contains(first);
     let stands_for_one = first.starts_with('-') || first.contains("ANY") || first.to_uppercase() == *first;
     let is_example = ["production", "staging"].contains(&first.as_str());
     if !is_command && !stands_for_one && !is_example {
@@ -225,17 +226,25 @@ fn filled_in(word: &str) -> String {
 
 /// Flags that no command has.
 fn unknown_flags(text: &str) -> impl Iterator<Item = &str> {
-    let cli = Cli::command();
-    let commands =
-        cli.get_subcommands().flat_map(|command| std::iter::once(command).chain(command.get_subcommands()));
-    let flags = commands.chain([&cli]).flat_map(clap::Command::get_arguments).filter_map(clap::Arg::get_long);
-    let known: BTreeSet<String> =
-        flags.map(|flag| format!("--{flag}")).chain(["--help", "--version"].map(String::from)).collect();
     let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '-');
     words.filter(move |word| {
-        let named = word
-            .strip_prefix("--")
-            .is_some_and(|name| name.starts_with(|char: char| char.is_ascii_lowercase()));
-        named && !known.contains(*word) && !OF_OTHERS.contains(word)
+        let named = word.strip_prefix("--");
+        let named = named.is_some_and(|name| name.starts_with(|char: char| char.is_ascii_lowercase()));
+        named && !FLAGS.contains(*word) && !OF_OTHERS.contains(word)
     })
 }
+
+/// The flags of all commands.
+static FLAGS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let cli = Cli::command();
+    let commands = cli
+        .get_subcommands()
+        .flat_map(|command| std::iter::once(command).chain(command.get_subcommands()))
+        .chain([&cli]);
+    let flags = commands.flat_map(clap::Command::get_arguments).filter_map(clap::Arg::get_long);
+    flags.chain(["help", "version"]).map(|flag| format!("--{flag}")).collect()
+});
+
+/// The names of all commands.
+static COMMANDS: LazyLock<BTreeSet<String>> =
+    LazyLock::new(|| Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect());
