@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(super) fn chosen(env: &Environment, names: &[String]) -> Result<BTreeSet<TargetId>, Failure> {
     let known: Vec<String> = env.targets.iter().map(|target| target.id.to_string()).collect();
     match names.iter().find(|name| !known.contains(name)) {
-        Some(name) => Err(unknown("without", name, &known, &env.name)),
+        Some(name) => Err(unknown("target", "without", name, &known, &env.name)),
         None => Ok(names.iter().map(TargetId::new).collect()),
     }
 }
@@ -142,7 +142,9 @@ mod tests {
         let env = Environment { unreachable: Unreachable::Skip, ..shop() };
         assert_eq!(left_out(&env, east, &silent(&["west"])).unwrap_err().code, Code(650));
         let names = ["west".to_owned(), "wset".to_owned()];
-        assert_eq!(chosen(&shop(), &names).unwrap_err().next, ["--without west"]);
+        let refused = chosen(&shop(), &names).unwrap_err();
+        assert_eq!(refused.what, "canary has no target `wset`");
+        assert_eq!(refused.next, ["--without west"]);
     }
 
     #[test]

@@ -245,7 +245,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (705, "no version", "Neither --version nor the environment's `version:` says what to deploy."),
     (706, "wrong time", "Write e.g. 30s, 5m, 1h30m."),
     (707, "no smoke tests", "The environment has no `smoke:` section."),
-    (708, "smoke tests failed", "`deployctl smoke` changes nothing; it says what was answered."),
+    (708, "smoke tests failed", "`deployctl smoke ENV` changes nothing; it says what was answered."),
     (709, "wrong release number", "Releases are numbered 1, 2, 3 …; write 12 or r12."),
     (710, "no such code", "`deployctl explain` lists all codes."),
     (

@@ -90,8 +90,9 @@ pub(super) async fn preflight(
 /// What `--wait` says.
 pub(super) fn patience(wait: Option<&str>, otherwise: Patience) -> Result<Patience, Failure> {
     let Some(text) = wait else { return Ok(otherwise) };
-    let limit = units::parse_duration(text)
-        .map_err(|why| Failure::new(Code(706), Exit::Usage, format!("--wait: {why}")))?;
+    let limit = units::parse_duration(text).map_err(|why| {
+        Failure::new(Code(706), Exit::Usage, format!("--wait: {why}")).next("write e.g. --wait 15m")
+    })?;
     Ok(Patience::UpTo(limit))
 }
 
@@ -310,6 +311,7 @@ pub(super) fn exit_of(ending: &Ending) -> Exit {
 pub(super) async fn interruptible<T>(
     reporter: &Reporter,
     world: &World,
+    env: &str,
     work: impl AsyncFnOnce(watch::Receiver<u32>) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let (count, receiver) = watch::channel(0);
@@ -322,7 +324,7 @@ pub(super) async fn interruptible<T>(
     tokio::select! {
         result = work(receiver) => result,
         () = ticking => unreachable!("time does not end"),
-        error = super::signals::listen(count) => {
+        error = super::signals::listen(count, env) => {
             Err(Failure::new(Code(1), Exit::Internal, "signals cannot be received").why(error.to_string()).into())
         }
     }

@@ -6,6 +6,7 @@ mod asking;
 pub mod campaign;
 mod commands;
 mod consent;
+mod console;
 pub mod explain;
 mod flow;
 mod following;

@@ -2,9 +2,10 @@
 //! owed, by a plan of its own with all its checks, gates and smoke tests.
 
 use super::args::ConsentArgs;
+use super::console::Console;
 use super::flow::Way;
-use super::session::{Session, Wanted};
-use super::{CliError, absent, consent, flow};
+use super::session::Wanted;
+use super::{CliError, absent, flow};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
@@ -18,16 +19,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Does all that can be done now; nothing if nothing is owed. `world` holds the targets that answer.
 pub(super) async fn pay(
-    session: &Session,
+    console: &impl Console,
     env: &Environment,
     world: &World,
-    consent: &ConsentArgs,
 ) -> Result<Option<Exit>, CliError> {
     let left = unfinished::left_behind(world).await?;
     let owed = absent::debts(world).await?;
     let here: Vec<&TargetId> = owed.keys().filter(|target| world.sites.contains_key(*target)).collect();
     for (target, debt) in owed.iter().filter(|(target, _)| !world.sites.contains_key(*target)) {
-        session.note(&format!("{target} still gives no answer; it is owed {debt}\n"));
+        console.session().note(&format!("{target} still gives no answer; it is owed {debt}\n"));
     }
     if left.is_empty() && here.is_empty() {
         return match owed.iter().next() {
@@ -36,13 +36,13 @@ pub(super) async fn pay(
         };
     }
     for (target, run) in &left {
-        let exit = take_back(session, world, target, run, consent).await?;
+        let exit = take_back(console, world, target, run).await?;
         if exit != Exit::RolledBack {
             return Ok(Some(exit));
         }
     }
     for target in here {
-        let exit = pay_one(session, env, world, target, &owed, consent).await?;
+        let exit = pay_one(console, env, world, target, &owed).await?;
         if exit != Exit::Done {
             return Ok(Some(exit));
         }
@@ -60,27 +60,20 @@ pub(super) fn still_silent(env: &Environment, target: &TargetId, owed: &str) -> 
 
 /// The others decided; a target that comes back adopts it.
 async fn take_back(
-    session: &Session,
+    console: &impl Console,
     world: &World,
     target: &TargetId,
     run: &Run,
-    consent: &ConsentArgs,
 ) -> Result<Exit, CliError> {
     let (plan, cause) = (&run.plan, cause(run));
-    session.note(&format!(
+    console.session().note(&format!(
         "{target} came back in the middle of run {} ({}), which the others have left behind: {cause}\n",
         plan.run, plan.version
     ));
-    let question = format!("Take {} back on {target}?", plan.version);
-    consent::ask(&question, consent.auto_approve)?;
-    let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
-    let reporter = flow::reporter(session, plan, false);
-    let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        let way = Way { back: Some(cause), ..Way::default() };
-        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
-    })
-    .await?;
-    Ok(flow::exit_of(&ending))
+    console.ask(&format!("Take {} back on {target}?", plan.version))?;
+    let patience = flow::patience(console.consent().wait.as_deref(), Patience::UntilLapsed)?;
+    let way = Way { back: Some(cause), ..Way::default() };
+    Ok(flow::exit_of(&console.go_on(world, run, patience, way).await?))
 }
 
 fn cause(run: &Run) -> String {
@@ -91,13 +84,13 @@ fn cause(run: &Run) -> String {
 }
 
 async fn pay_one(
-    session: &Session,
+    console: &impl Console,
     env: &Environment,
     world: &World,
     target: &TargetId,
     owed: &BTreeMap<TargetId, Debt>,
-    consent: &ConsentArgs,
 ) -> Result<Exit, CliError> {
+    let (session, consent) = (console.session(), console.consent());
     let debt = &owed[target];
     session.note(&format!("{target} is owed {debt}\n"));
     let wanted = wanted(env, target, debt);
@@ -111,13 +104,9 @@ async fn pay_one(
     debts::pay(&mut plan, target, owed);
     flow::consented(session, &plan, consent)?;
     flow::preflight(session, &wanted, world, &plan).await?;
-    flow::approve(session, &plan, consent)?;
+    console.approve(&plan)?;
     let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
-    let reporter = flow::reporter(session, &plan, false);
-    let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::perform(session, world, &request, &plan, patience, &reporter, interrupts).await
-    })
-    .await?;
+    let ending = console.perform(world, &request, &plan, patience).await?;
     if ending == Ending::Deployed {
         session.note(&format!("{target} has what it was owed\n"));
     }

@@ -6,7 +6,7 @@ use super::report::{self, Format, Output, Printer, Surroundings, outlet};
 use crate::config::{self, Overrides};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::ids::{ComponentId, TargetId};
+use crate::domain::ids::{ComponentId, Revision, TargetId};
 use crate::domain::object::Object;
 use crate::domain::release::Actor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +184,7 @@ pub(super) fn choose_targets(env: &mut Environment, names: &[String]) -> Result<
     let known: Vec<String> = env.targets.iter().map(|target| target.id.to_string()).collect();
     for name in names {
         if !known.contains(name) {
-            return Err(unknown("target", name, &known, &env.name));
+            return Err(unknown("target", "target", name, &known, &env.name));
         }
     }
     env.targets.retain(|target| names.iter().any(|name| name == target.id.as_str()));
@@ -199,20 +199,30 @@ fn choose_components(env: &Environment, names: &[String]) -> Result<BTreeSet<Com
     let known: Vec<String> = env.components.iter().map(|component| component.id.to_string()).collect();
     for name in names {
         if !known.contains(name) {
-            return Err(unknown("component", name, &known, &env.name));
+            return Err(unknown("component", "component", name, &known, &env.name));
         }
     }
     Ok(names.iter().map(ComponentId::new).collect())
 }
 
-pub(super) fn unknown(what: &str, name: &str, known: &[String], env: &str) -> Failure {
+/// `what` is none that the environment has; `flag` is where it was written.
+pub(super) fn unknown(what: &str, flag: &str, name: &str, known: &[String], env: &str) -> Failure {
     let nearest = crate::domain::diagnostic::nearest(name, known.iter().map(String::as_str));
     let failure = Failure::new(Code(704), Exit::Usage, format!("{env} has no {what} `{name}`"))
         .why(format!("it has: {}", known.join(", ")));
     match nearest {
-        Some(nearest) => failure.next(format!("--{what} {nearest}")),
+        Some(nearest) => failure.next(format!("--{flag} {nearest}")),
         None => failure,
     }
+}
+
+/// `12` or `r12`, as written behind `flag` of `command`.
+pub(super) fn revision(text: &str, command: &str, flag: &str) -> Result<Revision, Failure> {
+    text.strip_prefix('r').unwrap_or(text).parse().map(Revision).map_err(|_| {
+        Failure::new(Code(709), Exit::Usage, format!("`{text}` is no release number"))
+            .next(format!("deployctl {command} ENV {flag}12"))
+            .next("deployctl history ENV, which lists the releases on record")
+    })
 }
 
 /// The version to deploy.

@@ -24,16 +24,15 @@ pub(super) async fn end(stop: watch::Sender<bool>) -> std::io::Error {
 /// Counts interrupts into `count` for as long as it is polled; the second one ends the process.
 ///
 /// Leaving at once is safe: what was begun is in the journal, and `resume` finds out how far it came.
-pub(super) async fn listen(count: watch::Sender<u32>) -> std::io::Error {
+pub(super) async fn listen(count: watch::Sender<u32>, env: &str) -> std::io::Error {
     at_each(|| {
         count.send_modify(|count| *count += 1);
         if *count.borrow() > 1 {
             leave();
         }
-        outlet::note(
-            "interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume)
-",
-        );
+        outlet::note(&format!(
+            "interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume {env})\n"
+        ));
     })
     .await
 }
@@ -56,10 +55,7 @@ async fn at_each(mut act: impl FnMut()) -> std::io::Error {
 
 /// The way to stable may be half done: 130 would say that the state is safe.
 fn leave() -> ! {
-    outlet::note(
-        "left at once, where traffic goes is not known: deployctl resume finds out
-",
-    );
+    outlet::note("left at once, where traffic goes is not known: deployctl resume finds out\n");
     outlet::settle(Some(LAST_WORDS));
     std::process::exit(i32::from(Exit::Unknown as u8));
 }

@@ -101,7 +101,9 @@ fn world(
     secrets: Arc<dyn Secrets>,
 ) -> Result<World, Failure> {
     let metrics = stores(env, &secrets, &clock).map_err(|why| {
-        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked").why(redact(&why))
+        Failure::new(Code(616), Exit::Usage, "the metric store cannot be asked")
+            .why(redact(&why))
+            .next(format!("deployctl validate {}", env.name))
     })?;
     let probe = HttpProbe::new().map_err(|error| {
         Failure::new(Code(1), Exit::Internal, "there is no way to ask over HTTP").why(error.to_string())

@@ -126,7 +126,7 @@ impl Reader {
         let help = match nearest(name, known) {
             Some(near) => format!("write `{near}`; there are: {}", names.join(", ")),
             None if names.is_empty() => {
-                "create `environments/NAME.yaml`, e.g. with `deployctl init`".to_owned()
+                "create `environments/NAME.yaml`; `deployctl schema` prints all that it may hold".to_owned()
             }
             None => format!("there are: {}", names.join(", ")),
         };

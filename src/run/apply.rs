@@ -199,6 +199,7 @@ impl Stand<'_> {
             if live.is_some_and(|live| live.pointer("/metadata/deletionTimestamp").is_none()) {
                 continue;
             }
+            self.may_write().await?;
             let terms = Terms::FORCED.knowing(Known::Absent);
             self.in_contact(&what, async || cluster.apply(&object.value, terms).await).await?;
             created += 1;

@@ -167,7 +167,7 @@ impl<'a> Guard<'a> {
         let free = |target: &TargetId| holders.get(target).is_some_and(Option::is_none);
         let mine = |target: &TargetId| due.contains(target) && !(free(target) && look.gave_up(target));
         let targets: Vec<TargetId> = look.in_between().into_iter().filter(mine).collect();
-        let (idle, _): (Vec<_>, Vec<_>) = due.iter().cloned().partition(|target| !targets.contains(target));
+        let idle: Vec<TargetId> = due.iter().filter(|target| !targets.contains(target)).cloned().collect();
         self.settle(&idle);
         if targets.is_empty() {
             self.explain(&look);

@@ -204,11 +204,16 @@ fn resized_by(live: &Value) -> Option<u64> {
     entries(live).find(foreign).and_then(|_| live.pointer("/spec/replicas")).and_then(Value::as_u64)
 }
 
-/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: who owns the field now, if it is not us.
-fn writer(live: &Value, path: &str) -> String {
-    let others = entries(live).filter(|entry| entry["manager"] != FIELD_MANAGER);
-    let owner = others.filter(|entry| field_path::is_in(&entry["fieldsV1"], path)).last();
-    owner.map_or_else(String::new, |entry| {
+/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: who owns the field now; of a field that is gone, who wrote last.
+#[must_use]
+pub fn writer(live: &Value, path: &str) -> String {
+    let others: Vec<&Value> = entries(live).filter(|entry| entry["manager"] != FIELD_MANAGER).collect();
+    let when = |entry: &&Value| entry["time"].as_str().unwrap_or_default().to_owned();
+    let owner =
+        others.iter().filter(|entry| field_path::is_in(&entry["fieldsV1"], path)).copied().max_by_key(when);
+    // A status is written all the time, and says nothing about who took a field away.
+    let last = || others.iter().filter(|entry| entry.get("subresource").is_none()).copied().max_by_key(when);
+    owner.or_else(last).map_or_else(String::new, |entry| {
         let text = |key: &str| entry[key].as_str().unwrap_or("unknown").to_owned();
         format!(" ({}, {})", text("manager"), text("time"))
     })

@@ -1,21 +1,12 @@
 //! Canaries that are compared with stable while they run: what is noticed, from where, and what is no reason.
 
-use crate::support::{Life, Told, environment, virtually};
+use crate::support::{Life, Told, compared_alone as beside, environment, virtually};
 use deployctl::domain::counters::Selector;
 use deployctl::domain::environment::Environment;
 use deployctl::domain::event::Kind;
 use deployctl::domain::gate::{Metric, Source};
 use deployctl::run::{Ending, gates_now};
 use std::time::Duration;
-
-/// The shop with the comparison as its only gate.
-fn beside(source: Source) -> Environment {
-    let mut env = environment("beside");
-    env.gates.retain(|gate| gate.name == "beside");
-    let Metric::AgainstStable(comparison) = &mut env.gates[0].metric else { panic!("{:?}", env.gates) };
-    comparison.source = source;
-    env
-}
 
 /// Releases 1.0.0, then another version, perhaps with a fault; how that ended, and all that was told.
 fn release(

@@ -1,9 +1,9 @@
 //! A stable that shrinks with its traffic: what users get meanwhile, and how their traffic comes back to it.
 #![allow(clippy::large_futures)] // whole runs are watched here
 
-use crate::support::{Life, Story, Told, environment, virtually};
+use crate::support::{Life, Story, Told, alerts, environment, virtually};
+use crate::support::{api_sizes as api, begin_under_load as begin, watched};
 use deployctl::domain::environment::{Environment, Strategy};
-use deployctl::domain::event::Kind;
 use deployctl::domain::ids::TargetId;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
@@ -11,41 +11,8 @@ use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Four pods' worth: half of six pods cannot carry it.
-const LOAD: f64 = 80.0;
-
 /// Bad after a while, in the hold at 50 %.
 const LATE: &str = "2.0.0-late100err60";
-
-async fn begin(story: &Story) {
-    story.world.set_rate("east", "api", LOAD);
-    assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));
-    tokio::time::sleep(Duration::from_mins(10)).await;
-    story.world.mark_stable();
-}
-
-/// Sizes of the revisions of the api in the east.
-fn api(story: &Story) -> (u64, u64) {
-    let sizes = story.sizes("east");
-    let size = |name: &str| sizes.get(name).copied().unwrap_or(0);
-    (size("api-r1"), size("api-r2"))
-}
-
-/// Looks every second at the sizes, as long as the other works.
-async fn watched<T>(story: &Story, work: impl Future<Output = T>) -> (T, Vec<(u64, u64)>) {
-    let mut looks = Vec::new();
-    let eye = async {
-        loop {
-            let now = api(story);
-            if looks.last() != Some(&now) {
-                looks.push(now);
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    };
-    let value = tokio::select! { biased; value = work => value, () = eye => unreachable!("it never ends") };
-    (value, looks)
-}
 
 /// What the run's own doing cost: requests without a way, seconds without enough pods, failures of stable.
 fn harm(story: &Story) -> (u64, u64, u64) {
@@ -69,15 +36,6 @@ fn received(story: &Story) -> u64 {
     api.by_revision.get("2").map_or(0, |tally| tally.requests)
 }
 
-fn alerts(told: &Told) -> Vec<String> {
-    let events = told.0.lock().unwrap();
-    let alerts = events.iter().filter_map(|event| match &event.kind {
-        Kind::Alert { message, .. } => Some(message.clone()),
-        _ => None,
-    });
-    alerts.collect()
-}
-
 #[test]
 fn stable_shrinks_with_its_traffic_and_nobody_notices() {
     virtually(environment("dynamic"), 61, async |story| {
@@ -87,7 +45,7 @@ fn stable_shrinks_with_its_traffic_and_nobody_notices() {
                      from 3 to 6 pods; its traffic returns as its pods become ready";
         assert!(plan.warnings.iter().any(|warning| warning == price), "{:#?}", plan.warnings);
         let before = harm(story);
-        let (life, looks) = watched(story, story.deploy("1.1.0", &Told::default())).await;
+        let (life, looks) = watched(story.deploy("1.1.0", &Told::default()), || api(story)).await;
         assert_eq!(life, Life::Ended(Ending::Deployed));
         for sizes in [(6, 2), (5, 2), (5, 3), (3, 3), (3, 6), (0, 6)] {
             assert!(looks.contains(&sizes), "{sizes:?} of {looks:?}");
@@ -104,7 +62,7 @@ fn traffic_returns_to_stable_as_it_grows_back() {
         begin(story).await;
         let (before, objects) = (harm(story), story.objects());
         let told = Told::default();
-        let (life, looks) = watched(story, story.deploy(LATE, &told)).await;
+        let (life, looks) = watched(story.deploy(LATE, &told), || api(story)).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
         let shrunk = looks.iter().position(|sizes| *sizes == (3, 3));
         let shrunk = shrunk.unwrap_or_else(|| panic!("it failed at 50 %: {looks:?}"));
@@ -138,7 +96,7 @@ fn an_interrupt_puts_all_traffic_on_a_grown_stable_and_a_resume_goes_on() {
             assert!(at < Duration::from_secs(170), "it came to 50 % after {at:?}");
             life
         };
-        let (life, looks) = watched(story, work).await;
+        let (life, looks) = watched(work, || api(story)).await;
         assert_eq!(life, Life::Ended(Ending::Interrupted));
         assert_eq!(looks.last(), Some(&(6, 3)), "{looks:?}");
         let seen = received(story);
@@ -146,7 +104,7 @@ fn an_interrupt_puts_all_traffic_on_a_grown_stable_and_a_resume_goes_on() {
         // Of 2400 requests some come over connections that were opened before.
         let more = received(story) - seen;
         assert!(more < 120, "traffic is on stable: {more}");
-        let (life, looks) = watched(story, story.go_on(None, &Told::default())).await;
+        let (life, looks) = watched(story.go_on(None, &Told::default()), || api(story)).await;
         assert_eq!(life, Life::Ended(Ending::Deployed));
         assert!(looks.contains(&(3, 3)), "it shrinks again: {looks:?}");
         assert_eq!(api(story), (0, 6));
@@ -248,7 +206,7 @@ fn an_autoscaler_shrinks_its_stable_itself_down_to_the_bound_that_falls() {
                 hpa["spec"].clone()
             };
             let own = bounds(story);
-            let (life, looks) = watched(story, story.deploy(version, &Told::default())).await;
+            let (life, looks) = watched(story.deploy(version, &Told::default()), || api(story)).await;
             assert!(looks.iter().any(|(stable, new)| *stable == 4 && *new > 0), "{version}: {looks:?}");
             story.rest().await;
             match life {

@@ -1,6 +1,6 @@
 //! What gates saw: kept beside the release, judged again, and gone on with by a resume.
 
-use crate::support::{Life, Story, Told, environment, virtually};
+use crate::support::{Life, Story, Told, compared_alone as beside, environment, virtually};
 use deployctl::domain::environment::Environment;
 use deployctl::domain::event::{Event, Kind};
 use deployctl::domain::evidence::{Compared, Evidence};
@@ -13,15 +13,6 @@ use deployctl::sim::faults::{ScheduledFault, When};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-/// The shop with the comparison as its only gate.
-fn beside(source: Source) -> Environment {
-    let mut env = environment("beside");
-    env.gates.retain(|gate| gate.name == "beside");
-    let Metric::AgainstStable(comparison) = &mut env.gates[0].metric else { panic!("{:?}", env.gates) };
-    comparison.source = source;
-    env
-}
 
 async fn first(story: &Story) {
     assert_eq!(story.deploy("1.0.0", &Told::default()).await, Life::Ended(Ending::Deployed));

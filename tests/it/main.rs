@@ -16,6 +16,7 @@ mod fuzz;
 mod gates;
 mod gone;
 mod guard;
+mod hints;
 mod leaks;
 mod model;
 mod one_box;

@@ -1,17 +1,61 @@
-//! What is typed in a story, done as the commands of the same names do it.
+//! What is typed in a story: `resume` and `rollback` are the commands themselves, without a terminal.
 
 use super::tally::Heard;
 use super::theatre::{Elsewhere, End, Story};
-use crate::cli::flow::Way;
-use crate::cli::session::{Wanted, actor};
-use crate::cli::{CliError, absent, flow};
+use crate::cli::args::{ConsentArgs, PlaceArgs, RollbackArgs};
+use crate::cli::commands::{resume, rollback};
+use crate::cli::console::Console;
+use crate::cli::session::{Session, Wanted};
+use crate::cli::{CliError, flow};
 use crate::domain::environment::Platform;
+use crate::domain::error::{Code, Exit, Failure};
+use crate::plan::Plan;
 use crate::run::lease::Patience;
-use crate::run::prepare::{self, Rollback};
-use crate::run::{Ending, World, tampered, unfinished};
+use crate::run::{Ending, Report, World, prepare};
 use async_trait::async_trait;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
+
+/// One process of a story, as its command sees it.
+struct Played<'a> {
+    story: &'a Story<'a>,
+    consent: ConsentArgs,
+    interrupts: watch::Receiver<u32>,
+    /// How the last run that it worked on ended.
+    ended: RefCell<Option<Ending>>,
+}
+
+impl Console for Played<'_> {
+    fn session(&self) -> &Session {
+        self.story.audience.session()
+    }
+
+    fn consent(&self) -> &ConsentArgs {
+        &self.consent
+    }
+
+    /// The schedule says what is typed: there is nobody to ask again.
+    fn ask(&self, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn approve(&self, plan: &Plan) -> Result<bool, CliError> {
+        self.story.audience.approves(plan)
+    }
+
+    async fn attend(
+        &self,
+        _: &World,
+        plan: &Plan,
+        run: impl AsyncFnOnce(&dyn Report, watch::Receiver<u32>) -> Result<Ending, CliError>,
+    ) -> Result<Ending, CliError> {
+        let heard = Heard { tally: self.story.tally, inner: self.story.audience.report(plan) };
+        let ending = run(&heard, self.interrupts.clone()).await?;
+        self.ended.replace(Some(ending.clone()));
+        Ok(ending)
+    }
+}
 
 impl Story<'_> {
     pub(super) async fn command(
@@ -20,98 +64,36 @@ impl Story<'_> {
         doors: &World,
         interrupts: watch::Receiver<u32>,
     ) -> End {
+        let env = &self.theatre.wanted.env;
+        let consent = ConsentArgs { auto_approve: true, allow_replace: true, ..ConsentArgs::default() };
+        let console = Played { story: self, consent, interrupts, ended: RefCell::default() };
         let result = match command {
-            "deploy" => self.deploy(doors, interrupts, &self.theatre.wanted).await,
-            "resume" => self.resume(doors, interrupts).await,
-            _ => self.rollback(doors, interrupts).await,
+            "deploy" => self.deploy(&console, doors, &self.theatre.wanted).await,
+            "resume" => resume::go(&console, env, doors).await,
+            _ => {
+                let place = PlaceArgs { env: env.name.clone(), targets: Vec::new() };
+                let consent = console.consent.clone();
+                let args = RollbackArgs { place, without: Vec::new(), to: None, consent, dry_run: false };
+                rollback::go(&console, env.clone(), doors, None, &args).await
+            }
         };
         match result {
-            Ok(Some(ending)) => End::Ended(ending),
-            Ok(None) => End::Nothing,
+            Ok(_) => console.ended.take().map_or(End::Nothing, End::Ended),
+            // Nothing to resume.
+            Err(CliError::Failure(failure)) if failure.code == Code(614) => End::Nothing,
             Err(error) => End::Refused(error),
         }
     }
 
     /// `deployctl ENV`.
-    async fn deploy(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-        wanted: &Wanted,
-    ) -> Result<Option<Ending>, CliError> {
+    async fn deploy(&self, console: &Played<'_>, doors: &World, wanted: &Wanted) -> Result<Exit, CliError> {
         let request = flow::request(wanted, None, None);
         let plan = prepare::plan(doors, &request).await?;
-        let session = self.audience.session();
-        flow::preflight(session, wanted, doors, &plan).await?;
-        if !self.audience.approves(&plan)? {
-            return Ok(None);
+        flow::preflight(console.session(), wanted, doors, &plan).await?;
+        if !console.approve(&plan)? {
+            return Ok(Exit::Done);
         }
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
-        let (patience, request) = (Patience::None, &request);
-        flow::perform(session, doors, request, &plan, patience, &heard, interrupts).await.map(Some)
-    }
-
-    /// `deployctl resume ENV`.
-    async fn resume(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Option<Ending>, CliError> {
-        let silent = prepare::silent(doors).await?;
-        let here = doors.but(silent.keys());
-        let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
-            return Ok(None);
-        };
-        let back = run.replayed.phase.cause().map(str::to_owned);
-        let silent_here = absent::of_run(&run, &silent);
-        if let (None, Some(failure)) = (&back, silent.values().next()) {
-            return Err(failure.clone().into());
-        }
-        let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
-        let way = Way { back, silent: silent_here, tampered };
-        self.go_on(&here, &run, way, interrupts).await.map(Some)
-    }
-
-    async fn go_on(
-        &self,
-        doors: &World,
-        run: &unfinished::Run,
-        way: Way,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Ending, CliError> {
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&run.plan) };
-        let session = self.audience.session();
-        flow::go_on(session, doors, run, Patience::UntilLapsed, way, &heard, interrupts).await
-    }
-
-    /// `deployctl rollback ENV`.
-    async fn rollback(
-        &self,
-        doors: &World,
-        interrupts: watch::Receiver<u32>,
-    ) -> Result<Option<Ending>, CliError> {
-        let silent = prepare::silent(doors).await?;
-        let here = doors.but(silent.keys());
-        if let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) {
-            let back = Some(format!("taken back by {}", actor()));
-            let way = Way { back, silent: absent::of_run(&run, &silent), tampered: Vec::new() };
-            let ending = self.go_on(&here, &run, way, interrupts.clone()).await?;
-            if ending != Ending::Deployed {
-                return Ok(Some(ending));
-            }
-        }
-        let env = self.theatre.wanted.env.clone();
-        let (components, rendered) = (BTreeSet::new(), BTreeMap::new());
-        let wanted = Wanted { env, version: String::new(), components, rendered, prune: Vec::new() };
-        let request = flow::request(&wanted, Some(Rollback::Previous), None);
-        let plan = prepare::plan(doors, &request).await?;
-        if !self.audience.approves(&plan)? {
-            return Ok(None);
-        }
-        let heard = Heard { tally: self.tally, inner: self.audience.report(&plan) };
-        let session = self.audience.session();
-        let patience = Patience::UntilLapsed;
-        flow::perform(session, doors, &request, &plan, patience, &heard, interrupts).await.map(Some)
+        Ok(flow::exit_of(&console.perform(doors, &request, &plan, Patience::None).await?))
     }
 }
 
@@ -133,7 +115,9 @@ impl Elsewhere for Story<'_> {
             wanted.rendered = rendered;
         }
         let (_count, interrupts) = watch::channel(0);
-        if let Ok(Some(_)) = self.deploy(&doors, interrupts, &wanted).await {
+        let consent = ConsentArgs::default();
+        let console = Played { story: self, consent, interrupts, ended: RefCell::default() };
+        if self.deploy(&console, &doors, &wanted).await.is_ok() && console.ended.take().is_some() {
             self.overtaken.set(true);
         }
     }

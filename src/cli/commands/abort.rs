@@ -2,7 +2,8 @@
 
 use super::rollback;
 use crate::cli::CliError;
-use crate::cli::args::AbortArgs;
+use crate::cli::args::{AbortArgs, ConsentArgs};
+use crate::cli::console::Terminal;
 use crate::cli::session::{Session, actor};
 use crate::cli::{asking, flow, wiring};
 use crate::domain::environment::Environment;
@@ -68,5 +69,7 @@ async fn take_back(
 ) -> Result<Exit, CliError> {
     let cause = format!("aborted by {}", actor());
     let cause = args.ask.reason.as_ref().map_or_else(|| cause.clone(), |reason| format!("{cause}: {reason}"));
-    rollback::in_its_place(session, env, world, cause).await
+    // Nothing is asked: to abort is to consent.
+    let console = Terminal { session, consent: &ConsentArgs::default() };
+    rollback::in_its_place(&console, env, world, cause).await
 }

@@ -3,6 +3,7 @@
 use super::{resume, rollback};
 use crate::cli::CliError;
 use crate::cli::args::{DeployArgs, Part, ReleaseArgs, ResumeArgs, RollbackArgs};
+use crate::cli::console::{Console as _, Terminal};
 use crate::cli::session::{Session, Wanted};
 use crate::cli::wiring;
 use crate::cli::{absent, consent, flow, supersede};
@@ -97,14 +98,10 @@ async fn go(
     flow::consented(session, &plan, &args.consent)?;
     flow::preflight(session, wanted, world, &plan).await?;
     flow::foresee(session, world, &plan).await;
-    flow::approve(session, &plan, &args.consent)?;
+    let console = Terminal { session, consent: &args.consent };
+    console.approve(&plan)?;
     let request = flow::request(wanted, None, args.consent.reason.as_deref());
-    let reporter = flow::reporter(session, &plan, false);
-    let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::perform(session, world, &request, &plan, queue.left(), &reporter, interrupts).await
-    })
-    .await?;
-    Ok(flow::exit_of(&ending))
+    Ok(flow::exit_of(&console.perform(world, &request, &plan, queue.left()).await?))
 }
 
 /// A run that stopped in the middle: whoever sits at a terminal may end it first.
@@ -144,7 +141,9 @@ async fn wait_for_the_way(
 fn read(path: &Path) -> Result<Plan, Failure> {
     let name = path.display().to_string();
     let content = std::fs::read(path).map_err(|error| {
-        Failure::new(Code(310), Exit::Usage, format!("{name} cannot be read")).why(error.to_string())
+        Failure::new(Code(310), Exit::Usage, format!("{name} cannot be read"))
+            .why(error.to_string())
+            .next("deployctl plan ENV --out FILE, which writes one")
     })?;
     file::read(&name, &content)
 }

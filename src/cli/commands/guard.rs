@@ -33,7 +33,9 @@ pub fn run(session: &Session, args: &GuardArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     if matches!(env.platform, Platform::Compose { .. }) {
         let what = format!("{} has no cluster whose runs could be watched", env.name);
-        return Err(Failure::new(Code(660), Exit::Usage, what).into());
+        return Err(Failure::new(Code(660), Exit::Usage, what)
+            .next(format!("deployctl resume {}, where a run stopped in the middle", env.name))
+            .into());
     }
     if args.in_cluster && env.targets.len() != 1 {
         let names = env.targets.iter().map(|target| target.id.to_string()).collect::<Vec<_>>();

@@ -97,4 +97,5 @@ async fn release(session: &Session, env: &Environment, world: &World, force: boo
 fn unreadable(target: &TargetId, error: &LockError) -> Failure {
     Failure::new(Code(610), Exit::Preflight, format!("the lock of {target} cannot be read"))
         .why(error.to_string())
+        .next("deployctl preflight ENV")
 }

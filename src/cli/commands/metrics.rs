@@ -51,7 +51,7 @@ fn ask(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
             }
         }
         if judged.is_empty() {
-            session.note("no release of ours serves users there: nothing to ask");
+            session.note("no release of ours serves users there: nothing to ask\n");
         }
         let foresight = gates_now::foresee(&world, &env).await?;
         session.print(&crate::cli::report::foresight::render(&foresight, &session.output));
@@ -101,12 +101,14 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
 
 fn unreadable(path: &Path, wrong: &[String]) -> Failure {
     let what = format!("{} cannot be replayed", path.display());
-    let failure = Failure::new(Code(720), Exit::Usage, what);
+    let failure = Failure::new(Code(720), Exit::Usage, what).next(format!("deployctl explain {}", Code(720)));
     wrong.iter().take(20).fold(failure, |failure, why| failure.why(why.clone()))
 }
 
 fn differs(first: &str) -> Failure {
-    Failure::new(Code(721), Exit::Internal, "the judge says otherwise than expected").why(first)
+    Failure::new(Code(721), Exit::Internal, "the judge says otherwise than expected")
+        .why(first)
+        .next(format!("deployctl explain {}", Code(721)))
 }
 
 /// One line of output.

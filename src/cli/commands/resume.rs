@@ -2,9 +2,11 @@
 
 use crate::cli::CliError;
 use crate::cli::args::ResumeArgs;
+use crate::cli::console::{Console, Terminal};
 use crate::cli::flow::Way;
 use crate::cli::session::Session;
-use crate::cli::{absent, asking, consent, flow, paying, wiring};
+use crate::cli::{absent, asking, flow, paying, wiring};
+use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
 use crate::run::intents::{self, Live};
@@ -17,46 +19,50 @@ pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        if let Ok(live) = intents::live(&world, &env.name).await
-            && let Some(exit) = go_on_there(session, &world, &live, args).await?
-        {
-            return Ok(exit);
-        }
-        let silent = prepare::silent(&world).await?;
-        let here = world.but(silent.keys());
-        let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
-            return match paying::pay(session, &env, &here, &args.consent).await? {
-                Some(exit) => Ok(exit),
-                None => Err(nothing(&env.name).into()),
-            };
-        };
-        let back = run.replayed.phase.cause().map(str::to_owned);
-        let silent_here = absent::of_run(&run, &silent);
-        if let (None, Some(target)) = (&back, silent_here.keys().next()) {
-            return Err(not_forward(&silent[target], &env.name).into());
-        }
-        if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
-            let owed = format!("the way back from {}", run.plan.version);
-            return Err(paying::still_silent(&env, target, &owed).into());
-        }
-        // A way back puts everything back as it was, whoever changed it.
-        let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
-        let what = match (&back, tampered.len()) {
-            (Some(_), _) => "Finish taking back",
-            (None, 0) => "Go on deploying",
-            (None, _) => "Put that back as the run left it, and go on deploying",
-        };
-        flow::tell_tampered(session, &tampered);
-        consent::ask(&format!("{what} {} on {}?", run.plan.version, env.name), args.consent.auto_approve)?;
-        let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-        let reporter = flow::reporter(session, &run.plan, false);
-        let way = Way { back, silent: silent_here, tampered };
-        let ending = flow::interruptible(&reporter, &world, async |interrupts| {
-            flow::go_on(session, &here, &run, patience, way, &reporter, interrupts).await
-        })
-        .await?;
-        Ok(flow::exit_of(&ending))
+        go(&Terminal { session, consent: &args.consent }, &env, &world).await
     })
+}
+
+/// The command, wherever it is given.
+pub(in crate::cli) async fn go(
+    console: &impl Console,
+    env: &Environment,
+    world: &World,
+) -> Result<Exit, CliError> {
+    if let Ok(live) = intents::live(world, &env.name).await
+        && let Some(exit) = go_on_there(console, world, &live).await?
+    {
+        return Ok(exit);
+    }
+    let silent = prepare::silent(world).await?;
+    let here = world.but(silent.keys());
+    let Some(run) = unfinished::latest(&here).await?.filter(unfinished::Run::is_unfinished) else {
+        return match paying::pay(console, env, &here).await? {
+            Some(exit) => Ok(exit),
+            None => Err(nothing(&env.name).into()),
+        };
+    };
+    let back = run.replayed.phase.cause().map(str::to_owned);
+    let silent_here = absent::of_run(&run, &silent);
+    if let (None, Some(target)) = (&back, silent_here.keys().next()) {
+        return Err(not_forward(&silent[target], &env.name).into());
+    }
+    if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
+        let owed = format!("the way back from {}", run.plan.version);
+        return Err(paying::still_silent(env, target, &owed).into());
+    }
+    // A way back puts everything back as it was, whoever changed it.
+    let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
+    let what = match (&back, tampered.len()) {
+        (Some(_), _) => "Finish taking back",
+        (None, 0) => "Go on deploying",
+        (None, _) => "Put that back as the run left it, and go on deploying",
+    };
+    flow::tell_tampered(console.session(), &tampered);
+    console.ask(&format!("{what} {} on {}?", run.plan.version, env.name))?;
+    let patience = flow::patience(console.consent().wait.as_deref(), Patience::UntilLapsed)?;
+    let way = Way { back, silent: silent_here, tampered };
+    Ok(flow::exit_of(&console.go_on(&here, &run, patience, way).await?))
 }
 
 fn nothing(env: &str) -> Failure {
@@ -78,12 +84,8 @@ fn not_forward(silent: &Failure, env: &str) -> Failure {
 
 /// A run that somebody works on: paused, it goes on; else there is nothing to resume. Nothing is returned once its process
 /// is known to be gone.
-async fn go_on_there(
-    session: &Session,
-    world: &World,
-    live: &Live,
-    args: &ResumeArgs,
-) -> Result<Option<Exit>, CliError> {
+async fn go_on_there(console: &impl Console, world: &World, live: &Live) -> Result<Option<Exit>, CliError> {
+    let session = console.session();
     let goes_back = matches!(live.replayed.phase, Phase::Aborting { .. });
     let Some(pause) = live.orders().pause.filter(|_| !goes_back) else {
         if asking::is_gone(session, world, live).await {
@@ -95,7 +97,7 @@ async fn go_on_there(
             .next(format!("deployctl status {} --watch", live.plan.environment))
             .into());
     };
-    let intent = asking::ask(session, world, live, Wish::Resume, args.consent.reason.as_deref()).await?;
+    let intent = asking::ask(session, world, live, Wish::Resume, console.consent().reason.as_deref()).await?;
     let effect = format!("goes on, it was paused by {}", pause.who());
     let heard = asking::heard_or_gone(session, world, live, &intent, &effect).await?;
     Ok(heard.then_some(Exit::Done))

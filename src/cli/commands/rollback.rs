@@ -3,9 +3,10 @@
 use super::status::progress;
 use crate::cli::CliError;
 use crate::cli::args::RollbackArgs;
+use crate::cli::console::{Console, Terminal};
 use crate::cli::flow::Way;
-use crate::cli::session::{Session, Wanted, actor};
-use crate::cli::{absent, consent, flow, report, wiring};
+use crate::cli::session::{Session, Wanted, actor, revision};
+use crate::cli::{absent, flow, report, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
@@ -20,55 +21,59 @@ use std::time::Duration;
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
     crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
-    let to = args.to.as_deref().map(parse_revision).transpose()?;
+    let to = args.to.as_deref().map(|text| revision(text, "rollback", "--to ")).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        let silent = prepare::silent(&world).await?;
-        let mut out = absent::chosen(&env, &args.without)?;
-        let unforeseen = silent.keys().any(|target| !out.contains(target));
-        out.extend(silent.keys().cloned());
-        absent::somebody_is_left(&env, &out)?;
-        let world = world.but(&out);
-        if unforeseen {
-            session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
-        }
-        if let Some(run) = unfinished::latest(&world).await?.filter(|run| run.bars(&world)) {
-            let mut left_out = absent::of_run(&run, &silent);
-            for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
-                left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
-            }
-            tell(session, &world, &run).await;
-            if args.dry_run {
-                session.say("dry run: nothing was written");
-                return Ok(Exit::Done);
-            }
-            let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
-            consent::ask(&question, args.consent.auto_approve)?;
-            let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-            let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
-            let (exit, concluded) = take_back(session, &world, &run, left_out, patience, cause).await?;
-            if exit != Exit::Done || (to.is_none() && !concluded) {
-                return Ok(exit);
-            }
-        }
-        absent::nothing_is_left_behind(&world, &env.name).await?;
-        let exit = bring_back(session, &world, env, &out, to, args).await?;
-        // What a silent target serves is not known: `resume` finds out.
-        Ok(if exit == Exit::Done && unforeseen && !args.dry_run { Exit::Unknown } else { exit })
+        go(&Terminal { session, consent: &args.consent }, env, &world, to, args).await
     })
 }
 
-/// `12` or `r12`.
-pub fn parse_revision(text: &str) -> Result<Revision, Failure> {
-    text.trim_start_matches('r').parse().map(Revision).map_err(|_| {
-        Failure::new(Code(709), Exit::Usage, format!("`{text}` is no release number"))
-            .next("write e.g. --to 12")
-    })
+/// The command, wherever it is given.
+pub(in crate::cli) async fn go(
+    console: &impl Console,
+    env: Environment,
+    world: &World,
+    to: Option<Revision>,
+    args: &RollbackArgs,
+) -> Result<Exit, CliError> {
+    let session = console.session();
+    let silent = prepare::silent(world).await?;
+    let mut out = absent::chosen(&env, &args.without)?;
+    let unforeseen = silent.keys().any(|target| !out.contains(target));
+    out.extend(silent.keys().cloned());
+    absent::somebody_is_left(&env, &out)?;
+    let world = world.but(&out);
+    if unforeseen {
+        session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
+    }
+    if let Some(run) = unfinished::latest(&world).await?.filter(|run| run.bars(&world)) {
+        let mut left_out = absent::of_run(&run, &silent);
+        for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
+            left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
+        }
+        tell(session, &world, &run).await;
+        if args.dry_run {
+            session.say("dry run: nothing was written");
+            return Ok(Exit::Done);
+        }
+        let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
+        console.ask(&question)?;
+        let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
+        let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
+        let (exit, concluded) = take_back(console, &world, &run, left_out, patience, cause).await?;
+        if exit != Exit::Done || (to.is_none() && !concluded) {
+            return Ok(exit);
+        }
+    }
+    absent::nothing_is_left_behind(&world, &env.name).await?;
+    let exit = bring_back(console, &world, env, &out, to, args).await?;
+    // What a silent target serves is not known: `resume` finds out.
+    Ok(if exit == Exit::Done && unforeseen && !args.dry_run { Exit::Unknown } else { exit })
 }
 
 /// Takes a run back whose process is gone, for somebody who told it to abort.
 pub(super) async fn in_its_place(
-    session: &Session,
+    console: &impl Console,
     env: &Environment,
     world: &World,
     cause: String,
@@ -81,10 +86,10 @@ pub(super) async fn in_its_place(
             .next(format!("deployctl status {}", env.name))
             .into());
     };
-    tell(session, &world, &run).await;
+    tell(console.session(), &world, &run).await;
     let left_out = absent::of_run(&run, &silent);
     let patience = Patience::UntilLapsed;
-    let (exit, concluded) = take_back(session, &world, &run, left_out, patience, cause).await?;
+    let (exit, concluded) = take_back(console, &world, &run, left_out, patience, cause).await?;
     if concluded {
         let what = format!("it was too late: run {} has ended (deployed)", run.plan.run);
         return Err(Failure::new(Code(627), Exit::Usage, what)
@@ -107,19 +112,15 @@ async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
 
 /// Takes an unfinished run back; says, too, whether it was concluded instead.
 async fn take_back(
-    session: &Session,
+    console: &impl Console,
     world: &World,
     run: &unfinished::Run,
     silent: flow::Silent,
     patience: Patience,
     cause: String,
 ) -> Result<(Exit, bool), CliError> {
-    let reporter = flow::reporter(session, &run.plan, false);
     let way = Way { back: Some(cause), silent, tampered: Vec::new() };
-    let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::go_on(session, world, run, patience, way, &reporter, interrupts).await
-    })
-    .await?;
+    let ending = console.go_on(world, run, patience, way).await?;
     // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
     let back = matches!(ending, Ending::RolledBack { .. });
     Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
@@ -138,13 +139,14 @@ fn how_long(plan: &Plan, last: Option<Duration>) -> String {
 }
 
 async fn bring_back(
-    session: &Session,
+    console: &impl Console,
     world: &World,
     mut env: Environment,
     out: &BTreeSet<TargetId>,
     to: Option<Revision>,
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
+    let session = console.session();
     let rollback = to.map_or(Rollback::Previous, Rollback::To);
     let histories = absent::histories(world).await?;
     let stay = if to.is_none() { debts::before_already(&histories) } else { BTreeMap::new() };
@@ -172,12 +174,7 @@ async fn bring_back(
         session.say("dry run: nothing was written");
         return Ok(Exit::Done);
     }
-    flow::approve(session, &plan, &args.consent)?;
+    console.approve(&plan)?;
     let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-    let reporter = flow::reporter(session, &plan, false);
-    let ending = flow::interruptible(&reporter, world, async |interrupts| {
-        flow::perform(session, world, &request, &plan, patience, &reporter, interrupts).await
-    })
-    .await?;
-    Ok(flow::exit_of(&ending))
+    Ok(flow::exit_of(&console.perform(world, &request, &plan, patience).await?))
 }

@@ -1,9 +1,8 @@
 //! `deployctl show ENV [REVISION]`: one release whole.
 
-use super::rollback::parse_revision;
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
-use crate::cli::session::Session;
+use crate::cli::session::{self, Session};
 use crate::cli::{absent, flow, report, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::release::Release;
@@ -11,7 +10,7 @@ use crate::run::prepare;
 
 pub fn run(session: &Session, place: &PlaceArgs, revision: Option<&str>) -> Result<Exit, CliError> {
     let env = session.place(place)?;
-    let revision = revision.map(parse_revision).transpose()?;
+    let revision = revision.map(|text| session::revision(text, "show", "")).transpose()?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         let silent = prepare::silent(&world).await?;

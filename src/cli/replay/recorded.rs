@@ -1,9 +1,8 @@
 //! `deployctl metrics ENV --replay REV`: what the gates saw of a release, judged by the gates as they are now.
 
 use crate::cli::args::PlaceArgs;
-use crate::cli::commands::rollback::parse_revision;
 use crate::cli::report::replayed;
-use crate::cli::session::Session;
+use crate::cli::session::{self, Session};
 use crate::cli::{CliError, flow, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
@@ -21,7 +20,7 @@ pub(in crate::cli) fn recorded(
     check: bool,
 ) -> Result<Exit, CliError> {
     let env = session.place(place)?;
-    let revision = parse_revision(revision)?;
+    let revision = known(revision)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         prepare::reach(&world).await?;
@@ -42,10 +41,17 @@ pub(in crate::cli) fn recorded(
                 format!("{}: the gate says otherwise than when {revision} was released", one.name),
             )
             .why(replayed::line(one))
+            .next(format!("deployctl metrics {} --replay {} --as-recorded", env.name, revision.0))
             .into()),
             _ => Ok(Exit::Done),
         }
     })
+}
+
+/// Without an environment it is a file that is judged.
+fn known(text: &str) -> Result<Revision, Failure> {
+    session::revision(text, "metrics", "--replay ")
+        .map_err(|failure| failure.next("deployctl metrics --replay FILE, which judges a file"))
 }
 
 async fn read(world: &World, env: &Environment, revision: Revision) -> Result<Vec<Evidence>, Failure> {

@@ -2,7 +2,7 @@
 //! were given.
 
 use super::forms::{FROM_ENV, FROM_FILE, IN_DATA, IN_MANIFEST, IN_PULL, LIVE, OPEN, REFERRED, clean, found};
-use crate::support::{Life, Story, Told, virtually};
+use crate::support::{Life, Story, Told, copy, virtually};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -68,18 +68,6 @@ impl Shop {
 impl Drop for Shop {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        if source.is_dir() {
-            copy(&source, &target);
-        } else {
-            std::fs::copy(&source, &target).unwrap();
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Argo CD heals what a rollout changes, unless it is paused; what the pause took is given back however the run ends.
 
-use super::runs::{alerts, begin, shares, titles};
+use super::runs::{begin, shares, titles};
+use crate::support::alerts;
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::environment::Environment;
 use deployctl::domain::gitops::GitopsMode;

@@ -1,7 +1,7 @@
 //! Whole runs: what users received at each weight, what stands at the end, what a way back writes first.
 
 use crate::runs::made_by_hand;
-use crate::support::{Life, Story, Told, environment, virtually};
+use crate::support::{Life, Story, Told, alerts, environment, virtually};
 use deployctl::domain::event::Kind;
 use deployctl::run::Ending;
 use std::collections::BTreeMap;
@@ -101,15 +101,6 @@ fn undone(told: &Told) -> Vec<String> {
         _ => None,
     });
     undone.collect()
-}
-
-pub fn alerts(told: &Told) -> Vec<String> {
-    let events = told.0.lock().unwrap();
-    let alerts = events.iter().filter_map(|event| match &event.kind {
-        Kind::Alert { message, .. } => Some(message.clone()),
-        _ => None,
-    });
-    alerts.collect()
 }
 
 #[test]

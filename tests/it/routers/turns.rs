@@ -1,6 +1,7 @@
 //! Blue-green between two namespaces: whole runs, and what is refused before them.
 
-use super::runs::{alerts, begin, titles};
+use super::runs::{begin, titles};
+use crate::support::alerts;
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::environment::{Environment, Strategy};
 use deployctl::domain::event::{Event, Kind};

@@ -1,5 +1,11 @@
 //! What tests of whole runs share: a small shop in two simulated regions, and the life of one command.
 
+mod folders;
+mod rollouts;
+
+pub use folders::copy;
+pub use rollouts::{alerts, api_sizes, begin_under_load, compared_alone, watched};
+
 use async_trait::async_trait;
 use deployctl::adapters::kubernetes::KubeCluster;
 use deployctl::config::{self, Overrides};

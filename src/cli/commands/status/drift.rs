@@ -6,6 +6,7 @@ use crate::domain::release::Release;
 use crate::plan::{Action, TargetPlan, diff};
 use crate::ports::Cluster;
 use crate::run::definitions::definitions;
+use crate::run::tampered::writer;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -76,20 +77,4 @@ fn is_ours(live: &Value, path: &str) -> bool {
     let mut owners =
         entries.into_iter().flatten().filter(|entry| field_path::is_in(&entry["fieldsV1"], path));
     owners.all(|entry| entry["manager"] == FIELD_MANAGER)
-}
-
-/// ` (kubectl-edit, 2026-01-05T03:12:00Z)`: who owns the field now; of a field that is gone, who wrote last.
-fn writer(live: &Value, path: &str) -> String {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    let others: Vec<&Value> =
-        entries.into_iter().flatten().filter(|entry| entry["manager"] != FIELD_MANAGER).collect();
-    let when = |entry: &&Value| entry["time"].as_str().unwrap_or_default().to_owned();
-    let owner =
-        others.iter().filter(|entry| field_path::is_in(&entry["fieldsV1"], path)).copied().max_by_key(when);
-    // A status is written all the time, and says nothing about who took a field away.
-    let last = || others.iter().filter(|entry| entry.get("subresource").is_none()).copied().max_by_key(when);
-    owner.or_else(last).map_or_else(String::new, |entry| {
-        let text = |key: &str| entry[key].as_str().unwrap_or("unknown").to_owned();
-        format!(" ({}, {})", text("manager"), text("time"))
-    })
 }
