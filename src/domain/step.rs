@@ -51,6 +51,8 @@ pub enum Lane {
     Traffic,
     /// The new revision's pods go.
     Capacity,
+    /// Jobs undo what Jobs did: stable carries everything, and the new revision's configuration is still there.
+    Jobs,
     /// Configuration and everything else as it was.
     Config,
     /// Those who keep the cluster in step with Git go on, on targets that keep the new release, too.

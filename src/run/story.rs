@@ -144,6 +144,7 @@ impl<'p> Story<'p> {
             took: at.duration_since(self.began.unwrap_or(at)).unsigned_abs(),
             next,
             remaining: Vec::new(),
+            serves: false,
             kept: self.kept.clone(),
             owed: self.owed.clone(),
         }

@@ -65,6 +65,7 @@ fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Rele
         rollback_of: None,
         workloads: BTreeMap::from([("kva-api".into(), api)]),
         objects: vec![object("ConfigMap", "a"), object("ConfigMap", "b"), object("Service", "kva-api")],
+        rollback_jobs: vec![],
         evidence: vec![],
         overridden: None,
         asked: vec![],
