@@ -358,7 +358,7 @@ mod tests {
 
     fn record(name: &str, what: What) -> Record {
         let entry = Entry { format: FORMAT, writer: String::new(), at: Timestamp::UNIX_EPOCH, what };
-        Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap() }
+        Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap(), damage: None }
     }
 
     fn steps(event: Transition) -> What {
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_torn_last_record_is_passed_over_and_any_other_is_refused() {
         let run = RunId::new("r1");
-        let torn = Record { name: "r1.0001.000001".into(), content: b"{\"form".to_vec() };
+        let torn = Record { name: "r1.0001.000001".into(), content: b"{\"form".to_vec(), damage: None };
         let good = record("r1.0001.000000", steps(Transition::Start));
         let journals = BTreeMap::from([("east".into(), vec![good.clone(), torn.clone()])]);
         let state = replay(&run, &journals).unwrap();
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
-        let newer = Record { name: "r1.0001.000000".into(), content: br#"{"format":99,"odd":1}"#.to_vec() };
+        let newer = Record { name: "r1.0001.000000".into(), content: br#"{"format":99,"odd":1}"#.to_vec(), damage: None };
         let journals = BTreeMap::from([("east".into(), vec![newer])]);
         assert_eq!(replay(&RunId::new("r1"), &journals).unwrap_err().code, Code(602));
     }
@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn a_kind_of_record_that_is_not_known_is_of_a_newer_version_and_not_damaged() {
         let content = br#"{"format":1,"writer":"9.1.0","at":"2026-01-05T03:00:00Z","what":{"teleported":7}}"#;
-        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec() };
+        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec(), damage: None };
         let journals = BTreeMap::from([("east".into(), vec![strange])]);
         let refused = replay(&RunId::new("r1"), &journals).unwrap_err();
         assert_eq!(refused.code, Code(602));

@@ -85,7 +85,7 @@ fn told(plan: &Plan, disk: &Disk) -> Result<Replayed, String> {
             let own =
                 disk.records.iter().filter(|((t, kind, _), _)| t == target && *kind == RecordKind::Journal);
             let records =
-                own.map(|((.., name), content)| Record { name: name.clone(), content: content.clone() });
+                own.map(|((.., name), content)| Record { name: name.clone(), content: content.clone(), damage: None });
             (target.clone(), records.collect())
         })
         .collect();
