@@ -235,8 +235,11 @@ pub enum Kind {
         took: Duration,
         /// What to type next.
         next: Vec<String>,
-        /// What is still wrong, when something is.
-        remaining: Vec<StillWrong>,
+        /// What is still wrong, when something is: one line each.
+        remaining: Vec<String>,
+        /// The same, with the objects and with what to type about each.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        still_wrong: Vec<StillWrong>,
         /// Whether the release serves all the same: an older one was brought back, and something beside it is wrong.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         serves: bool,

@@ -113,6 +113,21 @@ pub enum Transition {
     FailUndo,
 }
 
+impl Transition {
+    /// Where it leaves a step of which nothing else is known.
+    #[must_use]
+    pub fn leads_to(self) -> Status {
+        match self {
+            Self::Start => Status::Started,
+            Self::Finish => Status::Done,
+            Self::Fail => Status::Failed,
+            Self::StartUndo => Status::Undoing,
+            Self::FinishUndo => Status::Undone,
+            Self::FailUndo => Status::UndoFailed,
+        }
+    }
+}
+
 /// An event that the step's status does not allow: the journal is not ours, or damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a step that is {status:?} cannot {event:?}")]

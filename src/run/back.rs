@@ -2,7 +2,7 @@
 
 use super::contact::Tries;
 use super::engine::{Ending, Engine};
-use super::journal::Phase;
+use super::journal::{Phase, Restated, What};
 use super::undo::Remaining;
 use crate::domain::event::Kind;
 use crate::domain::ids::TargetId;
@@ -66,6 +66,24 @@ impl Engine<'_> {
         let ended = Phase::Ended { outcome: "rolled-back".to_owned() };
         let _ = self.journal.phase_on(&ended, Tries::One, present).await;
         Ending::RolledBack { cause }
+    }
+
+    /// What is assumed in place of damaged records goes on record before anything rests on it. It holds nothing up: whoever
+    /// comes later without it assumes the same again.
+    pub(super) async fn restate(&self) {
+        let all = self.statuses();
+        let of = |target: &TargetId| {
+            let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+            let own = steps.filter(|step| step.target == *target);
+            own.filter_map(|step| Some((step.id.clone(), *all.get(&step.id)?))).collect()
+        };
+        let writes = self.assumed.iter().filter(|(target, _)| !self.is_absent(target)).map(
+            |(target, damaged)| async move {
+                let restated = Restated { damaged: damaged.clone(), status: of(target) };
+                let _ = self.journal.write(target, What::Restated(restated), Tries::One).await;
+            },
+        );
+        futures::future::join_all(writes).await;
     }
 
     pub(super) async fn guarded_retreat(&self) -> Ending {

@@ -79,6 +79,8 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
+    /// Damaged records by target that this process makes up for.
+    pub(super) assumed: BTreeMap<TargetId, Vec<String>>,
     pub(super) comparisons: Comparisons,
     /// What operators ask of it meanwhile.
     pub(super) control: Control,
@@ -119,6 +121,7 @@ impl<'a> Engine<'a> {
             report,
             interrupts,
             phase: replayed.phase,
+            assumed: replayed.assumed,
             status: Mutex::new(replayed.status),
             evidence: Mutex::new(BTreeMap::new()),
             hints: Mutex::new(Vec::new()),
@@ -133,6 +136,10 @@ impl<'a> Engine<'a> {
 
     pub(super) fn teller(&self) -> Teller<'_> {
         Teller { report: self.report, clock: self.world.clock.as_ref() }
+    }
+
+    pub(super) fn statuses(&self) -> BTreeMap<StepId, Status> {
+        self.status.lock().expect("no panic while held").clone()
     }
 
     pub(super) fn status(&self, step: &Step) -> Status {
@@ -221,6 +228,7 @@ impl<'a> Engine<'a> {
             Phase::Aborting { kept, .. } => kept.clone(),
             _ => Vec::new(),
         };
+        self.restate().await;
         let ending = Box::pin(self.guarded_abort(cause, kept)).await;
         self.finish(ending).await
     }
@@ -430,7 +438,7 @@ impl<'a> Engine<'a> {
             self.leases.release(self.world).await;
         }
         let env = &self.plan.environment;
-        let (outcome, cause, next, remaining) = match &ending {
+        let (outcome, cause, next, wrong) = match &ending {
             Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
             Ending::RolledBack { cause } => {
                 let mut next = self.hints.lock().expect("no panic while held").clone();
@@ -458,8 +466,19 @@ impl<'a> Engine<'a> {
         let revision = self.plan.revision;
         let kept = self.kept.lock().expect("no panic while held").clone();
         let serves = matches!(ending, Ending::Broken { serves: true, .. });
-        self.teller()
-            .tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining, serves, kept, owed });
+        let remaining = wrong.iter().map(ToString::to_string).collect();
+        self.teller().tell(Kind::RunFinished {
+            outcome,
+            revision,
+            cause,
+            took,
+            next,
+            remaining,
+            still_wrong: wrong,
+            serves,
+            kept,
+            owed,
+        });
         ending
     }
 }

@@ -9,6 +9,7 @@ mod compare;
 mod contact;
 mod control;
 mod dag;
+mod damage;
 pub mod debts;
 pub mod definitions;
 pub mod durations;

@@ -69,6 +69,10 @@ impl StateStore for MemoryState {
         Ok(())
     }
 
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        format!("{}/{name}", kind.as_str())
+    }
+
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
         Ok(self.matching(kind, prefix))
     }

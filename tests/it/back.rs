@@ -9,7 +9,9 @@ use stage::Refusal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod damaged;
 mod stage;
+mod wrong;
 
 /// The shop with words for its Jobs: `fail`.
 pub fn shop(up: &str, down: &str) -> Environment {
@@ -24,6 +26,15 @@ pub async fn release(story: &Story, version: &str) {
     assert_eq!(life, Life::Ended(Ending::Deployed), "{version}");
     tokio::time::sleep(Duration::from_mins(2)).await;
     story.world.mark_stable();
+}
+
+/// A release that died after so many seconds.
+pub async fn died_after(story: &Story, version: &str, seconds: u64) {
+    let told = Told::default();
+    tokio::select! {
+        life = story.deploy(version, &told) => panic!("it ended first: {life:?}"),
+        () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+    }
 }
 
 /// The Jobs of a target: name, version, and its last condition.

@@ -21,10 +21,10 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
     crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
     let to = args.to.as_deref().map(parse_revision).transpose()?;
+    let mut out = absent::chosen(&env, &args.without)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         let silent = prepare::silent(&world).await?;
-        let mut out = absent::chosen(&env, &args.without)?;
         let unforeseen = silent.keys().any(|target| !out.contains(target));
         out.extend(silent.keys().cloned());
         absent::somebody_is_left(&env, &out)?;
@@ -32,7 +32,12 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
         if unforeseen {
             session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
         }
-        if let Some(run) = unfinished::latest(&world).await?.filter(|run| run.bars(&world)) {
+        let run = if args.despite_damaged_journal {
+            unfinished::despite_damage(&world).await
+        } else {
+            unfinished::latest(&world).await
+        };
+        if let Some(run) = run?.filter(|run| run.bars(&world)) {
             let mut left_out = absent::of_run(&run, &silent);
             for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
                 left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
@@ -98,6 +103,12 @@ pub(super) async fn in_its_place(
 async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
     let plan = &run.plan;
     session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    for (target, damaged) in &run.replayed.assumed {
+        session.note(&format!(
+            "{target}: damaged: {}; all that the run may have begun counts as begun, and is taken back\n",
+            damaged.join(", ")
+        ));
+    }
     let earlier = durations::of_rollbacks(world).await;
     session.note(&format!("it {}\n", progress::way_back(run, &earlier)));
     for line in progress::cannot_be_undone(run) {

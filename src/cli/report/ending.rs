@@ -16,7 +16,7 @@ struct Ended<'a> {
     cause: Option<&'a str>,
     took: Duration,
     next: &'a [String],
-    remaining: &'a [StillWrong],
+    still_wrong: &'a [StillWrong],
     serves: bool,
     /// Targets of earlier waves that keep the new release.
     kept: &'a [TargetId],
@@ -31,20 +31,20 @@ pub(super) fn render(
     evidence: &BTreeMap<TargetId, Vec<String>>,
     paint: Paint,
 ) -> Vec<String> {
-    let Kind::RunFinished { outcome, cause, took, next, remaining, serves, kept, owed, .. } = kind else {
+    let Kind::RunFinished { outcome, cause, took, next, still_wrong, serves, kept, owed, .. } = kind else {
         return Vec::new();
     };
     let cause = cause.as_deref();
     let (took, serves) = (whole_seconds(*took), *serves);
-    let ended = Ended { outcome, cause, took, next, remaining, serves, kept, owed };
+    let ended = Ended { outcome, cause, took, next, still_wrong, serves, kept, owed };
     if ended.outcome == "deployed" {
         return success(&ended, facts, paint);
     }
     let mut lines = vec![headline(&ended, paint)];
     lines.extend(text::wrap(&done_about_it(&ended, facts), 100).into_iter().map(|line| format!("  {line}")));
-    if !ended.remaining.is_empty() {
+    if !ended.still_wrong.is_empty() {
         lines.push(paint.bold("  Still wrong:"));
-        lines.extend(ended.remaining.iter().flat_map(|wrong| still_wrong(wrong, paint)));
+        lines.extend(ended.still_wrong.iter().flat_map(|wrong| item(wrong, paint)));
     }
     lines.extend(witness::render(evidence, facts, paint));
     if !ended.next.is_empty() {
@@ -58,7 +58,7 @@ pub(super) fn render(
 }
 
 /// What it is and why, then the commands for it.
-fn still_wrong(wrong: &StillWrong, paint: Paint) -> Vec<String> {
+fn item(wrong: &StillWrong, paint: Paint) -> Vec<String> {
     let mut lines = vec![format!("    {} {}", paint.red("✗"), clean(&wrong.to_string()))];
     lines.extend(wrong.next.iter().map(|next| format!("        {}", paint.cyan(&clean(next)))));
     lines

@@ -113,6 +113,76 @@ impl Story {
         site.state.delete(RecordKind::Release, &format!("{revision:06}")).await.unwrap();
     }
 
+    /// Somebody, or something, damages a record: half of its bytes are lost. Returns what holds it.
+    pub async fn damage(&self, target: &str, kind: RecordKind, name: &str) -> String {
+        let site = &self.doors.sites[&TargetId::from(target)];
+        let place = site.state.place(kind, name);
+        let (namespace, secret) = place.trim_start_matches("-n ").split_once(" secret/").unwrap();
+        let path = format!("/api/v1/namespaces/{namespace}/secrets");
+        let held = self.world.snapshot(target).into_iter().find(|object| {
+            object["kind"] == "Secret" && object["metadata"]["name"] == secret
+        });
+        let held = held.unwrap_or_else(|| panic!("{place}"));
+        let mut data = held["data"]["record"].as_str().unwrap().to_owned();
+        data.truncate(data.len() / 8 * 4);
+        let metadata = json!({"name": secret, "namespace": namespace, "labels": held["metadata"]["labels"],
+            "annotations": held["metadata"]["annotations"]});
+        let torn = json!({"apiVersion": "v1", "kind": "Secret", "type": held["type"], "immutable": true,
+            "metadata": metadata, "data": {"record": data}});
+        let call = async |method: &str, path: String, body: Vec<u8>| {
+            let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+            let answer = self.world.api(target).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+            assert!(answer.status().is_success(), "{method}: {}", answer.status());
+        };
+        call("DELETE", format!("{path}/{secret}"), Vec::new()).await;
+        call("POST", path, serde_json::to_vec(&torn).unwrap()).await;
+        place
+    }
+
+    /// Names of the records of a kind.
+    pub async fn records(&self, target: &str, kind: RecordKind) -> Vec<String> {
+        let records = self.doors.sites[&TargetId::from(target)].state.list(kind, "").await.unwrap();
+        records.into_iter().map(|record| record.name).collect()
+    }
+
+    /// Somebody types `kubectl delete …` of what holds a record.
+    pub async fn delete_held(&self, target: &str, kind: RecordKind, name: &str) {
+        self.doors.sites[&TargetId::from(target)].state.delete(kind, name).await.unwrap();
+    }
+
+    /// Somebody scales all Deployments with a label to nothing.
+    pub async fn scale_to_nothing(&self, target: &str, label: &str) {
+        let (key, value) = label.split_once('=').unwrap();
+        let objects = self.world.snapshot(target);
+        let found: Vec<String> = objects
+            .iter()
+            .filter(|object| object["kind"] == "Deployment" && object["metadata"]["labels"][key] == value)
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert!(!found.is_empty(), "nothing carries {label}");
+        for name in found {
+            let request = Request::patch(format!("/apis/apps/v1/namespaces/shop/deployments/{name}/scale"))
+                .header("content-type", "application/merge-patch+json")
+                .body(Body::from(br#"{"spec":{"replicas":0}}"#.to_vec()))
+                .unwrap();
+            let answer = self.world.api(target).oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+        }
+    }
+
+    /// Somebody sets the image of a Deployment.
+    pub async fn set_image(&self, target: &str, deployment: &str, image: &str) {
+        let container = deployment.split("-r").next().unwrap();
+        let pods = json!({"spec": {"containers": [{"name": container, "image": image}]}});
+        let patch = json!({"spec": {"template": pods}});
+        let request = Request::patch(format!("/apis/apps/v1/namespaces/shop/deployments/{deployment}"))
+            .header("content-type", "application/strategic-merge-patch+json")
+            .body(Body::from(serde_json::to_vec(&patch).unwrap()))
+            .unwrap();
+        let answer = self.world.api(target).oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+
     /// How many pods a Job has made, those of a Job of that name before included.
     pub fn pods_made(&self, target: &str, job: &str) -> usize {
         let objects = self.world.snapshot(target);

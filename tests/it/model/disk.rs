@@ -292,6 +292,10 @@ impl StateStore for Door {
         }
     }
 
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        format!("{}/{name}", kind.as_str())
+    }
+
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
         if self.stage.silent(&self.target) {
             return Err(StateError::Unreachable { message: "no answer".into() });

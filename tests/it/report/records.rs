@@ -156,6 +156,7 @@ fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView
         targets: targets.into_iter().map(|(id, target)| (id.into(), target)).collect(),
         owed: BTreeMap::new(),
         unfinished: None,
+        unreadable: None,
     }
 }
 

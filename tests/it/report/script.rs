@@ -163,7 +163,7 @@ impl Script {
         outcome: &'static str,
         cause: Option<&str>,
         next: &[&str],
-        remaining: &[StillWrong],
+        still_wrong: &[StillWrong],
     ) -> &mut Self {
         let took = Duration::from_secs(self.seconds.unsigned_abs());
         self.tell(Kind::RunFinished {
@@ -172,7 +172,8 @@ impl Script {
             cause: cause.map(str::to_owned),
             took,
             next: next.iter().map(|line| (*line).to_owned()).collect(),
-            remaining: remaining.to_vec(),
+            remaining: still_wrong.iter().map(ToString::to_string).collect(),
+            still_wrong: still_wrong.to_vec(),
             serves: false,
             owed: vec![],
             kept: vec![],
