@@ -31,7 +31,10 @@ pub(super) fn not_undone(
         let reference = object.reference();
         match live.get(&reference) {
             Some(now) => lines.extend(grown(object, &reference, now, to)),
-            None => lines.extend(lost(object.kind()).map(|lost| format!("{reference} is gone since {to} and is made anew: {lost}"))),
+            None => lines.extend(
+                lost(object.kind())
+                    .map(|lost| format!("{reference} is gone since {to} and is made anew: {lost}")),
+            ),
         }
     }
     lines
@@ -80,8 +83,7 @@ fn jobs_since(history: &[Release], then: &Release) -> Vec<String> {
 /// Whether a Job of the way back undoes what this one did: in its own run, when its release was left, or now.
 fn is_undone(release: &Release, job: &Object) -> bool {
     let mut back = release.rollback_jobs.iter().filter(|known| known.due);
-    release.outcome != Outcome::Broken
-        && back.any(|known| hooks::undoes(known.job.component.as_ref(), job))
+    release.outcome != Outcome::Broken && back.any(|known| hooks::undoes(known.job.component.as_ref(), job))
 }
 
 fn grown(object: &Object, reference: &ObjectRef, now: &Value, to: Revision) -> Vec<String> {
@@ -216,7 +218,8 @@ mod tests {
 
     #[test]
     fn what_a_job_of_the_way_back_undoes_is_not_named() {
-        let of = |name: &str, component: &str| Object { component: Some(component.into()), ..job(name, name) };
+        let of =
+            |name: &str, component: &str| Object { component: Some(component.into()), ..job(name, name) };
         let with = |revision, outcome, due| {
             let job = of("unmigrate", "db");
             let jobs = vec![of("migrate", "db"), of("warm", "web")];
@@ -233,10 +236,12 @@ mod tests {
     #[test]
     fn claims_of_a_set_and_what_went_with_its_objects_are_named() {
         let set = |size: &str| {
-            let claim = json!({"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}});
+            let claim =
+                json!({"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}});
             object("StatefulSet", "db", &json!({"volumeClaimTemplates": [claim]}))
         };
-        let (space, kind) = (object("Namespace", "far", &json!({})), object("CustomResourceDefinition", "carts", &json!({})));
+        let (space, kind) =
+            (object("Namespace", "far", &json!({})), object("CustomResourceDefinition", "carts", &json!({})));
         let history = [release(1, Outcome::Deployed, vec![set("10Gi"), claim("1Gi"), space, kind])];
         assert_eq!(
             lines(&history, &[set("20Gi")]),

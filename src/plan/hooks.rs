@@ -188,7 +188,12 @@ mod tests {
     fn a_job_is_named_for_the_release_that_is_left_and_brings_what_it_needs() {
         let container = json!({"name": "a", "envFrom": [{"configMapRef": {"name": "settings"}}]});
         let pods = json!({"serviceAccountName": "mover", "containers": [container]});
-        let others = [("ConfigMap", "settings"), ("ConfigMap", "other"), ("ServiceAccount", "mover"), ("Service", "db")];
+        let others = [
+            ("ConfigMap", "settings"),
+            ("ConfigMap", "other"),
+            ("ServiceAccount", "mover"),
+            ("Service", "db"),
+        ];
         let others: Vec<Object> =
             others.iter().map(|(kind, name)| object(kind, name, &json!({}), &json!({}))).collect();
         let run = RunId::new("r000012-x");

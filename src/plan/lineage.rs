@@ -28,7 +28,9 @@ pub(super) struct Way<'h> {
 /// The way to release `to`; `history` is sorted, oldest first.
 pub(super) fn way(history: &[Release], to: Revision) -> Way<'_> {
     let lines = lines(history);
-    let (Some((_, now)), Some(then)) = (lines.last_key_value(), lines.get(&to)) else { return Way::default() };
+    let (Some((_, now)), Some(then)) = (lines.last_key_value(), lines.get(&to)) else {
+        return Way::default();
+    };
     let shared = now.iter().zip(then).take_while(|(a, b)| a.content == b.content).count();
     let record = |layer: &Layer| history.iter().find(|release| release.revision == layer.revision);
     let left = now[shared..].iter().rev().filter_map(record).collect();

@@ -18,9 +18,8 @@ pub(super) type Journals = BTreeMap<TargetId, Vec<Record>>;
 
 /// Reads journals; of one that is damaged it is told where, what is certain, and what can be done.
 pub(super) fn replay(world: &World, plan: &Plan, journals: &Journals) -> Result<Replayed, Failure> {
-    journal::replay(&plan.run, journals).map_err(|failure| {
-        if failure.code == Code(603) { explained(world, plan, journals) } else { failure }
-    })
+    journal::replay(&plan.run, journals)
+        .map_err(|failure| if failure.code == Code(603) { explained(world, plan, journals) } else { failure })
 }
 
 fn explained(world: &World, plan: &Plan, journals: &Journals) -> Failure {
@@ -31,7 +30,8 @@ fn explained(world: &World, plan: &Plan, journals: &Journals) -> Failure {
     for (target, records) in journals {
         let own = BTreeMap::from([(target.clone(), records.clone())]);
         let Err(refused) = journal::replay(&plan.run, &own) else { continue };
-        let good = records.iter().take_while(|record| !refused.why[0].contains(&record.name)).collect::<Vec<_>>();
+        let good =
+            records.iter().take_while(|record| !refused.why[0].contains(&record.name)).collect::<Vec<_>>();
         let Some(bad) = records.get(good.len()) else { continue };
         let place = world.sites.get(target).map(|site| site.state.place(RecordKind::Journal, &bad.name));
         let place = place.unwrap_or_default();
@@ -64,7 +64,11 @@ fn certain(plan: &Plan, target: &TargetId, good: &[&Record]) -> String {
     let (done, flight) = (with(Status::Done), with(Status::Started));
     let at = known.last.map_or_else(|| "the beginning".to_owned(), |at| at.strftime("%H:%M:%SZ").to_string());
     let titles: Vec<&str> = flight.iter().map(|step| step.title.as_str()).collect();
-    let flight = if titles.is_empty() { "nothing in flight".to_owned() } else { format!("in flight: {}", titles.join(", ")) };
+    let flight = if titles.is_empty() {
+        "nothing in flight".to_owned()
+    } else {
+        format!("in flight: {}", titles.join(", "))
+    };
     format!("{target}: certain until {at}: {} of {} steps done, {flight}", done.len(), steps().count())
 }
 

@@ -310,8 +310,7 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
 
 /// The records that count: those from the last one that restates where all stands.
 fn since_restated(records: &[Record]) -> &[Record] {
-    let restates =
-        |record: &Record| matches!(entry(record), Some(Entry { what: What::Restated(_), .. }));
+    let restates = |record: &Record| matches!(entry(record), Some(Entry { what: What::Restated(_), .. }));
     &records[records.iter().rposition(restates).unwrap_or(0)..]
 }
 
@@ -377,14 +376,12 @@ fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -
             .why(format!("{target}: record {}: {why}; this is {}", record.name, env!("CARGO_PKG_VERSION")))
             .next("use the deployctl that wrote it, or a newer one")
         }
-        ReadError::Damaged(why) => Failure::new(
-            Code(603),
-            Exit::Broken,
-            format!("the journal of run {run} is damaged"),
-        )
-        .why(format!("{target}: record {}: {why}", record.name))
-        .next("deployctl status ENV, which shows what is live")
-        .next("deployctl rollback ENV --despite-damaged-journal"),
+        ReadError::Damaged(why) => {
+            Failure::new(Code(603), Exit::Broken, format!("the journal of run {run} is damaged"))
+                .why(format!("{target}: record {}: {why}", record.name))
+                .next("deployctl status ENV, which shows what is live")
+                .next("deployctl rollback ENV --despite-damaged-journal")
+        }
     }
 }
 
@@ -419,7 +416,11 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
-        let newer = Record { name: "r1.0001.000000".into(), content: br#"{"format":99,"odd":1}"#.to_vec(), damage: None };
+        let newer = Record {
+            name: "r1.0001.000000".into(),
+            content: br#"{"format":99,"odd":1}"#.to_vec(),
+            damage: None,
+        };
         let journals = BTreeMap::from([("east".into(), vec![newer])]);
         assert_eq!(replay(&RunId::new("r1"), &journals).unwrap_err().code, Code(602));
     }

@@ -34,7 +34,8 @@ impl Engine<'_> {
         let after = chain.iter().skip_while(|step| step.id != failed.id);
         for (place, step) in after.enumerate() {
             self.set(step, Transition::Fail);
-            let cause = if place == 0 { cause.to_owned() } else { format!("not tried: {} failed", failed.title) };
+            let cause =
+                if place == 0 { cause.to_owned() } else { format!("not tried: {} failed", failed.title) };
             let message = format!("{} failed, and the rest goes on: {cause}", step.title);
             let target = Some(step.target.clone());
             self.teller().tell(Kind::Alert { severity: "critical", target, message });

@@ -5,8 +5,8 @@ use super::ledger;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{FORMAT, Outcome, Release};
-use crate::ports::state::{Record, RecordKind, StateError, StateStore};
 use crate::plan::file;
+use crate::ports::state::{Record, RecordKind, StateError, StateStore};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -102,7 +102,9 @@ async fn from_plan(target: &TargetId, store: &dyn StateStore, record: &Record) -
         workloads: own.workloads.clone(),
         objects: own.inventory.iter().map(|index| plan.objects[*index].clone()).collect(),
         rollback_jobs: own.rollback_jobs.clone(),
-        evidence: vec![format!("{target}: the record of this release is damaged; this is what the plan of its run tells")],
+        evidence: vec![format!(
+            "{target}: the record of this release is damaged; this is what the plan of its run tells"
+        )],
         asked: Vec::new(),
         backups: Vec::new(),
         owed: if outcome == Outcome::Deployed { plan.owed.clone() } else { BTreeMap::new() },

@@ -7,7 +7,7 @@ use super::world::World;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::object::LABEL_REVISION;
-use crate::domain::step::Status;
+use crate::domain::step::{Status, Step};
 use crate::plan::{Plan, file};
 use crate::ports::state::{Record, RecordKind, StateError};
 use std::collections::BTreeMap;
@@ -34,6 +34,17 @@ impl Run {
         let owed = self.owed();
         let only_elsewhere = !owed.is_empty() && !owed.iter().any(|target| world.sites.contains_key(target));
         self.is_unfinished() && !only_elsewhere
+    }
+
+    /// Whether an older release is back and serves, and only steps are open that failed after it did. Taken back, it is ended as
+    /// it is.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let status = |step: &Step| self.replayed.status.get(&step.id).copied().unwrap_or_default();
+        let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+        self.plan.rollback_of.is_some()
+            && self.replayed.phase == Phase::Forward
+            && steps.all(|step| matches!(status(step), Status::Done | Status::Failed))
     }
 
     /// Targets in which it is still to be taken back, when all others are back.
@@ -143,10 +154,15 @@ fn whole_plan(world: &World, plans: &BTreeMap<TargetId, Record>, name: &str) -> 
             (Some(damage), _) => damage.clone(),
             (None, Err(failure)) => failure.why.join("; "),
         };
-        let place = world.sites.get(target).map_or_else(String::new, |site| site.state.place(RecordKind::Plan, name));
+        let place =
+            world.sites.get(target).map_or_else(String::new, |site| site.state.place(RecordKind::Plan, name));
         holders.push(place.clone());
         let so_far = refused.unwrap_or_else(|| {
-            Failure::new(Code(654), Exit::Broken, format!("the plan of run {name} is damaged on every target that holds it"))
+            Failure::new(
+                Code(654),
+                Exit::Broken,
+                format!("the plan of run {name} is damaged on every target that holds it"),
+            )
         });
         refused = Some(so_far.why(format!("{target}: {why} ({place})")));
     }
@@ -161,8 +177,12 @@ fn without_plan(name: &str, failure: Failure, holders: &[String]) -> Failure {
     let failure = failure
         .why("without it nobody knows what the run has begun; what it made carries its number as a label")
         .next("deployctl status ENV, which shows what is live")
-        .next(format!("kubectl get deployments,services,ingresses -A -l {label}  # in each target: what it made"))
-        .next(format!("kubectl scale deployment -n NAMESPACE -l {label} --replicas=0  # once traffic is on the others"));
+        .next(format!(
+            "kubectl get deployments,services,ingresses -A -l {label}  # in each target: what it made"
+        ))
+        .next(format!(
+            "kubectl scale deployment -n NAMESPACE -l {label} --replicas=0  # once traffic is on the others"
+        ));
     let failure = holders.iter().fold(failure, |failure, place| {
         failure.next(format!("kubectl delete {place}  # then the run is forgotten"))
     });

@@ -47,7 +47,8 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
                 session.say("dry run: nothing was written");
                 return Ok(Exit::Done);
             }
-            let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
+            let verb = if run.serves() { "End the run of" } else { "Take back" };
+            let question = format!("{verb} {} on {}?", run.plan.version, run.plan.environment);
             consent::ask(&question, args.consent.auto_approve)?;
             let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
             let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
@@ -102,7 +103,12 @@ pub(super) async fn in_its_place(
 /// How far an unfinished run came, and what taking it back means.
 async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
     let plan = &run.plan;
-    session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    let how = if run.serves() {
+        "serves, and something beside it failed"
+    } else {
+        "stopped in the middle: it is taken back"
+    };
+    session.note(&format!("run {} ({}) {how}\n", plan.run, plan.version));
     for (target, damaged) in &run.replayed.assumed {
         session.note(&format!(
             "{target}: damaged: {}; all that the run may have begun counts as begun, and is taken back\n",
@@ -110,7 +116,7 @@ async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
         ));
     }
     let earlier = durations::of_rollbacks(world).await;
-    session.note(&format!("it {}\n", progress::way_back(run, &earlier)));
+    session.note(&format!("rollback {}\n", progress::way_back(run, &earlier)));
     for line in progress::cannot_be_undone(run) {
         session.note(&format!("cannot be undone: {line}\n"));
     }

@@ -7,7 +7,8 @@ use super::promote::waits_for_approval;
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
 use crate::cli::report::status::{
-    LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, Unreadable, WorkloadRow, render,
+    LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, Unreadable, WorkloadRow,
+    render,
 };
 use crate::cli::session::Session;
 use crate::cli::{absent, flow, following, wiring};

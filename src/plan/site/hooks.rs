@@ -60,12 +60,12 @@ impl Site<'_> {
     pub(super) fn run_jobs_back(&mut self) {
         let left: Vec<&Release> = std::mem::take(&mut self.left_releases);
         for release in left {
-            let source =
-                Left { revision: release.revision, run: &release.run, objects: &release.objects };
+            let source = Left { revision: release.revision, run: &release.run, objects: &release.objects };
             for known in release.rollback_jobs.iter().filter(|known| known.due) {
                 let run = self.rollback_job(&known.job, source, Vec::new());
                 let job = self.table.objects()[run.job].reference();
-                let title = format!("run {job}, which undoes Jobs of {} ({})", release.revision, release.version);
+                let title =
+                    format!("run {job}, which undoes Jobs of {} ({})", release.revision, release.version);
                 let undo = Undo::None { why: "what it undid is not done again".to_owned() };
                 let step =
                     self.step(known.job.component.as_ref(), title, Effect::RunJob(Box::new(run)), undo);

@@ -4,8 +4,8 @@ use crate::support::{Life, Story};
 use deployctl::adapters::kubernetes::KubeCluster;
 use deployctl::domain::ids::{Revision, TargetId};
 use deployctl::ports::state::RecordKind;
-use deployctl::run::prepare::{self, Rollback};
 use deployctl::run::Report;
+use deployctl::run::prepare::{self, Rollback};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use kube::client::Body;
@@ -46,7 +46,11 @@ impl Refusal {
 }
 
 /// As the API server answers.
-fn forbidden(message: &str) -> Response<http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>> {
+fn forbidden(
+    message: &str,
+) -> Response<
+    http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, Box<dyn std::error::Error + Send + Sync>>,
+> {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403,
         "message": message});
     let body = Full::from(status.to_string()).map_err(|never| match never {}).boxed_unsync();
@@ -119,9 +123,11 @@ impl Story {
         let place = site.state.place(kind, name);
         let (namespace, secret) = place.trim_start_matches("-n ").split_once(" secret/").unwrap();
         let path = format!("/api/v1/namespaces/{namespace}/secrets");
-        let held = self.world.snapshot(target).into_iter().find(|object| {
-            object["kind"] == "Secret" && object["metadata"]["name"] == secret
-        });
+        let held = self
+            .world
+            .snapshot(target)
+            .into_iter()
+            .find(|object| object["kind"] == "Secret" && object["metadata"]["name"] == secret);
         let held = held.unwrap_or_else(|| panic!("{place}"));
         let mut data = held["data"]["record"].as_str().unwrap().to_owned();
         data.truncate(data.len() / 8 * 4);
@@ -130,8 +136,10 @@ impl Story {
         let torn = json!({"apiVersion": "v1", "kind": "Secret", "type": held["type"], "immutable": true,
             "metadata": metadata, "data": {"record": data}});
         let call = async |method: &str, path: String, body: Vec<u8>| {
-            let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-            let answer = self.world.api(target).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+            let request =
+                Request::builder().method(method).uri(path).header("content-type", "application/json");
+            let answer =
+                self.world.api(target).oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
             assert!(answer.status().is_success(), "{method}: {}", answer.status());
         };
         call("DELETE", format!("{path}/{secret}"), Vec::new()).await;

@@ -38,7 +38,9 @@ async fn assert_ends_as(name: &str, story: &Story, told: &Told) {
     let machines = page(Output::new(Format::Json, ColorChoice::Never, &Surroundings::default()));
     let begins = people.rfind("\n✗ ").unwrap_or_else(|| panic!("{people}")) + 1;
     let last = machines.lines().rfind(|line| line.contains("run_finished") || line.contains("remaining"));
-    for (kind, actual) in [("txt", people[begins..].to_owned()), ("ndjson", format!("{}\n", last.unwrap_or_default()))] {
+    for (kind, actual) in
+        [("txt", people[begins..].to_owned()), ("ndjson", format!("{}\n", last.unwrap_or_default()))]
+    {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/back/{name}.{kind}"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -224,7 +224,13 @@ impl Stage {
         let disk = self.disk.lock().unwrap();
         let found =
             disk.records.iter().filter(|((t, k, n), _)| t == target && *k == kind && n.starts_with(prefix));
-        found.map(|((.., name), content)| Record { name: name.clone(), content: content.clone(), damage: None }).collect()
+        found
+            .map(|((.., name), content)| Record {
+                name: name.clone(),
+                content: content.clone(),
+                damage: None,
+            })
+            .collect()
     }
 
     fn tell(&self, target: &TargetId, kind: RecordKind) {

@@ -56,6 +56,9 @@ pub(in crate::cli) fn way_back(run: &Run, earlier: &[Duration]) -> String {
         (begun > 0).then(|| format!("{begun} on {target}"))
     });
     let each: Vec<String> = each.collect();
+    if run.serves() {
+        return "ends it as it is, what failed is left; then brings back the release before the one that serves".to_owned();
+    }
     let what = if each.is_empty() {
         "has nothing to take back".to_owned()
     } else {
