@@ -139,8 +139,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
     let mut table = Table::default();
     let mut stages = preparation(inputs, &waves);
     let mut targets = BTreeMap::new();
-    let (mut warnings, mut not_undone) = (Vec::new(), Vec::new());
-    let mut finish = Vec::new();
+    let (mut warnings, mut not_undone, mut finish) = (Vec::new(), Vec::new(), Vec::new());
     for (index, wave) in waves.iter().enumerate() {
         let number = index + 1;
         let last = number == waves.len();

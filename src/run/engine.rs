@@ -54,7 +54,7 @@ pub enum Ending {
 }
 
 /// Why going forward stopped.
-enum Stop {
+pub(super) enum Stop {
     Failed(String),
     Aborted(String),
     Interrupted,
@@ -198,6 +198,7 @@ impl<'a> Engine<'a> {
         };
         let ending = match stopped {
             Ok(()) => self.conclude(self.left()).await,
+            Err(stop) if self.is_past_return() => self.stays(stop),
             Err(Stop::Failed(cause)) => self.guarded_abort(cause, self.keeps()).await,
             Err(Stop::Aborted(cause)) => self.guarded_abort(cause, Vec::new()).await,
             Err(Stop::Interrupted) if self.plan.limits.on_interrupt == OnInterrupt::Rollback => {
@@ -224,6 +225,9 @@ impl<'a> Engine<'a> {
             let ending = self.conclude(Vec::new()).await;
             return self.finish(ending).await;
         }
+        if self.is_past_return() {
+            return Box::pin(self.run(true)).await;
+        }
         let kept = match &self.phase {
             Phase::Aborting { kept, .. } => kept.clone(),
             _ => Vec::new(),
@@ -243,7 +247,7 @@ impl<'a> Engine<'a> {
         for stage in &self.plan.stages[first..] {
             tokio::select! {
                 biased;
-                intent = self.control.aborted() => return Err(Stop::Aborted(intent.cause())),
+                intent = self.control.aborted(), if !self.is_past_return() => return Err(Stop::Aborted(intent.cause())),
                 _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
                 () = self.control.past(deadline) => {
                     let limit = crate::domain::units::human(self.plan.limits.run);
@@ -358,7 +362,7 @@ impl<'a> Engine<'a> {
                 Err(error) => {
                     let cause = error.cause.clone();
                     teller.tell(Kind::StepFailed { step: id, target, component, cause });
-                    if !error.unknown && self.goes_on_without(step) {
+                    if !error.unknown && self.is_past_return() {
                         self.leave(step, &steps, &error.cause);
                         return Ok(());
                     }

@@ -3,7 +3,7 @@
 
 use super::by_hand;
 use super::contact::Tries;
-use super::engine::Engine;
+use super::engine::{Ending, Engine, Stop};
 use crate::domain::effect::Effect;
 use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::{StepId, TargetId};
@@ -11,20 +11,36 @@ use crate::domain::step::{Status, Step, Transition};
 use crate::ports::state::StateError;
 
 impl Engine<'_> {
-    /// Whether the run goes on when this step fails.
-    pub(super) fn goes_on_without(&self, step: &Step) -> bool {
+    /// Whether a Job of the way back to an older release was begun: from then on nothing turns round.
+    pub(super) fn is_past_return(&self) -> bool {
         let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
-        let is_begun = |other: &Step| {
-            other.target == step.target
-                && matches!(other.effect, Effect::RunJob(_))
-                && self.status(other) != Status::Pending
-        };
+        let is_begun =
+            |step: &Step| matches!(step.effect, Effect::RunJob(_)) && self.status(step) != Status::Pending;
         self.plan.rollback_of.is_some() && steps.any(is_begun)
     }
 
     /// Whether the step failed and the run went on.
     pub(super) fn is_left(&self, step: &Step) -> bool {
-        self.status(step) == Status::Failed && self.goes_on_without(step)
+        self.status(step) == Status::Failed && self.is_past_return()
+    }
+
+    /// Stops where it stands, with the older release serving: `resume` goes on from there.
+    pub(super) fn stays(&self, stop: Stop) -> Ending {
+        let cause = match stop {
+            Stop::Away(_, cause) | Stop::Lost(cause) => return Ending::Unknown { cause },
+            Stop::Failed(cause) | Stop::Aborted(cause) => cause,
+            Stop::Interrupted => "interrupted by an operator".to_owned(),
+        };
+        let env = &self.plan.environment;
+        let open = self.plan.targets.keys().map(|target| StillWrong {
+            target: target.clone(),
+            what: "the way back is not finished".to_owned(),
+            object: None,
+            cause: format!("{cause}; what Jobs have undone cannot be gone back to, so it stays where it is"),
+            next: vec![format!("deployctl resume {env}  # goes on")],
+        });
+        let remaining = self.left().into_iter().chain(open).collect();
+        Ending::Broken { cause, remaining, serves: true }
     }
 
     /// Leaves a step that failed, and those of its chain that come after it.

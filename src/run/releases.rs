@@ -29,7 +29,7 @@ pub async fn history(target: &TargetId, store: &dyn StateStore) -> Result<Vec<Re
         let release = match read(target, store, record) {
             Err(failure) if failure.code == Code(620) => {
                 let from_plan = from_plan(target, store, record).await;
-                from_plan.ok_or_else(|| failure)?
+                from_plan.ok_or(failure)?
             }
             read => read?,
         };

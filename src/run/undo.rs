@@ -142,7 +142,7 @@ impl Engine<'_> {
                 if error.unknown {
                     self.lose(&target, &error.cause);
                 }
-                let object = self.blamed(before, &error.cause);
+                let object = blamed(before, &error.cause);
                 let look = object.iter().map(|object| by_hand::describe(self.plan, &target, object));
                 let again = format!("deployctl rollback {}  # looks again", self.plan.environment);
                 remaining.wrong.push(StillWrong {
@@ -154,12 +154,6 @@ impl Engine<'_> {
                 });
             }
         }
-    }
-
-    /// The workload that a cause names, or the first.
-    fn blamed(&self, release: &Release, cause: &str) -> Option<ObjectRef> {
-        let workloads = || release.workloads.values().map(|serving| &serving.workload);
-        workloads().find(|workload| cause.contains(&workload.to_string())).or(workloads().next()).cloned()
     }
 
     async fn undo_step<'s>(&self, step: &'s Step, was: Status) -> Result<(), Failed<'s>> {
@@ -186,6 +180,12 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+/// The workload that a cause names, or the first.
+fn blamed(release: &Release, cause: &str) -> Option<ObjectRef> {
+    let workloads = || release.workloads.values().map(|serving| &serving.workload);
+    workloads().find(|workload| cause.contains(&workload.to_string())).or(workloads().next()).cloned()
 }
 
 /// Whoever writes from Git would meet a target that is half one release and half another: an operator decides.

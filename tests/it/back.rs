@@ -334,3 +334,65 @@ fn a_rollback_says_what_it_runs_and_what_it_does_not_undo() {
         );
     });
 }
+
+#[test]
+fn a_rollback_to_what_was_left_before_is_a_way_forward_and_migrates_again() {
+    virtually(shop("ok", "ok"), 42, async |story| {
+        release(story, "1.0.0").await;
+        release(story, "1.1.0").await;
+        assert_eq!(story.bring_back(&Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!(jobs(story, "east"), ["unmigrate-r2 1.1.0 Complete"]);
+        // Into r2 again, as r4: its migration runs, and has its own way back.
+        assert_eq!(story.bring_back_to(2, &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!(jobs(story, "east"), ["migrate 1.1.0 Complete"]);
+        assert_eq!(story.bring_back_to(1, &Told::default()).await, Life::Ended(Ending::Deployed));
+        story.rest().await;
+        assert_eq!(jobs(story, "east"), ["unmigrate-r4 1.1.0 Complete"]);
+    });
+}
+
+/// From the first Job on, neither an interrupt nor a `rollback` of the rollback leads to the release whose schema is gone.
+#[test]
+fn nothing_turns_round_once_a_job_of_the_way_back_was_begun() {
+    let (mut stayed, mut turned) = (0, 0);
+    for (seconds, dies) in (2..40).step_by(2).flat_map(|seconds| [(seconds, false), (seconds, true)]) {
+        virtually(shop("ok", "ok"), 43, async |story| {
+            release(story, "1.0.0").await;
+            release(story, "1.1.0").await;
+            let request = story.request("", Some(prepare::Rollback::Previous));
+            let plan = prepare::plan(&story.doors, &request).await.unwrap();
+            let (told, after) = (Told::default(), Duration::from_secs(seconds));
+            let life = if dies {
+                tokio::select! {
+                    life = story.new_run(&plan, &told, None) => life,
+                    () = tokio::time::sleep(after) => Life::Died,
+                }
+            } else {
+                story.new_run(&plan, &told, Some(after)).await
+            };
+            let begun = !jobs(story, "east").iter().all(|job| job.starts_with("migrate"));
+            let life = match life {
+                Life::Died => story.go_on(Some("taken back"), &Told::default()).await,
+                Life::Ended(Ending::Broken { serves: true, .. }) => {
+                    assert!(begun, "{seconds}");
+                    stayed += 1;
+                    story.go_on(None, &Told::default()).await
+                }
+                life => life,
+            };
+            story.rest().await;
+            let older = story.sizes("east")["db-r1"];
+            match life {
+                Life::Ended(Ending::Deployed) => assert_eq!(older, 2, "{seconds} {dies}"),
+                Life::Ended(Ending::RolledBack { .. } | Ending::Interrupted) => {
+                    assert!(!begun, "{seconds} {dies}: {:?}", jobs(story, "east"));
+                    turned += 1;
+                }
+                other => panic!("{seconds} {dies}: {other:?}"),
+            }
+        });
+    }
+    assert!(stayed > 0 && turned > 0, "{stayed} {turned}");
+}
