@@ -313,6 +313,9 @@ pub struct RollbackArgs {
     /// Release to bring back, e.g. 12 or r12; the one before if absent
     #[arg(long, value_name = "REVISION")]
     pub to: Option<String>,
+    /// Take a run back whose journal is damaged: all that it may have begun counts as begun
+    #[arg(long)]
+    pub despite_damaged_journal: bool,
     /// Approval
     #[command(flatten)]
     pub consent: ConsentArgs,

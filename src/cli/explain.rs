@@ -74,7 +74,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         603,
         "the journal is damaged",
-        "A record other than the last cannot be read, so what was done cannot be told for sure. `deployctl status ENV` shows what is live; `deployctl rollback ENV --to REVISION` needs no journal.",
+        "A record other than the last cannot be read, so what was done after it cannot be told. The message names the record, the object that holds it, and what is certain. Nobody can go forward from there; `deployctl rollback ENV --despite-damaged-journal` takes back all that the run may have begun, traffic first: every step's way back is safe where nothing of it was done. With `--to REVISION` an older release comes back after that. A last record that is torn is no damage: nothing rests on it.",
     ),
     (
         604,
@@ -140,7 +140,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         620,
         "a release record is damaged",
-        "Its checksum or form is wrong. Other releases are not concerned; delete the damaged record in the state namespace.",
+        "Its checksum or form is wrong, and the plan of its run, from which it could be read, is no longer kept or is damaged, too. Other releases are not concerned: delete the record with the command that is shown. That release can then no longer be brought back.",
     ),
     (621, "a release record is of a newer deployctl", "Use the deployctl that wrote it, or a newer one."),
     (
@@ -228,6 +228,11 @@ const CODES: &[(u16, &str, &str)] = &[
         653,
         "a target came back in the middle of an older run",
         "It was out of reach while the others rolled that run back or went on without it. What they decided holds for it too: `deployctl resume ENV` takes the older run back there, then brings what the target is owed.",
+    ),
+    (
+        654,
+        "the plan of a run is damaged",
+        "Every target of a run holds its plan; one whole copy is enough. None is left, so nobody knows what the run has begun. What it made carries its number in the label `deployctl.dev/revision`: bring traffic to the revision before, scale the other one to 0, delete the record of the plan with the command that is shown (the run is then forgotten), and bring a recorded release back.",
     ),
     (
         660,

@@ -208,7 +208,8 @@ fn choose_components(env: &Environment, names: &[String]) -> Result<BTreeSet<Com
 /// `what` is none that the environment has; `flag` is where it was written.
 pub(super) fn unknown(what: &str, flag: &str, name: &str, known: &[String], env: &str) -> Failure {
     let nearest = crate::domain::diagnostic::nearest(name, known.iter().map(String::as_str));
-    let failure = Failure::new(Code(704), Exit::Usage, format!("{env} has no {what} `{name}`"))
+    let thing = if what == "without" { "target" } else { what };
+    let failure = Failure::new(Code(704), Exit::Usage, format!("{env} has no {thing} `{name}`"))
         .why(format!("it has: {}", known.join(", ")));
     match nearest {
         Some(nearest) => failure.next(format!("--{flag} {nearest}")),

@@ -196,6 +196,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "Objects of an application live in its namespace; one elsewhere is not covered by its lock, diff and rollback.",
     ),
     (
+        OBJECT_HOOK,
+        "a Job of the way back cannot be one",
+        "`deployctl.dev/on: rollback` on a Job keeps it out of the way forward: it runs when its release is left backwards, after stable carries everything, and undoes what the other Jobs of its component did. Anything else cannot carry the annotation, it takes no other value, and a component without another Job has nothing to undo.",
+    ),
+    (
         POLICY_IMAGE,
         "policy `image-tag`",
         "An image without a tag, or with `latest`, can change under a release: rollback would not bring back what ran before.",
@@ -309,6 +314,8 @@ pub const OBJECT_API_REMOVED: u16 = 156;
 pub const OBJECT_API_DEPRECATED: u16 = 157;
 /// Another namespace.
 pub const OBJECT_NAMESPACE: u16 = 158;
+/// See [`CODES`].
+pub const OBJECT_HOOK: u16 = 159;
 /// `image-tag`.
 pub const POLICY_IMAGE: u16 = 170;
 /// `probes`.

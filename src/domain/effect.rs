@@ -128,6 +128,8 @@ pub enum Effect {
         #[serde(with = "units::duration")]
         timeout: Duration,
     },
+    /// Run a Job of a release that is left to its end, on the way back. One that has ended well is not run again.
+    RunJob(Box<RunJob>),
     /// Watch for a time: gates are measured, the workloads' pods are watched for crash loops.
     Hold {
         /// How long.
@@ -197,6 +199,24 @@ pub enum Effect {
         /// 1-based number of the wave.
         wave: usize,
     },
+}
+
+/// A Job that undoes what Jobs of a release did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunJob {
+    /// Index into the plan's table: the Job, under a name that says which release is left.
+    pub job: usize,
+    /// Indices into the plan's table: configuration and accounts that it needs. Where the way back has deleted them
+    /// already (it runs a second time), they are made for it and go after it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<usize>,
+    /// Indices into the plan's table: the Jobs that it undoes, if this run makes them. There is nothing to undo where
+    /// none of them was ever made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undoes: Vec<usize>,
+    /// How long at the most.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
 }
 
 /// A revision that was shrunk, and how its traffic returns.
@@ -388,6 +408,7 @@ impl Effect {
             | Self::Regrow(_)
             | Self::Partition { .. }
             | Self::Unstick { .. }
+            | Self::RunJob(_)
             | Self::Switch { .. }
             | Self::Weigh { .. }
             | Self::Snapshot { .. }

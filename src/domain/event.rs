@@ -1,11 +1,34 @@
 //! What a run tells while it goes on. Reports render these; nothing decides by them.
 
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
+use crate::domain::object::ObjectRef;
 use crate::domain::step::Lane;
 use crate::domain::units;
 use jiff::Timestamp;
 use serde::Serialize;
 use std::time::Duration;
+
+/// One thing that an operator has to put right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StillWrong {
+    /// Where.
+    pub target: TargetId,
+    /// What was not achieved: `create api-r2 (example.com/api:1.1.0) is not taken back`.
+    pub what: String,
+    /// The object that it is about, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectRef>,
+    /// Why, in the server's words where it said any.
+    pub cause: String,
+    /// Commands that show it, and that put it right.
+    pub next: Vec<String>,
+}
+
+impl std::fmt::Display for StillWrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}: {}", self.target, self.what, self.cause)
+    }
+}
 
 /// One thing that happened, and when.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -212,8 +235,14 @@ pub enum Kind {
         took: Duration,
         /// What to type next.
         next: Vec<String>,
-        /// What is still wrong, when something is.
+        /// What is still wrong, when something is: one line each.
         remaining: Vec<String>,
+        /// The same, with the objects and with what to type about each.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        still_wrong: Vec<StillWrong>,
+        /// Whether the release serves all the same: an older one was brought back, and something beside it is wrong.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        serves: bool,
         /// Targets of earlier waves that keep the new release.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         kept: Vec<TargetId>,

@@ -13,6 +13,13 @@ pub const LABEL_ENVIRONMENT: &str = "deployctl.dev/environment";
 pub const LABEL_COMPONENT: &str = "deployctl.dev/component";
 /// Label that carries the revision of the release that made a workload (and its pods).
 pub const LABEL_REVISION: &str = "deployctl.dev/revision";
+/// Annotation of a Job that is not part of the way forward: `rollback` runs it when its release is left backwards.
+pub const ANNOTATION_ON: &str = "deployctl.dev/on";
+/// Its only value.
+pub const ON_ROLLBACK: &str = "rollback";
+/// Longest name that such a Job may have in its manifest: the number of the release that is left is added, and the name is
+/// a label's value of its pods (63 characters).
+pub const LONGEST_ROLLBACK_JOB: usize = 53;
 /// Field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "deployctl";
 

@@ -49,6 +49,9 @@ pub struct Release {
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
     /// Every object of the release as it was applied (the inventory for pruning and rollback).
     pub objects: Vec<Object>,
+    /// Jobs that are no part of `objects`: they run when the release is left backwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollback_jobs: Vec<RollbackJob>,
     /// What was seen when it failed: pod states, events, logs, gate values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
@@ -64,6 +67,16 @@ pub struct Release {
     /// The run whose debt to this target it pays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pays: Option<RunId>,
+}
+
+/// A Job that undoes what the Jobs of its component did in a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RollbackJob {
+    /// The Job as it was rendered, under the name in its manifest.
+    pub job: Object,
+    /// Whether there is something to undo: Jobs of the component ran for this release, or for the one that it brought
+    /// back.
+    pub due: bool,
 }
 
 /// What a target that was left out of a run is to get later.

@@ -51,6 +51,8 @@ pub enum Lane {
     Traffic,
     /// The new revision's pods go.
     Capacity,
+    /// Jobs undo what Jobs did: stable carries everything, and the new revision's configuration is still there.
+    Jobs,
     /// Configuration and everything else as it was.
     Config,
     /// Those who keep the cluster in step with Git go on, on targets that keep the new release, too.
@@ -109,6 +111,21 @@ pub enum Transition {
     FinishUndo,
     /// The undo failed.
     FailUndo,
+}
+
+impl Transition {
+    /// Where it leaves a step of which nothing else is known.
+    #[must_use]
+    pub fn leads_to(self) -> Status {
+        match self {
+            Self::Start => Status::Started,
+            Self::Finish => Status::Done,
+            Self::Fail => Status::Failed,
+            Self::StartUndo => Status::Undoing,
+            Self::FinishUndo => Status::Undone,
+            Self::FailUndo => Status::UndoFailed,
+        }
+    }
 }
 
 /// An event that the step's status does not allow: the journal is not ours, or damaged.

@@ -139,8 +139,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
     let mut table = Table::default();
     let mut stages = preparation(inputs, &waves);
     let mut targets = BTreeMap::new();
-    let mut warnings = Vec::new();
-    let mut finish = Vec::new();
+    let (mut warnings, mut not_undone, mut finish) = (Vec::new(), Vec::new(), Vec::new());
     for (index, wave) in waves.iter().enumerate() {
         let number = index + 1;
         let last = number == waves.len();
@@ -161,6 +160,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
             }
             finish.extend(planned.finish);
             warnings.extend(planned.warnings);
+            not_undone.extend(planned.not_undone);
             targets.insert(id.clone(), planned.target);
         }
         stages.extend(
@@ -198,6 +198,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         objects: table.into_objects(),
         stages,
         warnings,
+        not_undone,
         limits: RunLimits::of(env),
         readiness: env.readiness.clone(),
         owed: BTreeMap::new(),
@@ -314,7 +315,7 @@ pub(super) fn expected(stages: &[Stage]) -> Duration {
     let step_time = |step: &Step| match &step.effect {
         Effect::Hold { duration, .. } => *duration,
         Effect::Snapshot { .. } => Duration::from_mins(4),
-        Effect::WaitReady { .. } | Effect::Unstick { .. } => Duration::from_secs(20),
+        Effect::WaitReady { .. } | Effect::Unstick { .. } | Effect::RunJob(_) => Duration::from_secs(20),
         _ => Duration::ZERO,
     };
     stages.iter().map(|stage| stage.steps.iter().map(step_time).max().unwrap_or_default()).sum()
@@ -361,6 +362,8 @@ pub(super) fn target_plan(
         changes,
         workloads: site.input.named.workloads.clone(),
         inventory: inventory_indices,
+        rollback_jobs: Vec::new(),
+        context: target.cluster.context.clone(),
         adopted: None,
         syncers: site.input.syncers.active.clone(),
         tried: tried.collect(),
@@ -368,8 +371,12 @@ pub(super) fn target_plan(
 }
 
 /// Objects that only older releases hold, and what becomes of them.
-pub(super) fn fates(inputs: &Inputs<'_>, input: &TargetInput) -> Vec<(ObjectRef, Fate)> {
-    let new: Vec<&Object> = input.named.objects.iter().collect();
+pub(super) fn fates(
+    inputs: &Inputs<'_>,
+    input: &TargetInput,
+    needed: impl Fn(&Object) -> bool,
+) -> Vec<(ObjectRef, Fate)> {
+    let new: Vec<&Object> = input.named.objects.iter().filter(|object| needed(object)).collect();
     let (application, environment) = (inputs.env.application.as_str(), inputs.env.name.as_str());
     let keeper = inventory::Keeper { application, environment, asked: &inputs.prune };
     inventory::superseded(&new, &input.history, inputs.env.history_limit)

@@ -57,6 +57,7 @@ fn refers(stage: &crate::domain::step::Stage, known: &dyn Fn(&[usize]) -> bool) 
         | Effect::Replace { objects }
         | Effect::Switch { objects, .. }
         | Effect::Weigh { objects, .. } => known(objects),
+        Effect::RunJob(run) => known(&[run.job]) && known(&run.needs) && known(&run.undoes),
         _ => true,
     };
     stage.steps.iter().all(|step| {

@@ -1,38 +1,64 @@
 //! What bringing an older release back does not undo, said before it is approved.
 
-use crate::domain::ids::Revision;
+use super::hooks;
+use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::quantity::number;
 use crate::domain::release::{Outcome, Release};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a claim says how large it is.
 const SIZE: &str = "/spec/resources/requests/storage";
+/// Where a `StatefulSet` holds what its claims are made from.
+const TEMPLATES: &str = "/spec/volumeClaimTemplates";
 
-/// One line for each: Jobs that ran since, claims that grew, objects that are gone and made anew.
+/// One line for each: Jobs that ran since, releases of which nothing is known, claims that grew, objects that are gone and
+/// made anew.
 #[must_use]
 pub(super) fn not_undone(
     history: &[Release],
     live: &BTreeMap<ObjectRef, Value>,
     to: Revision,
+    unknown: &[Revision],
 ) -> Vec<String> {
     let Some(then) = history.iter().find(|release| release.revision == to) else { return Vec::new() };
     let mut lines = jobs_since(history, then);
+    lines.extend(unknown.iter().map(|revision| {
+        format!("what Jobs of {revision} did, if it had any, is not undone: its record is gone")
+    }));
     for object in &then.objects {
         let reference = object.reference();
         match live.get(&reference) {
             Some(now) => lines.extend(grown(object, &reference, now, to)),
-            None if holds_more_than_its_manifest(object) => lines.push(format!(
-                "{reference} is gone since {to} and is made anew: what it held, and an address it had, do not come back"
-            )),
-            None => {}
+            None => lines.extend(
+                lost(object.kind())
+                    .map(|lost| format!("{reference} is gone since {to} and is made anew: {lost}")),
+            ),
         }
     }
     lines
 }
 
-/// What Jobs did: their releases, by Job.
+/// Releases after `to` that left no record here, though they were not merely passed by: by number, up to the newest.
+/// `elsewhere` finds another target's record of a release.
+pub(super) fn unknown<'h>(
+    target: &TargetId,
+    history: &[Release],
+    to: Revision,
+    elsewhere: impl Fn(Revision) -> Option<&'h Release>,
+) -> Vec<Revision> {
+    let newest = history.last().map_or(to, |release| release.revision);
+    let known: BTreeSet<Revision> = history.iter().map(|release| release.revision).collect();
+    let passed_by = |revision: Revision| {
+        elsewhere(revision)
+            .is_some_and(|other| other.outcome != Outcome::Deployed || other.owed.contains_key(target))
+    };
+    let between = (to.0 + 1..newest.0).map(Revision);
+    between.filter(|revision| !known.contains(revision) && !passed_by(*revision)).collect()
+}
+
+/// What Jobs did that no Job of the way back undoes: their releases, by Job.
 fn jobs_since(history: &[Release], then: &Release) -> Vec<String> {
     let mut ran: BTreeMap<ObjectRef, Vec<String>> = BTreeMap::new();
     let mut known: Vec<&Object> = then.objects.iter().collect();
@@ -43,6 +69,9 @@ fn jobs_since(history: &[Release], then: &Release) -> Vec<String> {
                 continue;
             }
             known.push(job);
+            if is_undone(release, job) {
+                continue;
+            }
             let maybe = if release.outcome == Outcome::Deployed { "" } else { ", if it ran" };
             let release = format!("{} ({}{maybe})", release.revision, release.version);
             ran.entry(job.reference()).or_default().push(release);
@@ -51,26 +80,58 @@ fn jobs_since(history: &[Release], then: &Release) -> Vec<String> {
     ran.into_iter().map(|(job, of)| format!("what {job} did is not undone: {}", of.join(", "))).collect()
 }
 
-fn grown(object: &Object, reference: &ObjectRef, now: &Value, to: Revision) -> Option<String> {
-    if object.kind() != "PersistentVolumeClaim" {
-        return None;
-    }
-    let size = |value: &Value| Some(value.pointer(SIZE)?.as_str()?.to_owned());
-    let (before, now) = (size(&object.value)?, size(now)?);
-    let grew = number(&now)? > number(&before)?;
-    grew.then(|| format!("{reference} keeps its {now}: {to} had {before}, and a claim never shrinks"))
+/// Whether a Job of the way back undoes what this one did: in its own run, when its release was left, or now.
+fn is_undone(release: &Release, job: &Object) -> bool {
+    let mut back = release.rollback_jobs.iter().filter(|known| known.due);
+    release.outcome != Outcome::Broken && back.any(|known| hooks::undoes(known.job.component.as_ref(), job))
 }
 
-/// Configuration and revisions' Deployments are their manifests and nothing else.
-fn holds_more_than_its_manifest(object: &Object) -> bool {
-    !matches!(object.kind(), "ConfigMap" | "Secret" | "Deployment" | "Job")
+fn grown(object: &Object, reference: &ObjectRef, now: &Value, to: Revision) -> Vec<String> {
+    let line = |whose: String, before: Option<&Value>, now: Option<&Value>| {
+        let (before, now) = (before?.as_str()?, now?.as_str()?);
+        let grew = number(now)? > number(before)?;
+        grew.then(|| format!("{whose} keeps its {now}: {to} had {before}, and a claim never shrinks"))
+    };
+    match object.kind() {
+        "PersistentVolumeClaim" => {
+            line(reference.to_string(), object.value.pointer(SIZE), now.pointer(SIZE)).into_iter().collect()
+        }
+        "StatefulSet" => {
+            let templates = |value: &'_ Value| -> Vec<Value> {
+                value.pointer(TEMPLATES).and_then(Value::as_array).cloned().unwrap_or_default()
+            };
+            let now = templates(now);
+            let same = |one: &Value| {
+                now.iter().find(|other| other["metadata"]["name"] == one["metadata"]["name"]).cloned()
+            };
+            let lines = templates(&object.value).into_iter().filter_map(|before| {
+                let name = before["metadata"]["name"].as_str()?.to_owned();
+                let now = same(&before)?;
+                line(format!("each claim `{name}` of {reference}"), before.pointer(SIZE), now.pointer(SIZE))
+            });
+            lines.collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What does not come back with an object's manifest; nothing of configuration and revisions' Deployments, which are their
+/// manifests and nothing else.
+fn lost(kind: &str) -> Option<&'static str> {
+    match kind {
+        "ConfigMap" | "Secret" | "Deployment" | "Job" => None,
+        "PersistentVolumeClaim" => Some("it is empty; its data is where its volume is, if that was retained"),
+        "Namespace" => Some("all that was in it, and that no release holds, is lost"),
+        "CustomResourceDefinition" => Some("all objects of its kind went with it"),
+        _ => Some("what it held, and an address it had, do not come back"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::ids::RunId;
-    use crate::domain::release::{Actor, FORMAT};
+    use crate::domain::release::{Actor, Debt, Due, FORMAT, RollbackJob};
     use jiff::Timestamp;
     use serde_json::json;
 
@@ -106,6 +167,7 @@ mod tests {
             rollback_of: None,
             workloads: BTreeMap::new(),
             objects,
+            rollback_jobs: Vec::new(),
             evidence: Vec::new(),
             asked: Vec::new(),
             backups: Vec::new(),
@@ -116,7 +178,7 @@ mod tests {
 
     fn lines(history: &[Release], live: &[Object]) -> Vec<String> {
         let live = live.iter().map(|object| (object.reference(), object.value.clone())).collect();
-        not_undone(history, &live, Revision(1))
+        not_undone(history, &live, Revision(1), &[])
     }
 
     #[test]
@@ -152,5 +214,57 @@ mod tests {
             ]
         );
         assert!(lines(&history, &[claim("10240Mi"), service]).is_empty());
+    }
+
+    #[test]
+    fn what_a_job_of_the_way_back_undoes_is_not_named() {
+        let of =
+            |name: &str, component: &str| Object { component: Some(component.into()), ..job(name, name) };
+        let with = |revision, outcome, due| {
+            let job = of("unmigrate", "db");
+            let jobs = vec![of("migrate", "db"), of("warm", "web")];
+            Release { rollback_jobs: vec![RollbackJob { job, due }], ..release(revision, outcome, jobs) }
+        };
+        let first = release(1, Outcome::Deployed, vec![]);
+        let named = |second: Release| lines(&[first.clone(), second], &[]);
+        let warm = "what Job/warm did is not undone: r2 (1.2.0)".to_owned();
+        assert_eq!(named(with(2, Outcome::Deployed, true)), [warm.as_str()]);
+        assert_eq!(named(with(2, Outcome::Deployed, false)).len(), 2, "it has nothing to undo");
+        assert_eq!(named(with(2, Outcome::Broken, true)).len(), 2, "nobody knows");
+    }
+
+    #[test]
+    fn claims_of_a_set_and_what_went_with_its_objects_are_named() {
+        let set = |size: &str| {
+            let claim =
+                json!({"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}});
+            object("StatefulSet", "db", &json!({"volumeClaimTemplates": [claim]}))
+        };
+        let (space, kind) =
+            (object("Namespace", "far", &json!({})), object("CustomResourceDefinition", "carts", &json!({})));
+        let history = [release(1, Outcome::Deployed, vec![set("10Gi"), claim("1Gi"), space, kind])];
+        assert_eq!(
+            lines(&history, &[set("20Gi")]),
+            [
+                "each claim `data` of StatefulSet/db keeps its 20Gi: r1 had 10Gi, and a claim never shrinks",
+                "PersistentVolumeClaim/data is gone since r1 and is made anew: it is empty; its data is where its volume is, if that was retained",
+                "Namespace/far is gone since r1 and is made anew: all that was in it, and that no release holds, is lost",
+                "CustomResourceDefinition/carts is gone since r1 and is made anew: all objects of its kind went with it",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_release_without_a_record_is_unknown_unless_it_passed_the_target_by() {
+        let served = |revision| release(revision, Outcome::Deployed, vec![]);
+        let history = [served(1), served(3), served(8)];
+        let mut left_out = served(4);
+        let due = Due::Back { to: Revision(1) };
+        let debt = Debt { run: RunId::new("r"), revision: Revision(4), version: String::new(), due };
+        left_out.owed.insert("east".into(), debt);
+        let others = [left_out, release(5, Outcome::RolledBack, vec![]), served(6)];
+        let elsewhere = |revision| others.iter().find(|other| other.revision == revision);
+        let found = unknown(&"east".into(), &history, Revision(1), elsewhere);
+        assert_eq!(found, [2, 6, 7].map(Revision));
     }
 }

@@ -1,5 +1,6 @@
 //! Which objects of earlier releases a new one no longer needs, and which of them may be deleted.
 
+use super::hooks;
 use crate::domain::object::{
     FIELD_MANAGER, LABEL_APPLICATION, LABEL_ENVIRONMENT, LABEL_REVISION, Object, ObjectRef,
 };
@@ -41,6 +42,16 @@ pub fn superseded<'r>(new: &[&Object], history: &'r [Release], limit: u32) -> Ve
         .filter(|(reference, _)| !needed.contains(reference))
         .map(|(_, object)| object)
         .collect()
+}
+
+/// The Jobs that the ways back from these releases made, as they are named.
+#[must_use]
+pub fn rollback_jobs<'r>(releases: impl Iterator<Item = &'r Release>) -> Vec<ObjectRef> {
+    let of = |release: &'r Release| {
+        let due = release.rollback_jobs.iter().filter(|known| known.due);
+        due.map(|known| hooks::name_of(&known.job, release.revision))
+    };
+    releases.flat_map(of).collect()
 }
 
 /// What becomes of an object that no release needs.

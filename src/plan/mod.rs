@@ -9,8 +9,10 @@ pub mod contest;
 pub mod diff;
 pub mod file;
 mod hindsight;
+pub mod hooks;
 pub mod immutable;
 pub mod inventory;
+mod lineage;
 pub mod naming;
 pub mod order;
 pub mod peak;
@@ -25,7 +27,7 @@ use crate::domain::gitops::Syncer;
 use crate::domain::ids::{ComponentId, Revision, RunId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::readiness::ReadinessRule;
-use crate::domain::release::{Actor, Debt, ServingWorkload};
+use crate::domain::release::{Actor, Debt, RollbackJob, ServingWorkload};
 use crate::domain::step::Stage;
 use crate::domain::units;
 use jiff::Timestamp;
@@ -89,6 +91,9 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// What an operator should know before saying yes.
     pub warnings: Vec<String>,
+    /// What bringing an older release back does not undo, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_undone: Vec<String>,
     /// How long it should take.
     #[serde(with = "units::duration")]
     pub expected: Duration,
@@ -183,6 +188,12 @@ pub struct TargetPlan {
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
     /// Inventory of the release: indices into the plan's objects.
     pub inventory: Vec<usize>,
+    /// Jobs of the release that run when it is left backwards.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollback_jobs: Vec<RollbackJob>,
+    /// Context of the kubeconfig that leads to it, for commands that a person types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// What a first release found and took over: put on record as revision 0, so that `rollback` leads back to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
@@ -272,6 +283,8 @@ impl Plan {
                 changes: Vec::new(),
                 workloads: BTreeMap::new(),
                 inventory: Vec::new(),
+                rollback_jobs: Vec::new(),
+                context: target.cluster.context.clone(),
                 adopted: None,
                 syncers: Vec::new(),
                 tried: BTreeMap::new(),
@@ -300,6 +313,7 @@ impl Plan {
             objects: Vec::new(),
             stages: Vec::new(),
             warnings: Vec::new(),
+            not_undone: Vec::new(),
             expected: Duration::ZERO,
             limits: RunLimits::of(env),
             readiness: env.readiness.clone(),

@@ -8,7 +8,7 @@ mod configuration;
 pub(super) use configuration::{keeps_name, manifest_name};
 
 use super::diff::object_mut;
-use super::turns;
+use super::{hooks, turns};
 use crate::domain::environment::{Component, Environment, Strategy, Switch};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{ComponentId, Revision};
@@ -29,6 +29,8 @@ pub struct Named {
     pub objects: Vec<Object>,
     /// The workload that serves each component.
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
+    /// Jobs that run when the release is left backwards, under the names in their manifests; no part of `objects`.
+    pub rollback_jobs: Vec<Object>,
 }
 
 /// Names everything for release `revision`. A component whose pods would be the same as in `previous` keeps its workload.
@@ -64,7 +66,8 @@ pub fn name(
         }
         workloads.insert(component.id.clone(), serving);
     }
-    Ok(Named { objects, workloads })
+    let rollback_jobs = hooks::take_out(&mut objects);
+    Ok(Named { objects, workloads, rollback_jobs })
 }
 
 /// The object that runs the component's pods: its only workload, or the one of several that has its name. The

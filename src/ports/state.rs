@@ -42,8 +42,10 @@ impl RecordKind {
 pub struct Record {
     /// Its name, unique within the kind; names sort in the order of writing.
     pub name: String,
-    /// Its content.
+    /// Its content; nothing of one that is damaged.
     pub content: Vec<u8>,
+    /// What is wrong with it (checksum, missing part), if it is damaged.
+    pub damage: Option<String>,
 }
 
 /// Why the store did not do it.
@@ -67,14 +69,6 @@ pub enum StateError {
         /// The store's words.
         message: String,
     },
-    /// A stored record is damaged (checksum, missing part).
-    #[error("the record {name} is damaged: {message}")]
-    Damaged {
-        /// Its name.
-        name: String,
-        /// How.
-        message: String,
-    },
 }
 
 /// The records of one application and environment on one target.
@@ -82,13 +76,15 @@ pub enum StateError {
 pub trait StateStore: Send + Sync {
     /// Stores a new record, durably; never overwrites.
     async fn create(&self, kind: RecordKind, name: &str, content: &[u8]) -> Result<(), StateError>;
-    /// All records of a kind whose names begin with `prefix`, sorted by name.
+    /// All records of a kind whose names begin with `prefix`, sorted by name; those that are damaged with what is wrong.
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError>;
     /// The same, kept current for as long as somebody listens: `None` until it was seen for the first time. What was
     /// seen stays while contact is lost; a record that is damaged is left out.
     fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>>;
     /// Removes a record; absent is fine.
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError>;
+    /// The object that holds a record, as a command takes it: `-n deployctl secret/shop.prod.journal.r1`.
+    fn place(&self, kind: RecordKind, name: &str) -> String;
 }
 
 /// Who holds a lock.

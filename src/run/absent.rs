@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::lease::Loss;
-use crate::domain::event::Kind;
+use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::TargetId;
 use crate::domain::step::Status;
 use std::collections::BTreeMap;
@@ -72,6 +72,19 @@ impl Engine<'_> {
             format!("not taken back on {target}, which gives no answer ({why})")
         };
         self.owed().into_iter().map(line).collect()
+    }
+
+    /// The same, as things that are still wrong.
+    pub(super) fn owed_wrong(&self) -> Vec<StillWrong> {
+        let absent = self.absent.lock().expect("no panic while held").clone();
+        let wrong = |target: TargetId| StillWrong {
+            what: "what was begun there is not taken back".to_owned(),
+            object: None,
+            cause: format!("it gives no answer ({})", absent.get(&target).map_or("", |a| a.why.as_str())),
+            next: vec![format!("deployctl resume {}  # once it answers", self.plan.environment)],
+            target,
+        };
+        self.owed().into_iter().map(wrong).collect()
     }
 
     /// Asks the silent ones whose locks are still ours once more; those that answer are silent no longer. Says whether

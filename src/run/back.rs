@@ -2,12 +2,15 @@
 
 use super::contact::Tries;
 use super::engine::{Ending, Engine};
-use super::journal::Phase;
+use super::journal::{Phase, Restated, What};
 use super::undo::Remaining;
 use crate::domain::event::Kind;
 use crate::domain::ids::TargetId;
 use crate::domain::release::Outcome;
 use crate::domain::step::{Lane, Status};
+
+/// What follows once traffic is back, in this order.
+const BEHIND_TRAFFIC: [Lane; 4] = [Lane::Capacity, Lane::Jobs, Lane::Config, Lane::Sync];
 
 impl Engine<'_> {
     pub(super) async fn guarded_abort(&self, cause: String, kept: Vec<TargetId>) -> Ending {
@@ -36,16 +39,16 @@ impl Engine<'_> {
             self.take_evidence(),
             self.undo(&[Lane::Traffic], &mut remaining)
         );
-        self.undo(&[Lane::Capacity, Lane::Config, Lane::Sync], &mut remaining).await;
+        self.undo(&BEHIND_TRAFFIC, &mut remaining).await;
         if self.look_again().await {
             // Contact came back meanwhile: what waited there goes back now.
             remaining = Remaining::default();
-            self.undo(&[Lane::Traffic, Lane::Capacity, Lane::Config, Lane::Sync], &mut remaining).await;
+            self.undo(&[Lane::Traffic], &mut remaining).await;
+            self.undo(&BEHIND_TRAFFIC, &mut remaining).await;
         }
-        let mut remaining =
-            if remaining.lines.is_empty() { self.verify_as_it_was().await } else { remaining };
-        remaining.lines.retain(|(target, _)| !self.is_absent(target));
-        let outcome = if remaining.lines.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
+        self.verify_as_it_was(&mut remaining).await;
+        remaining.wrong.retain(|wrong| !self.is_absent(&wrong.target));
+        let outcome = if remaining.wrong.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
         for target in self.touched() {
             // The record tells history; the truth about the run is its journal.
             let _ = self.record(&target, outcome, Some(cause.clone())).await;
@@ -53,8 +56,8 @@ impl Engine<'_> {
         self.record_kept().await;
         let owed = self.owed();
         if outcome == Outcome::Broken {
-            let lines = remaining.lines.into_iter().map(|(_, line)| line).chain(self.owed_lines());
-            return Ending::Broken { cause, remaining: lines.collect() };
+            let remaining = remaining.wrong.into_iter().chain(self.owed_wrong()).collect();
+            return Ending::Broken { cause, remaining, serves: false };
         }
         if !owed.is_empty() {
             let _ = self.journal.phase_on(&aborting(owed), Tries::One, present).await;
@@ -63,6 +66,24 @@ impl Engine<'_> {
         let ended = Phase::Ended { outcome: "rolled-back".to_owned() };
         let _ = self.journal.phase_on(&ended, Tries::One, present).await;
         Ending::RolledBack { cause }
+    }
+
+    /// What is assumed in place of damaged records goes on record before anything rests on it. It holds nothing up: whoever
+    /// comes later without it assumes the same again.
+    pub(super) async fn restate(&self) {
+        let all = self.statuses();
+        let of = |target: &TargetId| {
+            let steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+            let own = steps.filter(|step| step.target == *target);
+            own.filter_map(|step| Some((step.id.clone(), *all.get(&step.id)?))).collect()
+        };
+        let writes = self.assumed.iter().filter(|(target, _)| !self.is_absent(target)).map(
+            |(target, damaged)| async move {
+                let restated = Restated { damaged: damaged.clone(), status: of(target) };
+                let _ = self.journal.write(target, What::Restated(restated), Tries::One).await;
+            },
+        );
+        futures::future::join_all(writes).await;
     }
 
     pub(super) async fn guarded_retreat(&self) -> Ending {
@@ -77,12 +98,14 @@ impl Engine<'_> {
             );
             self.save_evidence().await;
             let cause = "interrupted by an operator".to_owned();
-            remaining.lines.retain(|(target, _)| !self.is_absent(target));
-            let lines: Vec<String> = remaining.lines.into_iter().map(|(_, line)| line).collect();
-            match (lines.is_empty(), self.owed_lines()) {
+            remaining.wrong.retain(|wrong| !self.is_absent(&wrong.target));
+            match (remaining.wrong.is_empty(), self.owed_lines()) {
                 (true, owed) if owed.is_empty() => Ending::Interrupted,
                 (true, owed) => Ending::Unknown { cause: format!("{cause}; {}", owed.join("; ")) },
-                (false, owed) => Ending::Broken { cause, remaining: lines.into_iter().chain(owed).collect() },
+                (false, _) => {
+                    let remaining = remaining.wrong.into_iter().chain(self.owed_wrong()).collect();
+                    Ending::Broken { cause, remaining, serves: false }
+                }
             }
         };
         match self.while_held(work).await {

@@ -11,7 +11,7 @@ use super::tampered::Tampered;
 use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
-use crate::domain::event::Kind;
+use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::release::Outcome;
 use crate::domain::step::{Stage, Status, Step, Transition, first_open, next};
@@ -39,8 +39,10 @@ pub enum Ending {
     Broken {
         /// Why it turned back.
         cause: String,
-        /// What is still wrong, one line each.
-        remaining: Vec<String>,
+        /// What is still wrong.
+        remaining: Vec<StillWrong>,
+        /// Whether the release, an older one, serves all the same.
+        serves: bool,
     },
     /// Stopped by an operator with traffic on stable.
     Interrupted,
@@ -52,7 +54,7 @@ pub enum Ending {
 }
 
 /// Why going forward stopped.
-enum Stop {
+pub(super) enum Stop {
     Failed(String),
     Aborted(String),
     Interrupted,
@@ -77,6 +79,8 @@ pub struct Engine<'a> {
     pub interrupts: watch::Receiver<u32>,
     /// Where the run stood when this process took it up.
     phase: Phase,
+    /// Damaged records by target that this process makes up for.
+    pub(super) assumed: BTreeMap<TargetId, Vec<String>>,
     pub(super) comparisons: Comparisons,
     /// What operators ask of it meanwhile.
     pub(super) control: Control,
@@ -84,6 +88,8 @@ pub struct Engine<'a> {
     pub(super) evidence: Mutex<BTreeMap<TargetId, Vec<String>>>,
     /// Commands that show more of a failure.
     pub(super) hints: Mutex<Vec<String>>,
+    /// What failed and was no reason to turn back.
+    pub(super) left: Mutex<Vec<StillWrong>>,
     pub(super) backups: Mutex<Vec<String>>,
     /// Targets of earlier waves that keep the new release though the run turned back.
     pub(super) kept: Mutex<Vec<TargetId>>,
@@ -115,9 +121,11 @@ impl<'a> Engine<'a> {
             report,
             interrupts,
             phase: replayed.phase,
+            assumed: replayed.assumed,
             status: Mutex::new(replayed.status),
             evidence: Mutex::new(BTreeMap::new()),
             hints: Mutex::new(Vec::new()),
+            left: Mutex::new(Vec::new()),
             backups: Mutex::new(Vec::new()),
             kept: Mutex::new(Vec::new()),
             absent: Mutex::new(BTreeMap::new()),
@@ -128,6 +136,10 @@ impl<'a> Engine<'a> {
 
     pub(super) fn teller(&self) -> Teller<'_> {
         Teller { report: self.report, clock: self.world.clock.as_ref() }
+    }
+
+    pub(super) fn statuses(&self) -> BTreeMap<StepId, Status> {
+        self.status.lock().expect("no panic while held").clone()
     }
 
     pub(super) fn status(&self, step: &Step) -> Status {
@@ -177,7 +189,8 @@ impl<'a> Engine<'a> {
             } => result,
         };
         let ending = match stopped {
-            Ok(()) => self.conclude().await,
+            Ok(()) => self.conclude(self.left()).await,
+            Err(stop) if self.is_past_return() => self.stays(stop),
             Err(Stop::Failed(cause)) => self.guarded_abort(cause, self.keeps()).await,
             Err(Stop::Aborted(cause)) => self.guarded_abort(cause, Vec::new()).await,
             Err(Stop::Interrupted) if self.plan.limits.on_interrupt == OnInterrupt::Rollback => {
@@ -197,20 +210,21 @@ impl<'a> Engine<'a> {
     /// Takes back a run that stopped in the middle. One that stopped when all was done and only its records were missing
     /// is not in the middle any more: it is concluded, and the release before comes back by a run of its own.
     pub async fn abort(&self, cause: String) -> Ending {
-        let all_done = self
-            .plan
-            .stages
-            .iter()
-            .flat_map(|stage| &stage.steps)
-            .all(|step| self.status(step) == Status::Done);
+        let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+        let all_done = steps.all(|step| self.status(step) == Status::Done || self.is_left(step));
         if all_done && !matches!(self.phase, Phase::Aborting { .. }) {
-            let ending = self.conclude().await;
+            // What was left is left for good.
+            let ending = self.conclude(Vec::new()).await;
             return self.finish(ending).await;
+        }
+        if self.is_past_return() {
+            return Box::pin(self.run(true)).await;
         }
         let kept = match &self.phase {
             Phase::Aborting { kept, .. } => kept.clone(),
             _ => Vec::new(),
         };
+        self.restate().await;
         let ending = Box::pin(self.guarded_abort(cause, kept)).await;
         self.finish(ending).await
     }
@@ -239,7 +253,7 @@ impl<'a> Engine<'a> {
         for stage in &self.plan.stages[first..] {
             tokio::select! {
                 biased;
-                intent = self.control.aborted() => return Err(Stop::Aborted(intent.cause())),
+                intent = self.control.aborted(), if !self.is_past_return() => return Err(Stop::Aborted(intent.cause())),
                 _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
                 () = self.control.past(deadline) => {
                     let limit = crate::domain::units::human(self.plan.limits.run);
@@ -299,9 +313,7 @@ impl<'a> Engine<'a> {
         }
         let result = self.levels(&steps).await;
         match result {
-            Ok(()) => {
-                self.journal.steps(target, ids, Transition::Finish, None, Tries::Patient).await.map_err(lost)
-            }
+            Ok(()) => self.record_done(target, &steps).await.map_err(lost),
             Err((step, error)) => {
                 self.set(step, Transition::Fail);
                 if error.unknown && self.others_answer(target) {
@@ -336,7 +348,7 @@ impl<'a> Engine<'a> {
     }
 
     async fn chain<'s>(&self, steps: Vec<&'s Step>) -> Result<(), (&'s Step, StepError)> {
-        for step in steps {
+        for step in steps.iter().copied() {
             let began = Instant::now();
             let (id, target, component) = (step.id.clone(), step.target.clone(), step.component.clone());
             let teller = self.teller();
@@ -359,6 +371,10 @@ impl<'a> Engine<'a> {
                 Err(error) => {
                     let cause = error.cause.clone();
                     teller.tell(Kind::StepFailed { step: id, target, component, cause });
+                    if !error.unknown && self.is_past_return() {
+                        self.leave(step, &steps, &error.cause);
+                        return Ok(());
+                    }
                     return Err((step, error));
                 }
             }
@@ -409,8 +425,9 @@ impl<'a> Engine<'a> {
 
     // --- the ends ---------------------------------------------------------------------------------------------
 
-    /// Everything is done: the release goes on record everywhere before the run is called ended.
-    async fn conclude(&self) -> Ending {
+    /// Everything is done: the release goes on record everywhere before the run is called ended. What is left keeps it open:
+    /// `resume` tries that again.
+    async fn conclude(&self, left: Vec<StillWrong>) -> Ending {
         for target in self.plan.targets.keys() {
             if let Err(cause) = self.record_adopted(target).await {
                 return Ending::Unknown {
@@ -422,6 +439,9 @@ impl<'a> Engine<'a> {
                     cause: format!("the release on {target} could not be recorded: {cause}"),
                 };
             }
+        }
+        if let Some(first) = left.first() {
+            return Ending::Broken { cause: first.to_string(), remaining: left, serves: true };
         }
         let ended = Phase::Ended { outcome: "deployed".to_owned() };
         match self.journal.phase(&ended, Tries::Patient).await.into_iter().next() {
@@ -439,7 +459,7 @@ impl<'a> Engine<'a> {
             self.leases.release(self.world).await;
         }
         let env = &self.plan.environment;
-        let (outcome, cause, next, remaining) = match &ending {
+        let (outcome, cause, next, wrong) = match &ending {
             Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
             Ending::RolledBack { cause } => {
                 let mut next = self.hints.lock().expect("no panic while held").clone();
@@ -447,7 +467,11 @@ impl<'a> Engine<'a> {
                 next.push(format!("deployctl show {env} {}", self.plan.revision.0));
                 ("rolled-back", Some(cause.clone()), next, vec![])
             }
-            Ending::Broken { cause, remaining } => {
+            Ending::Broken { cause, remaining, serves: true } => {
+                let next = vec![format!("deployctl resume {env}"), format!("deployctl status {env}")];
+                ("broken", Some(cause.clone()), next, remaining.clone())
+            }
+            Ending::Broken { cause, remaining, serves: false } => {
                 let next = vec![format!("deployctl rollback {env}"), format!("deployctl status {env}")];
                 ("broken", Some(cause.clone()), next, remaining.clone())
             }
@@ -462,7 +486,20 @@ impl<'a> Engine<'a> {
         let took = self.world.clock.now().duration_since(self.began).unsigned_abs();
         let revision = self.plan.revision;
         let kept = self.kept.lock().expect("no panic while held").clone();
-        self.teller().tell(Kind::RunFinished { outcome, revision, cause, took, next, remaining, kept, owed });
+        let serves = matches!(ending, Ending::Broken { serves: true, .. });
+        let remaining = wrong.iter().map(ToString::to_string).collect();
+        self.teller().tell(Kind::RunFinished {
+            outcome,
+            revision,
+            cause,
+            took,
+            next,
+            remaining,
+            still_wrong: wrong,
+            serves,
+            kept,
+            owed,
+        });
         ending
     }
 }

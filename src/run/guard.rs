@@ -345,8 +345,9 @@ impl<'a> Guard<'a> {
         }
         let mut remaining = Remaining::default();
         engine.undo(&[Lane::Traffic], &mut remaining).await;
-        let unknown = remaining.lines.iter().any(|(target, _)| engine.is_absent(target)) || !lines.is_empty();
-        lines.extend(remaining.lines.into_iter().map(|(_, line)| line));
+        let unknown =
+            remaining.wrong.iter().any(|wrong| engine.is_absent(&wrong.target)) || !lines.is_empty();
+        lines.extend(remaining.wrong.iter().map(ToString::to_string));
         if !lines.is_empty() {
             return Round::Incomplete { remaining: lines, unknown };
         }

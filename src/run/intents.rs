@@ -2,7 +2,8 @@
 //!
 //! Each target is asked on its own and side by side, so that one that gives no answer holds up none of the others.
 
-use super::journal::{Phase, Replayed, replay};
+use super::damage;
+use super::journal::{self, Phase, Replayed};
 use super::world::{Site, World};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
@@ -91,10 +92,11 @@ pub async fn live(world: &World, env: &str) -> Result<Live, Failure> {
         return Err(none(env, &silent));
     };
     known.retain(|_, local| local.plan.name == newest);
-    let content = &known.values().next().expect("the newest is of one of them").plan.content;
+    let whole = known.values().find(|local| local.plan.damage.is_none());
+    let content = &whole.or(known.values().next()).expect("the newest is of one of them").plan.content;
     let plan = file::read(&format!("the plan of run {newest}"), content)?;
     let journals = known.iter().map(|(target, local)| (target.clone(), local.journal.clone())).collect();
-    let replayed = replay(&plan.run, &journals)?;
+    let replayed = damage::replay(world, &plan, &journals)?;
     if matches!(replayed.phase, Phase::Ended { .. }) {
         return Err(none(env, &silent));
     }
@@ -257,7 +259,7 @@ pub async fn ended(world: &World, live: &Live) -> End {
             }
         }
         // The lock is given back a moment later: whoever waits for the end may want to begin.
-        match replay(&live.plan.run, &seen).map(|replayed| replayed.phase) {
+        match journal::replay(&live.plan.run, &seen).map(|replayed| replayed.phase) {
             Ok(Phase::Ended { outcome }) => {
                 released(world, live).await;
                 return End::Ended(outcome);

@@ -54,6 +54,18 @@ pub enum What {
     Overridden(String),
     /// A guard puts traffic on stable, or has done so.
     Guarded(Guarded),
+    /// The records before this one do not count any more, since some of them are damaged: whoever goes on takes the steps
+    /// to stand so.
+    Restated(Restated),
+}
+
+/// Where the steps of one target are taken to stand after a damaged record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Restated {
+    /// Names of the damaged records.
+    pub damaged: Vec<String>,
+    /// Those of which something is, or may be, done.
+    pub status: BTreeMap<StepId, Status>,
 }
 
 /// Where a run stands. Later variants beat earlier ones when targets disagree: abort beats advance.
@@ -210,6 +222,9 @@ pub struct Replayed {
     pub asked: Vec<Intent>,
     /// What a guard did last, and when, unless the run went on since.
     pub guarded: Option<(Timestamp, Guarded)>,
+    /// Damaged records by target, where what they said is made up for by assumptions (see [`super::damage`]): the process
+    /// that goes on puts these on record.
+    pub assumed: BTreeMap<TargetId, Vec<String>>,
 }
 
 impl Default for Replayed {
@@ -222,6 +237,7 @@ impl Default for Replayed {
             causes: BTreeMap::new(),
             asked: Vec::new(),
             guarded: None,
+            assumed: BTreeMap::new(),
         }
     }
 }
@@ -233,12 +249,15 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
     for (target, records) in journals {
         let mut phase = Phase::Forward;
         let mut guarded = None;
+        let (records, over) = (since_restated(records), is_over(records));
         for (index, record) in records.iter().enumerate() {
             let entry = match read(record) {
                 Ok(entry) => entry,
                 // A record that was being written when the process died is the last one, and nothing rests on it.
                 // A newer kind of record is never torn: it is refused.
                 Err(ReadError::Damaged(_)) if index + 1 == records.len() => break,
+                // Nobody goes on with what is over.
+                Err(ReadError::Damaged(_)) if over => continue,
                 Err(error) => return Err(refused(run, target, record, &error)),
             };
             state.epoch = state.epoch.max(epoch_of(&record.name));
@@ -250,6 +269,7 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
                 }
                 What::Overridden(_) => {}
                 What::Guarded(what) => guarded = Some((entry.at, what)),
+                What::Restated(restated) => state.status.extend(restated.status),
                 What::Asked(intent) if state.asked.iter().any(|known| known.id == intent.id) => {}
                 What::Asked(intent) => state.asked.push(intent),
                 What::Steps { steps, event, detail } => {
@@ -263,9 +283,14 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
                     }
                     for step in steps {
                         let status = state.status.get(&step).copied().unwrap_or_default();
-                        let status = next(status, event).map_err(|illegal| {
-                            refused(run, target, record, &ReadError::Damaged(format!("{step}: {illegal}")))
-                        })?;
+                        let status = match next(status, event) {
+                            Ok(status) => status,
+                            Err(_) if over => event.leads_to(),
+                            Err(illegal) => {
+                                let error = ReadError::Damaged(format!("{step}: {illegal}"));
+                                return Err(refused(run, target, record, &error));
+                            }
+                        };
                         if let Some(detail) = &detail {
                             state.causes.insert(step.clone(), detail.clone());
                         }
@@ -283,6 +308,18 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
     Ok(state)
 }
 
+/// The records that count: those from the last one that restates where all stands.
+fn since_restated(records: &[Record]) -> &[Record] {
+    let restates = |record: &Record| matches!(entry(record), Some(Entry { what: What::Restated(_), .. }));
+    &records[records.iter().rposition(restates).unwrap_or(0)..]
+}
+
+/// Whether the last word is that the run is over.
+fn is_over(records: &[Record]) -> bool {
+    let last = records.last().and_then(entry);
+    matches!(last, Some(Entry { what: What::Phase(Phase::Ended { .. }), .. }))
+}
+
 /// What a record says, if it can be read.
 #[must_use]
 pub fn entry(record: &Record) -> Option<Entry> {
@@ -290,7 +327,7 @@ pub fn entry(record: &Record) -> Option<Entry> {
 }
 
 #[derive(Debug)]
-enum ReadError {
+pub(super) enum ReadError {
     /// Another version wrote it, and this one cannot read it: which, and what is strange about it.
     Newer {
         writer: String,
@@ -306,7 +343,10 @@ struct Head {
     writer: String,
 }
 
-fn read(record: &Record) -> Result<Entry, ReadError> {
+pub(super) fn read(record: &Record) -> Result<Entry, ReadError> {
+    if let Some(damage) = &record.damage {
+        return Err(ReadError::Damaged(damage.clone()));
+    }
     let damaged = |error: serde_json::Error| ReadError::Damaged(error.to_string());
     let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
     if head.format > FORMAT {
@@ -336,19 +376,16 @@ fn refused(run: &RunId, target: &TargetId, record: &Record, error: &ReadError) -
             .why(format!("{target}: record {}: {why}; this is {}", record.name, env!("CARGO_PKG_VERSION")))
             .next("use the deployctl that wrote it, or a newer one")
         }
-        ReadError::Damaged(why) => Failure::new(
-            Code(603),
-            Exit::Broken,
-            format!("the journal of run {run} is damaged"),
-        )
-        .why(format!("{target}: record {}: {why}", record.name))
-        .next(
-            "deployctl status ENV shows what is live; deployctl rollback ENV --to REVISION needs no journal",
-        ),
+        ReadError::Damaged(why) => {
+            Failure::new(Code(603), Exit::Broken, format!("the journal of run {run} is damaged"))
+                .why(format!("{target}: record {}: {why}", record.name))
+                .next("deployctl status ENV, which shows what is live")
+                .next("deployctl rollback ENV --despite-damaged-journal")
+        }
     }
 }
 
-fn epoch_of(name: &str) -> u64 {
+pub(super) fn epoch_of(name: &str) -> u64 {
     name.rsplit('.').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
@@ -358,7 +395,7 @@ mod tests {
 
     fn record(name: &str, what: What) -> Record {
         let entry = Entry { format: FORMAT, writer: String::new(), at: Timestamp::UNIX_EPOCH, what };
-        Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap() }
+        Record { name: name.into(), content: serde_json::to_vec(&entry).unwrap(), damage: None }
     }
 
     fn steps(event: Transition) -> What {
@@ -368,7 +405,7 @@ mod tests {
     #[test]
     fn a_torn_last_record_is_passed_over_and_any_other_is_refused() {
         let run = RunId::new("r1");
-        let torn = Record { name: "r1.0001.000001".into(), content: b"{\"form".to_vec() };
+        let torn = Record { name: "r1.0001.000001".into(), content: b"{\"form".to_vec(), damage: None };
         let good = record("r1.0001.000000", steps(Transition::Start));
         let journals = BTreeMap::from([("east".into(), vec![good.clone(), torn.clone()])]);
         let state = replay(&run, &journals).unwrap();
@@ -379,7 +416,11 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused_by_name() {
-        let newer = Record { name: "r1.0001.000000".into(), content: br#"{"format":99,"odd":1}"#.to_vec() };
+        let newer = Record {
+            name: "r1.0001.000000".into(),
+            content: br#"{"format":99,"odd":1}"#.to_vec(),
+            damage: None,
+        };
         let journals = BTreeMap::from([("east".into(), vec![newer])]);
         assert_eq!(replay(&RunId::new("r1"), &journals).unwrap_err().code, Code(602));
     }
@@ -387,7 +428,7 @@ mod tests {
     #[test]
     fn a_kind_of_record_that_is_not_known_is_of_a_newer_version_and_not_damaged() {
         let content = br#"{"format":1,"writer":"9.1.0","at":"2026-01-05T03:00:00Z","what":{"teleported":7}}"#;
-        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec() };
+        let strange = Record { name: "r1.0001.000000".into(), content: content.to_vec(), damage: None };
         let journals = BTreeMap::from([("east".into(), vec![strange])]);
         let refused = replay(&RunId::new("r1"), &journals).unwrap_err();
         assert_eq!(refused.code, Code(602));

@@ -108,6 +108,7 @@ impl Stand<'_> {
             Effect::Regrow(stable) => self.regrow(stable).await,
             Effect::Partition { object, percent } => self.partition(*object, *percent).await,
             Effect::Unstick { workload, timeout } => self.unstick(workload, *timeout).await,
+            Effect::RunJob(run) => self.run_job(run).await,
             Effect::WaitReady { workloads, timeout } => self.wait_ready(workloads, *timeout).await,
             Effect::WaitTraffic { service, workload, timeout } => {
                 self.wait_traffic(service, workload, *timeout).await

@@ -13,7 +13,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
 use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
-use crate::plan::{self, Inputs, Plan, TargetInput, order, router, turns};
+use crate::plan::{self, Inputs, Plan, TargetInput, inventory, order, router, turns};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -135,7 +135,11 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
                 let release = choose(request.env, &target, rollback, &seen.history)?;
                 version.clone_from(&release.version);
                 rollback_of = Some(release.revision);
-                Named { objects: release.objects.clone(), workloads: release.workloads.clone() }
+                Named {
+                    objects: release.objects.clone(),
+                    workloads: release.workloads.clone(),
+                    rollback_jobs: release.rollback_jobs.iter().map(|known| known.job.clone()).collect(),
+                }
             }
         };
         order::check(&named.objects)?;
@@ -228,6 +232,8 @@ fn wanted(
     let mut named = naming::name(request.env, objects, revision, previous)?;
     if let (false, Some(previous)) = (request.components.is_empty(), previous) {
         named.objects.extend(previous.objects.iter().filter(|object| !chosen(object)).cloned());
+        let jobs = previous.rollback_jobs.iter().map(|known| &known.job).filter(|job| !chosen(job));
+        named.rollback_jobs.extend(jobs.cloned());
         let others = previous.workloads.iter().filter(|(id, _)| !request.components.contains(*id));
         named.workloads.extend(others.map(|(id, serving)| (id.clone(), serving.clone())));
     }
@@ -278,6 +284,7 @@ async fn observe(
 ) -> Result<TargetInput, Failure> {
     let mut references: BTreeSet<ObjectRef> = named.objects.iter().map(Object::reference).collect();
     references.extend(seen.history.iter().flat_map(|release| release.objects.iter().map(Object::reference)));
+    references.extend(inventory::rollback_jobs(seen.history.iter()));
     let suffix = format!("-{revision}");
     let originals = named.workloads.values().filter_map(|serving| {
         let name = serving.workload.name.strip_suffix(&suffix)?.to_owned();

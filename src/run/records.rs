@@ -26,6 +26,7 @@ impl Engine<'_> {
         let release = Release {
             workloads: plan.workloads.clone(),
             objects: plan.inventory.iter().map(|index| self.plan.objects[*index].clone()).collect(),
+            rollback_jobs: plan.rollback_jobs.clone(),
             evidence: self
                 .evidence
                 .lock()
@@ -132,6 +133,7 @@ impl Engine<'_> {
             rollback_of: self.plan.rollback_of,
             workloads: BTreeMap::new(),
             objects: Vec::new(),
+            rollback_jobs: Vec::new(),
             evidence: Vec::new(),
             asked: Vec::new(),
             backups: Vec::new(),

@@ -1,11 +1,14 @@
 //! Releases on record: reading them with every refusal named, and writing a new one.
 
+use super::journal::{self, Entry, Phase, What};
 use super::ledger;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{FORMAT, Outcome, Release};
+use crate::plan::file;
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
 struct Head {
@@ -17,19 +20,37 @@ fn record_name(revision: Revision) -> String {
     format!("{:06}", revision.0)
 }
 
-/// All releases on record in one target, oldest first.
+/// All releases on record in one target, oldest first. One whose record is damaged is read from the plan of its run, as long
+/// as that is kept.
 pub async fn history(target: &TargetId, store: &dyn StateStore) -> Result<Vec<Release>, Failure> {
     let records = store.list(RecordKind::Release, "").await.map_err(|error| unreadable(target, &error))?;
-    records.iter().map(|record| read(target, record)).collect()
+    let mut releases = Vec::new();
+    for record in &records {
+        let release = match read(target, store, record) {
+            Err(failure) if failure.code == Code(620) => {
+                let from_plan = from_plan(target, store, record).await;
+                from_plan.ok_or(failure)?
+            }
+            read => read?,
+        };
+        releases.push(release);
+    }
+    Ok(releases)
 }
 
-fn read(target: &TargetId, record: &Record) -> Result<Release, Failure> {
-    let damaged = |error: serde_json::Error| {
-        Failure::new(Code(620), Exit::Broken, format!("release {} of {target} is damaged", record.name))
-            .why(error.to_string())
-            .next("delete that record in the state namespace, then deployctl status ENV")
+fn read(target: &TargetId, store: &dyn StateStore, record: &Record) -> Result<Release, Failure> {
+    let damaged = |why: String| {
+        let place = store.place(RecordKind::Release, &record.name);
+        Failure::new(Code(620), Exit::Broken, format!("release {} of {target} is damaged", number(&record.name)))
+            .why(format!("{why} ({place})"))
+            .why("the plan of its run, which tells the same, is no longer kept or is damaged, too")
+            .next(format!("kubectl delete {place}  # in {target}'s cluster: the others are not concerned, and this one cannot be brought back"))
+            .next("then the same command again")
     };
-    let head: Head = serde_json::from_slice(&record.content).map_err(damaged)?;
+    if let Some(damage) = &record.damage {
+        return Err(damaged(damage.clone()));
+    }
+    let head: Head = serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
     if head.format > FORMAT {
         return Err(Failure::new(
             Code(621),
@@ -39,14 +60,62 @@ fn read(target: &TargetId, record: &Record) -> Result<Release, Failure> {
         .why(format!("its format is {}, this one knows up to {FORMAT}", head.format))
         .next("use the deployctl that wrote it, or a newer one"));
     }
-    serde_json::from_slice(&record.content).map_err(damaged)
+    serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))
+}
+
+/// `r12` for `000012`.
+fn number(name: &str) -> String {
+    name.parse().map_or_else(|_| name.to_owned(), |number| Revision(number).to_string())
+}
+
+/// The same release as its plan and its journal tell it.
+async fn from_plan(target: &TargetId, store: &dyn StateStore, record: &Record) -> Option<Release> {
+    let number = Revision(record.name.parse().ok()?);
+    let plans = store.list(RecordKind::Plan, "").await.ok()?;
+    let mut plans = plans.iter().rev().filter_map(|plan| file::read(&plan.name, &plan.content).ok());
+    let plan = plans.find(|plan| plan.revision == number && plan.targets.contains_key(target))?;
+    let journal = store.list(RecordKind::Journal, &format!("{}.", plan.run)).await.ok()?;
+    let entries: Vec<Entry> = journal.iter().filter_map(journal::entry).collect();
+    let last = entries.last()?;
+    let keeps = |entry: &Entry| matches!(&entry.what, What::Phase(Phase::Aborting { kept, .. }) if kept.contains(target));
+    let outcome = match &last.what {
+        What::Phase(Phase::Ended { outcome }) if outcome == "deployed" => Outcome::Deployed,
+        What::Phase(Phase::Ended { .. }) if entries.iter().any(keeps) => Outcome::Deployed,
+        What::Phase(Phase::Ended { outcome }) if outcome == "rolled-back" => Outcome::RolledBack,
+        _ => return None,
+    };
+    let own = &plan.targets[target];
+    Some(Release {
+        format: FORMAT,
+        revision: number,
+        target: target.clone(),
+        version: plan.version.clone(),
+        outcome,
+        cause: None,
+        run: plan.run.clone(),
+        by: plan.by.clone(),
+        reason: plan.reason.clone(),
+        overridden: plan.overridden.as_ref().map(ToString::to_string),
+        started: plan.created,
+        ended: last.at,
+        rollback_of: plan.rollback_of,
+        workloads: own.workloads.clone(),
+        objects: own.inventory.iter().map(|index| plan.objects[*index].clone()).collect(),
+        rollback_jobs: own.rollback_jobs.clone(),
+        evidence: vec![format!(
+            "{target}: the record of this release is damaged; this is what the plan of its run tells"
+        )],
+        asked: Vec::new(),
+        backups: Vec::new(),
+        owed: if outcome == Outcome::Deployed { plan.owed.clone() } else { BTreeMap::new() },
+        pays: plan.pays.clone(),
+    })
 }
 
 /// A store that does not answer, as an operator reads it.
 #[must_use]
 pub fn unreadable(target: &TargetId, error: &StateError) -> Failure {
-    let exit = if matches!(error, StateError::Damaged { .. }) { Exit::Broken } else { Exit::Preflight };
-    Failure::new(Code(622), exit, format!("the records of {target} cannot be read"))
+    Failure::new(Code(622), Exit::Preflight, format!("the records of {target} cannot be read"))
         .why(error.to_string())
         .next("deployctl preflight ENV")
 }

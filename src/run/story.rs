@@ -78,7 +78,7 @@ impl<'p> Story<'p> {
                 let message = what.line(entry.at);
                 vec![Kind::Alert { severity: "warning", target: None, message }]
             }
-            What::Asked(_) | What::Overridden(_) => Vec::new(),
+            What::Asked(_) | What::Overridden(_) | What::Restated(_) => Vec::new(),
         };
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()
     }
@@ -144,6 +144,8 @@ impl<'p> Story<'p> {
             took: at.duration_since(self.began.unwrap_or(at)).unsigned_abs(),
             next,
             remaining: Vec::new(),
+            still_wrong: Vec::new(),
+            serves: false,
             kept: self.kept.clone(),
             owed: self.owed.clone(),
         }
@@ -158,7 +160,7 @@ impl<'p> Story<'p> {
         at: Timestamp,
     ) -> Vec<Kind> {
         let (id, target, component) = (step.id.clone(), step.target.clone(), step.component.clone());
-        let (before, status) = (self.status.get(&id).copied().unwrap_or_default(), status(event));
+        let (before, status) = (self.status.get(&id).copied().unwrap_or_default(), event.leads_to());
         self.status.insert(id.clone(), status);
         let mut told = Vec::new();
         match event {
@@ -204,17 +206,6 @@ impl<'p> Story<'p> {
         let is_done = |step: &Step| self.status.get(&step.id) == Some(&Status::Done);
         let over = event == Transition::Finish && stage.steps.iter().all(is_done);
         over.then(|| Kind::StageFinished { stage: stage.id.clone(), wave: stage.wave, weight: stage.weight })
-    }
-}
-
-fn status(event: Transition) -> Status {
-    match event {
-        Transition::Start => Status::Started,
-        Transition::Finish => Status::Done,
-        Transition::Fail => Status::Failed,
-        Transition::StartUndo => Status::Undoing,
-        Transition::FinishUndo => Status::Undone,
-        Transition::FailUndo => Status::UndoFailed,
     }
 }
 

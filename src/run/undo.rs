@@ -4,16 +4,16 @@
 //! cannot be brought to size keeps what it has: traffic is never sent beyond ready capacity, but for a stable that was
 //! shrunk and does not grow back in time (`regrow`).
 
+use super::by_hand;
 use super::contact::Tries;
 use super::engine::Engine;
 use super::perform::StepError;
 use super::releases;
-use super::tampered::touched;
 use crate::domain::effect::Effect;
-use crate::domain::event::Kind;
+use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::object::ObjectRef;
-use crate::domain::release::Outcome;
+use crate::domain::release::{Outcome, Release};
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,21 +21,21 @@ use std::time::Duration;
 /// Attempts at one undo, 3 s apart.
 const ATTEMPTS: u32 = 5;
 
+/// An effect of a way back that was not achieved.
+pub(super) struct Failed<'s> {
+    error: StepError,
+    effect: &'s Effect,
+}
+
 type ChainId = (TargetId, Option<ComponentId>);
 
 /// What is still wrong after a rollback.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Remaining {
-    /// One line each, with the target.
-    pub lines: Vec<(TargetId, String)>,
+    /// What it is, target by target.
+    pub wrong: Vec<StillWrong>,
     /// Chains that are left as they are.
     stuck: BTreeSet<ChainId>,
-}
-
-fn describe(object: &ObjectRef, target: &TargetId) -> String {
-    let (namespace, kind) = (&object.namespace, object.kind.to_lowercase());
-    let of = if namespace.is_empty() { String::new() } else { format!("-n {namespace} ") };
-    format!("; kubectl {of}describe {kind}/{}  # on {target}", object.name)
 }
 
 impl Engine<'_> {
@@ -44,7 +44,7 @@ impl Engine<'_> {
         for lane in lanes {
             let mut chains = self.chains(*lane, &remaining.stuck);
             if *lane == Lane::Sync {
-                leave_paused(&mut chains, remaining);
+                leave_paused(&self.plan.environment, &mut chains, remaining);
             }
             if chains.is_empty() {
                 continue;
@@ -53,24 +53,27 @@ impl Engine<'_> {
             let ways =
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
             for (id, result) in futures::future::join_all(ways).await {
-                if let Err((step, error)) = result {
-                    let look = self.look_at(step);
-                    let line = format!("{} on {}: {}{look}", step.title, step.target, error.cause);
-                    if error.unknown {
-                        self.lose(&step.target, &error.cause);
+                if let Err((step, failed)) = result {
+                    if failed.error.unknown {
+                        self.lose(&step.target, &failed.error.cause);
                     }
-                    remaining.lines.push((step.target.clone(), line));
-                    remaining.stuck.insert(id);
+                    remaining.wrong.push(self.not_taken_back(step, failed));
+                    // A Job that undoes something stands in nobody's way.
+                    if *lane != Lane::Jobs {
+                        remaining.stuck.insert(id);
+                    }
                 }
             }
         }
     }
 
-    /// The command that shows what a step left: `; kubectl -n shop describe deployment/api-r2  # on west`.
-    fn look_at(&self, step: &Step) -> String {
-        let Undo::Effects { effects, .. } = &step.undo else { return String::new() };
-        let objects = effects.iter().flat_map(|effect| touched(self.plan, effect));
-        objects.into_iter().next().map_or_else(String::new, |object| describe(&object, &step.target))
+    fn not_taken_back(&self, step: &Step, failed: Failed<'_>) -> StillWrong {
+        let what = match failed.effect {
+            Effect::RunJob(run) => format!("run {}", self.plan.objects[run.job].reference()),
+            _ => format!("{} is not taken back", step.title),
+        };
+        let again = format!("deployctl rollback {}", self.plan.environment);
+        by_hand::still_wrong(self.plan, step, failed.effect, &what, failed.error.cause, &again)
     }
 
     /// The steps to take back in a lane, by target and component, last first.
@@ -90,25 +93,26 @@ impl Engine<'_> {
         chains
     }
 
-    async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, StepError)> {
+    async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, Failed<'s>)> {
         let Some(first) = steps.first() else { return Ok(()) };
         let ids = steps.iter().map(|step| step.id.clone()).collect();
         // The journal of an abort is best effort: what could not be written is reconciled by the next resume.
         let _ = self.journal.steps(&first.target, ids, Transition::StartUndo, None, Tries::One).await;
         for (index, step) in steps.iter().enumerate() {
+            let was = self.status(step);
             self.set(step, Transition::StartUndo);
-            if let Err(error) = self.undo_step(step).await {
+            if let Err(failed) = self.undo_step(step, was).await {
                 self.set(step, Transition::FailUndo);
                 let done = steps[..index].iter().map(|step| step.id.clone()).collect();
                 let _ =
                     self.journal.steps(&step.target, done, Transition::FinishUndo, None, Tries::One).await;
-                let failed = vec![step.id.clone()];
-                let cause = Some(error.cause.clone());
-                let _ =
-                    self.journal.steps(&step.target, failed, Transition::FailUndo, cause, Tries::One).await;
+                let cause = failed.error.cause.clone();
                 let (id, target) = (step.id.clone(), step.target.clone());
-                self.teller().tell(Kind::UndoFailed { step: id, target, cause: error.cause.clone() });
-                return Err((step, error));
+                let ids = vec![id.clone()];
+                let said = Some(cause.clone());
+                let _ = self.journal.steps(&target, ids, Transition::FailUndo, said, Tries::One).await;
+                self.teller().tell(Kind::UndoFailed { step: id, target, cause });
+                return Err((step, failed));
             }
             self.set(step, Transition::FinishUndo);
             let (id, target, title) = (step.id.clone(), step.target.clone(), step.title.clone());
@@ -119,10 +123,12 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// After a rollback the release before must stand there healthy: exit code 5 says so.
-    pub(super) async fn verify_as_it_was(&self) -> Remaining {
-        let mut remaining = Remaining::default();
-        for target in self.touched() {
+    /// After a rollback the release before must stand there healthy: exit code 5 says so. Where something is stuck that is
+    /// known not to be so.
+    pub(super) async fn verify_as_it_was(&self, remaining: &mut Remaining) {
+        let mut targets = self.touched();
+        targets.retain(|target| !remaining.stuck.iter().any(|(stuck, _)| stuck == target));
+        for target in targets {
             let Ok(site) = self.world.site(&target) else { continue };
             let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
             let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
@@ -136,25 +142,37 @@ impl Engine<'_> {
                 if error.unknown {
                     self.lose(&target, &error.cause);
                 }
-                let first = before.workloads.values().next();
-                let look = first.map_or_else(String::new, |serving| describe(&serving.workload, &target));
-                let (revision, cause) = (before.revision, error.cause);
-                let line = format!("{target}: release {revision} is not healthy: {cause}{look}");
-                remaining.lines.push((target, line));
+                let object = blamed(before, &error.cause);
+                let look = object.iter().map(|object| by_hand::describe(self.plan, &target, object));
+                let again = format!("deployctl rollback {}  # looks again", self.plan.environment);
+                remaining.wrong.push(StillWrong {
+                    what: format!("release {} ({}) is not healthy", before.revision, before.version),
+                    next: look.chain([again]).collect(),
+                    cause: error.cause,
+                    target,
+                    object,
+                });
             }
         }
-        remaining
     }
 
-    async fn undo_step(&self, step: &Step) -> Result<(), StepError> {
+    async fn undo_step<'s>(&self, step: &'s Step, was: Status) -> Result<(), Failed<'s>> {
         let Undo::Effects { effects, .. } = &step.undo else { return Ok(()) };
         for effect in effects {
+            if let Effect::RunJob(run) = effect {
+                let nothing = self.never_made(&step.target, run, was).await;
+                if nothing.map_err(|error| Failed { error, effect })? {
+                    continue;
+                }
+            }
             let mut attempt = 1;
             while let Err(error) =
                 self.perform_for(&step.target, &step.id, step.component.as_ref(), effect, true).await
             {
-                if attempt >= ATTEMPTS || error.unknown {
-                    return Err(error);
+                // A Job has tried as often as its own limit says.
+                let last = attempt >= ATTEMPTS || matches!(effect, Effect::RunJob(_));
+                if last || error.unknown {
+                    return Err(Failed { error, effect });
                 }
                 attempt += 1;
                 tokio::time::sleep(Duration::from_secs(3)).await;
@@ -164,15 +182,25 @@ impl Engine<'_> {
     }
 }
 
+/// The workload that a cause names, or the first.
+fn blamed(release: &Release, cause: &str) -> Option<ObjectRef> {
+    let workloads = || release.workloads.values().map(|serving| &serving.workload);
+    workloads().find(|workload| cause.contains(&workload.to_string())).or(workloads().next()).cloned()
+}
+
 /// Whoever writes from Git would meet a target that is half one release and half another: an operator decides.
-fn leave_paused(chains: &mut BTreeMap<ChainId, Vec<&Step>>, remaining: &mut Remaining) {
+fn leave_paused(env: &str, chains: &mut BTreeMap<ChainId, Vec<&Step>>, remaining: &mut Remaining) {
     chains.retain(|(target, _), steps| {
         let whole = !remaining.stuck.iter().any(|(other, _)| other == target);
         if !whole {
-            let left = steps
-                .iter()
-                .map(|step| (target.clone(), format!("{} on {target}: left as it is", step.title)));
-            remaining.lines.extend(left);
+            let left = steps.iter().map(|step| StillWrong {
+                target: target.clone(),
+                what: format!("{} is not taken back", step.title),
+                object: None,
+                cause: "left as it is: whoever writes from Git would meet half of each release".to_owned(),
+                next: vec![format!("deployctl rollback {env}  # once the rest is put right")],
+            });
+            remaining.wrong.extend(left);
         }
         whole
     });

@@ -1,11 +1,13 @@
 //! Runs that stopped in the middle: found, and put back together from any machine.
 
-use super::journal::{Phase, Replayed, replay};
+use super::damage;
+use super::journal::{Phase, Replayed};
 use super::releases::unreadable;
 use super::world::World;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
-use crate::domain::step::Status;
+use crate::domain::object::LABEL_REVISION;
+use crate::domain::step::{Status, Step};
 use crate::plan::{Plan, file};
 use crate::ports::state::{Record, RecordKind, StateError};
 use std::collections::BTreeMap;
@@ -32,6 +34,17 @@ impl Run {
         let owed = self.owed();
         let only_elsewhere = !owed.is_empty() && !owed.iter().any(|target| world.sites.contains_key(target));
         self.is_unfinished() && !only_elsewhere
+    }
+
+    /// Whether an older release is back and serves, and only steps are open that failed after it did. Taken back, it is ended as
+    /// it is.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        let status = |step: &Step| self.replayed.status.get(&step.id).copied().unwrap_or_default();
+        let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+        self.plan.rollback_of.is_some()
+            && self.replayed.phase == Phase::Forward
+            && steps.all(|step| matches!(status(step), Status::Done | Status::Failed))
     }
 
     /// Targets in which it is still to be taken back, when all others are back.
@@ -67,11 +80,23 @@ pub async fn store(world: &World, plan: &Plan) -> Result<(), Failure> {
 
 /// The newest run on record, if any, joined over all targets of the world.
 pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
-    let newest = newest_plans(world).await?.into_values().max_by(|a, b| a.name.cmp(&b.name));
-    match newest {
-        Some(record) => joined(world, &record).await.map(Some),
+    let plans = newest_plans(world).await?;
+    match plans.values().map(|record| record.name.clone()).max() {
+        Some(newest) => joined(world, &plans, &newest).await.map(Some),
         None => Ok(None),
     }
+}
+
+/// The newest run for a way back: where its journal is damaged, all that it may have begun counts as begun.
+///
+/// # Errors
+/// The records cannot be read at all, or its plan is damaged on every target.
+pub async fn despite_damage(world: &World) -> Result<Option<Run>, Failure> {
+    let plans = newest_plans(world).await?;
+    let Some(newest) = plans.values().map(|record| record.name.clone()).max() else { return Ok(None) };
+    let plan = whole_plan(world, &plans, &newest)?;
+    let replayed = damage::assume(&plan, &journals(world, &plan).await?)?;
+    Ok(Some(Run { plan, replayed }))
 }
 
 /// Runs that a target still holds as unfinished though a newer one went on without it. The others decided for it: such a
@@ -80,8 +105,8 @@ pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failu
     let plans = newest_plans(world).await?;
     let newest = plans.values().map(|record| record.name.clone()).max().unwrap_or_default();
     let mut left = BTreeMap::new();
-    for (target, record) in plans.into_iter().filter(|(_, record)| record.name != newest) {
-        let run = joined(world, &record).await?;
+    for (target, record) in plans.iter().filter(|(_, record)| record.name != newest) {
+        let (target, run) = (target.clone(), joined(world, &plans, &record.name).await?);
         let mut begun = run.plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| {
             let status = run.replayed.status.get(&step.id).copied().unwrap_or_default();
             step.target == target && !matches!(status, Status::Pending | Status::Undone)
@@ -111,13 +136,60 @@ async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failu
 }
 
 /// A run as its plan and its journals tell it.
-async fn joined(world: &World, record: &Record) -> Result<Run, Failure> {
-    let plan = file::read(&format!("the plan of run {}", record.name), &record.content)?;
-    let replayed = journals(world, &plan).await?;
+async fn joined(world: &World, plans: &BTreeMap<TargetId, Record>, name: &str) -> Result<Run, Failure> {
+    let plan = whole_plan(world, plans, name)?;
+    let replayed = damage::replay(world, &plan, &journals(world, &plan).await?)?;
     Ok(Run { plan, replayed })
 }
 
-async fn journals(world: &World, plan: &Plan) -> Result<Replayed, Failure> {
+/// The plan of a run: every target holds the same, and one that can be read is enough.
+fn whole_plan(world: &World, plans: &BTreeMap<TargetId, Record>, name: &str) -> Result<Plan, Failure> {
+    let mut refused: Option<Failure> = None;
+    let mut holders = Vec::new();
+    for (target, record) in plans.iter().filter(|(_, record)| record.name == name) {
+        let why = match (&record.damage, file::read(&format!("the plan of run {name}"), &record.content)) {
+            (None, Ok(plan)) => return Ok(plan),
+            // Nothing is damaged: a newer deployctl is asked for.
+            (None, Err(failure)) if failure.next.len() > 1 => return Err(failure),
+            (Some(damage), _) => damage.clone(),
+            (None, Err(failure)) => failure.why.join("; "),
+        };
+        let place =
+            world.sites.get(target).map_or_else(String::new, |site| site.state.place(RecordKind::Plan, name));
+        holders.push(place.clone());
+        let so_far = refused.unwrap_or_else(|| {
+            Failure::new(
+                Code(654),
+                Exit::Broken,
+                format!("the plan of run {name} is damaged on every target that holds it"),
+            )
+        });
+        refused = Some(so_far.why(format!("{target}: {why} ({place})")));
+    }
+    Err(without_plan(name, refused.expect("somebody holds it"), &holders))
+}
+
+/// What can be done by hand about a run of which nothing is known but its name.
+fn without_plan(name: &str, failure: Failure, holders: &[String]) -> Failure {
+    // `r000012-…`
+    let number = name.trim_start_matches('r').split('-').next().and_then(|text| text.parse::<u32>().ok());
+    let label = number.map_or_else(String::new, |number| format!("{LABEL_REVISION}={number}"));
+    let failure = failure
+        .why("without it nobody knows what the run has begun; what it made carries its number as a label")
+        .next("deployctl status ENV, which shows what is live")
+        .next(format!(
+            "kubectl get deployments,services,ingresses -A -l {label}  # in each target: what it made"
+        ))
+        .next(format!(
+            "kubectl scale deployment -n NAMESPACE -l {label} --replicas=0  # once traffic is on the others"
+        ));
+    let failure = holders.iter().fold(failure, |failure, place| {
+        failure.next(format!("kubectl delete {place}  # then the run is forgotten"))
+    });
+    failure.next("deployctl rollback ENV --to REVISION, which brings a recorded release back whole")
+}
+
+async fn journals(world: &World, plan: &Plan) -> Result<damage::Journals, Failure> {
     let mut journals = BTreeMap::new();
     for (target, site) in world.sites.iter().filter(|(target, _)| plan.targets.contains_key(target)) {
         let prefix = format!("{}.", plan.run);
@@ -128,7 +200,7 @@ async fn journals(world: &World, plan: &Plan) -> Result<Replayed, Failure> {
             .map_err(|error| unreadable(target, &error))?;
         journals.insert(target.clone(), records);
     }
-    replay(&plan.run, &journals)
+    Ok(journals)
 }
 
 /// The run as it stands now that its locks are ours: a guard, or another operator, may have worked on it since it was
@@ -137,7 +209,8 @@ async fn journals(world: &World, plan: &Plan) -> Result<Replayed, Failure> {
 /// # Errors
 /// The records cannot be read, or the run is over by now.
 pub async fn again(world: &World, run: &Run) -> Result<Run, Failure> {
-    let now = match latest(world).await? {
+    let now = if run.replayed.assumed.is_empty() { latest(world).await } else { despite_damage(world).await };
+    let now = match now? {
         Some(now) if now.plan.run == run.plan.run => Some(now),
         // The others have left it behind: it is looked for where it was left.
         _ => left_behind(world).await?.into_values().find(|left| {

@@ -41,7 +41,9 @@ impl MemoryState {
     fn matching(&self, kind: RecordKind, prefix: &str) -> Vec<Record> {
         let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         let matching = records.iter().filter(|((of, name), _)| *of == kind && name.starts_with(prefix));
-        matching.map(|((_, name), content)| Record { name: name.clone(), content: content.clone() }).collect()
+        matching
+            .map(|((_, name), content)| Record { name: name.clone(), content: content.clone(), damage: None })
+            .collect()
     }
 
     /// Those who still listen are told; the others are forgotten.
@@ -67,6 +69,10 @@ impl StateStore for MemoryState {
         }
         self.tell(kind);
         Ok(())
+    }
+
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        format!("{}/{name}", kind.as_str())
     }
 
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {

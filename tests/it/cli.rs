@@ -272,3 +272,18 @@ fn what_works_from_records_needs_the_environment_alone() {
     let (code, _, stderr) = run(&place.0, &["plan", "canary"]);
     assert!(code == 2 && stderr.contains("manifests"), "{stderr}");
 }
+
+#[test]
+fn a_target_that_is_left_out_is_looked_up_before_any_cluster_is_asked() {
+    let place = Place::new("without");
+    for command in [&["plan", "canary"][..], &["canary"], &["rollback", "canary"]] {
+        let args: Vec<&str> = command.iter().copied().chain(["--without", "eats"]).collect();
+        let (code, stdout, stderr) = run(&place.0, &args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{command:?}: {stderr}");
+        assert_eq!(
+            stderr,
+            "error[DC0704]: canary has no target `eats`\nwhy:   it has: east, west\nnext:  --without east\n",
+            "{command:?}"
+        );
+    }
+}

@@ -4,6 +4,7 @@ mod absent;
 mod adapters;
 mod apply;
 mod architecture;
+mod back;
 mod campaign;
 mod capacity;
 mod cli;

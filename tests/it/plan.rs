@@ -53,6 +53,7 @@ fn released(env: &Environment, target: &TargetId, version: &str, revision: u32) 
         rollback_of: None,
         workloads: named.workloads,
         objects: named.objects,
+        rollback_jobs: vec![],
         evidence: vec![],
         overridden: None,
         asked: vec![],

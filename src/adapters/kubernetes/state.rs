@@ -195,11 +195,8 @@ async fn read_all(
     }
 }
 
-/// The records that these Secrets are, sorted by name; what is wrong with one that cannot be read.
-fn records<'s>(
-    secrets: impl Iterator<Item = &'s Secret> + Clone,
-    prefix: &str,
-) -> Vec<Result<Record, StateError>> {
+/// The records that these Secrets are, sorted by name; those that cannot be read with what is wrong.
+fn records<'s>(secrets: impl Iterator<Item = &'s Secret> + Clone, prefix: &str) -> Vec<Record> {
     let by_name: BTreeMap<&str, &Secret> =
         secrets.clone().map(|secret| (secret.metadata.name.as_str(), secret)).collect();
     let mut found = BTreeMap::new();
@@ -207,8 +204,8 @@ fn records<'s>(
         let name = head.metadata.annotations.get(NAME).filter(|name| name.starts_with(prefix));
         let Some(name) = name.cloned() else { continue };
         let record = match read_record(head, &by_name) {
-            Ok(content) => Ok(Record { name: name.clone(), content }),
-            Err(message) => Err(StateError::Damaged { name: name.clone(), message }),
+            Ok(content) => Record { name: name.clone(), content, damage: None },
+            Err(wrong) => Record { name: name.clone(), content: Vec::new(), damage: Some(wrong) },
         };
         found.insert(name, record);
     }
@@ -263,7 +260,11 @@ impl StateStore for SecretStore {
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
         let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
         let (secrets, _) = found.map_err(state_error)?;
-        records(secrets.iter(), prefix).into_iter().collect()
+        Ok(records(secrets.iter(), prefix))
+    }
+
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        format!("-n {} secret/{}", self.namespace, self.head(kind, name))
     }
 
     fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>> {

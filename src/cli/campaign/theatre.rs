@@ -455,7 +455,10 @@ impl Story<'_> {
                 }
                 let cause = match ending {
                     Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),
-                    Ending::Broken { cause, remaining } => format!("{cause}; {}", remaining.join("; ")),
+                    Ending::Broken { cause, remaining, .. } => {
+                        let wrong: Vec<String> = remaining.iter().map(ToString::to_string).collect();
+                        format!("{cause}; {}", wrong.join("; "))
+                    }
                     Ending::Deployed | Ending::Interrupted => String::new(),
                 };
                 (Some(flow::exit_of(ending)), cause)

@@ -29,10 +29,10 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     if !args.dry_run {
         flow::not_frozen(&wanted.env, wiring::now())?;
     }
+    let mut out = absent::chosen(&wanted.env, &args.without)?;
     let ended = flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
         let silent = prepare::silent(&world).await?;
-        let mut out = absent::chosen(&wanted.env, &args.without)?;
         out.extend(saved.iter().flat_map(|plan| plan.owed.keys().cloned()));
         let out = absent::left_out(&wanted.env, out, &silent)?;
         debts::leave_out(&mut wanted.env, &out);
@@ -116,7 +116,15 @@ fn heal(session: &Session, args: &DeployArgs, failure: Failure) -> Result<Exit, 
         Some(1) => resume::run(session, &ResumeArgs { place, consent }),
         Some(2) => {
             let without = args.without.clone();
-            rollback::run(session, &RollbackArgs { place, without, to: None, consent, dry_run: false })
+            let args = RollbackArgs {
+                place,
+                without,
+                to: None,
+                despite_damaged_journal: false,
+                consent,
+                dry_run: false,
+            };
+            rollback::run(session, &args)
         }
         _ => Err(failure.into()),
     }

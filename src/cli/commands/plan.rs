@@ -14,10 +14,11 @@ use std::collections::BTreeSet;
 pub fn run(session: &Session, args: &PlanArgs) -> Result<Exit, CliError> {
     let mut wanted =
         session.wanted(&args.what.place.env, &args.what.place.targets, &args.what.release)?.say(&args.say);
+    // A name that is wrong is told before any cluster is asked.
+    let out = absent::chosen(&wanted.env, &args.without)?;
+    absent::somebody_is_left(&wanted.env, &out)?;
     flow::block_on(async {
         let world = wiring::real(&wanted.env).await?;
-        let out = absent::chosen(&wanted.env, &args.without)?;
-        absent::somebody_is_left(&wanted.env, &out)?;
         debts::leave_out(&mut wanted.env, &out);
         let owed = debts::take_out(&mut wanted.rendered, &out);
         let world = world.but(&out);

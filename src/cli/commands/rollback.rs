@@ -22,6 +22,8 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
     crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
     let to = args.to.as_deref().map(|text| revision(text, "rollback", "--to ")).transpose()?;
+    // A name that is wrong is told before any cluster is asked.
+    absent::chosen(&env, &args.without)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         go(&Terminal { session, consent: &args.consent }, env, &world, to, args).await
@@ -46,7 +48,12 @@ pub(in crate::cli) async fn go(
     if unforeseen {
         session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
     }
-    if let Some(run) = unfinished::latest(&world).await?.filter(|run| run.bars(&world)) {
+    let run = if args.despite_damaged_journal {
+        unfinished::despite_damage(&world).await
+    } else {
+        unfinished::latest(&world).await
+    };
+    if let Some(run) = run?.filter(|run| run.bars(&world)) {
         let mut left_out = absent::of_run(&run, &silent);
         for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
             left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
@@ -56,7 +63,8 @@ pub(in crate::cli) async fn go(
             session.say("dry run: nothing was written");
             return Ok(Exit::Done);
         }
-        let question = format!("Take {} back on {}?", run.plan.version, run.plan.environment);
+        let verb = if run.serves() { "End the run of" } else { "Take back" };
+        let question = format!("{verb} {} on {}?", run.plan.version, run.plan.environment);
         console.ask(&question)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
@@ -102,9 +110,20 @@ pub(super) async fn in_its_place(
 /// How far an unfinished run came, and what taking it back means.
 async fn tell(session: &Session, world: &World, run: &unfinished::Run) {
     let plan = &run.plan;
-    session.note(&format!("run {} ({}) stopped in the middle: it is taken back\n", plan.run, plan.version));
+    let how = if run.serves() {
+        "serves, and something beside it failed"
+    } else {
+        "stopped in the middle: it is taken back"
+    };
+    session.note(&format!("run {} ({}) {how}\n", plan.run, plan.version));
+    for (target, damaged) in &run.replayed.assumed {
+        session.note(&format!(
+            "{target}: damaged: {}; all that the run may have begun counts as begun, and is taken back\n",
+            damaged.join(", ")
+        ));
+    }
     let earlier = durations::of_rollbacks(world).await;
-    session.note(&format!("it {}\n", progress::way_back(run, &earlier)));
+    session.note(&format!("rollback {}\n", progress::way_back(run, &earlier)));
     for line in progress::cannot_be_undone(run) {
         session.note(&format!("cannot be undone: {line}\n"));
     }

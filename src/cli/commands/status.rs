@@ -7,12 +7,13 @@ use super::promote::waits_for_approval;
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;
 use crate::cli::report::status::{
-    LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, WorkloadRow, render,
+    LockRow, NextCommand, ServingRelease, StatusView, TargetStatus, UnfinishedRun, Unreadable, WorkloadRow,
+    render,
 };
 use crate::cli::session::Session;
 use crate::cli::{absent, flow, following, wiring};
 use crate::domain::environment::{Environment, Target};
-use crate::domain::error::Exit;
+use crate::domain::error::{Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::intent::Intent;
 use crate::domain::object::{Object, ObjectRef};
@@ -63,7 +64,10 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
     let here = world.but(&silent);
     let (run, owed, earlier) =
         tokio::join!(unfinished::latest(&here), absent::debts(&here), durations::of_rollbacks(&here));
-    let run = run.ok().flatten().filter(unfinished::Run::is_unfinished);
+    let (run, unreadable) = match run {
+        Ok(run) => (run.filter(unfinished::Run::is_unfinished), None),
+        Err(failure) => (None, Some(cannot_be_read(failure.of_environment(&env.name)))),
+    };
     let owed = owed.unwrap_or_default().into_iter().map(|(target, debt)| (target, debt.to_string()));
     let mut targets = BTreeMap::new();
     for (target, mut status, drifts) in looks {
@@ -78,9 +82,17 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         at: world.clock.now(),
         targets,
         owed: owed.collect(),
+        unreadable,
         unfinished: run.map(|run| describe(&run, &silent, live.ok().as_ref(), &earlier)),
         guard,
     })
+}
+
+/// What is wrong with records. This command is not a next one.
+fn cannot_be_read(failure: Failure) -> Unreadable {
+    let Failure { code, what, why, mut next, .. } = failure;
+    next.retain(|command| !command.starts_with("deployctl status"));
+    Unreadable { code: code.to_string(), what, why, next }
 }
 
 /// The guard of each target, where one is wanted or was seen.

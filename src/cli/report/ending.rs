@@ -4,7 +4,7 @@ use super::facts::Facts;
 use super::output::Paint;
 use super::text::{self, clean, list, whole_seconds};
 use super::witness;
-use crate::domain::event::Kind;
+use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::TargetId;
 use crate::domain::units::human;
 use std::collections::BTreeMap;
@@ -16,7 +16,8 @@ struct Ended<'a> {
     cause: Option<&'a str>,
     took: Duration,
     next: &'a [String],
-    remaining: &'a [String],
+    still_wrong: &'a [StillWrong],
+    serves: bool,
     /// Targets of earlier waves that keep the new release.
     kept: &'a [TargetId],
     /// Targets that gave no answer and are still to be taken back.
@@ -30,19 +31,20 @@ pub(super) fn render(
     evidence: &BTreeMap<TargetId, Vec<String>>,
     paint: Paint,
 ) -> Vec<String> {
-    let Kind::RunFinished { outcome, cause, took, next, remaining, kept, owed, .. } = kind else {
+    let Kind::RunFinished { outcome, cause, took, next, still_wrong, serves, kept, owed, .. } = kind else {
         return Vec::new();
     };
     let cause = cause.as_deref();
-    let ended = Ended { outcome, cause, took: whole_seconds(*took), next, remaining, kept, owed };
+    let (took, serves) = (whole_seconds(*took), *serves);
+    let ended = Ended { outcome, cause, took, next, still_wrong, serves, kept, owed };
     if ended.outcome == "deployed" {
         return success(&ended, facts, paint);
     }
     let mut lines = vec![headline(&ended, paint)];
     lines.extend(text::wrap(&done_about_it(&ended, facts), 100).into_iter().map(|line| format!("  {line}")));
-    if !ended.remaining.is_empty() {
+    if !ended.still_wrong.is_empty() {
         lines.push(paint.bold("  Still wrong:"));
-        lines.extend(ended.remaining.iter().map(|line| format!("    {} {}", paint.red("✗"), clean(line))));
+        lines.extend(ended.still_wrong.iter().flat_map(|wrong| item(wrong, paint)));
     }
     lines.extend(witness::render(evidence, facts, paint));
     if !ended.next.is_empty() {
@@ -52,6 +54,13 @@ pub(super) fn render(
     if facts.rehearsal {
         lines.push(rehearsal(paint));
     }
+    lines
+}
+
+/// What it is and why, then the commands for it.
+fn item(wrong: &StillWrong, paint: Paint) -> Vec<String> {
+    let mut lines = vec![format!("    {} {}", paint.red("✗"), clean(&wrong.to_string()))];
+    lines.extend(wrong.next.iter().map(|next| format!("        {}", paint.cyan(&clean(next)))));
     lines
 }
 
@@ -101,6 +110,13 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
             )
         }
         "rolled-back" => format!("{release} was rolled back after {took}: {serves}."),
+        "broken" if ended.serves => {
+            let of = facts.rollback_of.map_or_else(String::new, |of| format!(", {of} brought back"));
+            format!(
+                "{} ({}{of}) serves after {took}, but not everything is as it was: an operator must look.",
+                facts.version, facts.revision
+            )
+        }
         "broken" => {
             format!(
                 "{release} failed after {took} and could not be rolled back completely: an operator must look."

@@ -164,7 +164,7 @@ fn sort(effect: &Effect, plan: &Plan) -> Sort {
             Sort::Size(first.map_or_else(String::new, |object| object.name().to_owned()))
         }
         Effect::Scale { workload, .. } => Sort::Size(workload.name.clone()),
-        Effect::WaitReady { .. } | Effect::Unstick { .. } => Sort::Wait,
+        Effect::WaitReady { .. } | Effect::Unstick { .. } | Effect::RunJob(_) => Sort::Wait,
         Effect::Smoke { .. } => Sort::Ask,
         Effect::Hold { duration, .. } => Sort::Hold(*duration),
         Effect::Apply { .. }
@@ -216,6 +216,7 @@ fn weight_after(plan: &Plan, stage: &Stage, step: &Step) -> Option<u8> {
         | Effect::Guard { .. }
         | Effect::Regrow(_)
         | Effect::Unstick { .. }
+        | Effect::RunJob(_)
         | Effect::Delete { .. }
         | Effect::WaitReady { .. }
         | Effect::WaitTraffic { .. }

@@ -411,6 +411,7 @@ pub(super) fn lane_name(lane: Lane) -> &'static str {
     match lane {
         Lane::Traffic => "traffic to stable",
         Lane::Capacity => "pods of the new revision go",
+        Lane::Jobs => "Jobs undo what Jobs did",
         Lane::Config => "configuration as it was",
         Lane::Sync => "sync from Git goes on",
     }

@@ -30,6 +30,9 @@ pub struct StatusView {
     pub owed: BTreeMap<TargetId, String>,
     /// A run that is not over.
     pub unfinished: Option<UnfinishedRun>,
+    /// Why nobody can tell whether there is one: what is wrong with its records, and what to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<Unreadable>,
     /// Who puts traffic on stable if a run's machine dies, one line a target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guard: Vec<String>,
@@ -120,6 +123,19 @@ pub struct UnfinishedRun {
     pub next: Vec<NextCommand>,
 }
 
+/// Records that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// Stable code.
+    pub code: String,
+    /// What failed.
+    pub what: String,
+    /// Why, as far as known.
+    pub why: Vec<String>,
+    /// What to type next.
+    pub next: Vec<String>,
+}
+
 /// A command and its effect.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NextCommand {
@@ -157,6 +173,7 @@ impl StatusView {
         if let Some(run) = self.unfinished.as_ref().filter(|run| !run.live) {
             troubles.push(format!("run {} is not over", run.run));
         }
+        troubles.extend(self.unreadable.iter().map(|records| clean(&records.what)));
         troubles
     }
 }
@@ -180,6 +197,12 @@ pub fn render(status: &StatusView, output: &Output) -> String {
     if let Some(run) = &status.unfinished {
         lines.push(String::new());
         lines.extend(run_lines(run, paint));
+    }
+    if let Some(records) = &status.unreadable {
+        lines.push(String::new());
+        lines.push(clean(&format!("{}: {}", records.code, records.what)));
+        lines.extend(records.why.iter().map(|why| clean(&format!("  {why}"))));
+        lines.extend(records.next.iter().map(|next| format!("  {}", paint.cyan(&clean(next)))));
     }
     format!("{}\n", lines.join("\n"))
 }

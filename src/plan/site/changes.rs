@@ -44,6 +44,7 @@ impl Site<'_> {
         let live = self.input.live.get(reference);
         let replaced = self.replaced(index);
         let action = match (live, fields.is_empty()) {
+            _ if self.has_run(index) => Action::Keep,
             (None, _) => Action::Create,
             (Some(_), true) => Action::Keep,
             (Some(_), false) if replaced.is_some() => Action::Replace,
@@ -89,6 +90,9 @@ impl Site<'_> {
     }
 
     pub(super) fn changed(&self, index: usize) -> bool {
+        if self.has_run(index) {
+            return false;
+        }
         !self.input.live.contains_key(&self.references[index]) || !self.differences[index].is_empty()
     }
 

@@ -59,6 +59,18 @@ impl Site<'_> {
             .unwrap_or_default()
     }
 
+    /// Jobs that earlier ways back ran.
+    pub(super) fn clean_up_jobs(&mut self) {
+        let objects = self.jobs_of_ways_back();
+        if objects.is_empty() {
+            return;
+        }
+        let title = format!("delete {} Jobs of earlier ways back", objects.len());
+        // Made again, they would run again.
+        let undo = Undo::Effects { lane: Lane::Config, effects: Vec::new() };
+        self.finish.push(self.step(None, title, Effect::Delete { objects }, undo));
+    }
+
     pub(super) fn clean_up(&mut self) {
         let mut objects = self.doomed.clone();
         objects.retain(|object| !self.left.contains(object));
@@ -66,7 +78,9 @@ impl Site<'_> {
             return;
         }
         let title = format!("delete {} objects that no release needs", objects.len());
-        let restore = objects.iter().filter_map(|reference| self.before(reference)).collect();
+        // A Job that is made again runs again.
+        let again = objects.iter().filter(|reference| reference.kind != "Job").cloned().collect::<Vec<_>>();
+        let restore = again.iter().filter_map(|reference| self.before(reference)).collect();
         let undo = Undo::Effects { lane: Lane::Config, effects: vec![Effect::Apply { objects: restore }] };
         self.finish.push(self.step(None, title, Effect::Delete { objects }, undo));
     }

@@ -10,6 +10,7 @@ mod changes;
 mod components;
 mod cutover;
 mod gitops;
+mod hooks;
 mod one_box;
 mod partitions;
 mod ready;
@@ -22,16 +23,16 @@ use crate::domain::effect::{Approval, Arm, Follow};
 use crate::domain::environment::Target;
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
-use crate::domain::release::ServingWorkload;
+use crate::domain::release::{Release, ServingWorkload};
 use crate::domain::step::Step;
 use crate::plan::build::{Draft, Inputs, TargetInput, fates, target_plan};
-use crate::plan::hindsight;
 use crate::plan::inventory::Fate;
 use crate::plan::order;
 use crate::plan::table::Table;
 use crate::plan::{FieldChange, TargetPlan};
+use crate::plan::{hindsight, lineage};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 /// Places of stages inside a wave. Weights lie between: `WEIGHT + 10 · percent`, and in these places behind it: pods, smoke
@@ -39,6 +40,8 @@ use std::time::Duration;
 mod at {
     pub const PAUSE: u32 = 5;
     pub const PREPARE: u32 = 10;
+    pub const JOBS: u32 = 12;
+    pub const BEHIND_JOBS: u32 = 14;
     pub const FIRST: u32 = 20;
     pub const ONE_BOX: u32 = 60;
     pub const WEIGHT: u32 = 100;
@@ -54,6 +57,7 @@ mod at {
     pub const HANDOVER: u32 = 2030;
     pub const DRAIN: u32 = 2040;
     pub const IN_PLACE: u32 = 2050;
+    pub const JOBS_BACK: u32 = 2052;
     pub const SETTLE: u32 = 2055;
     pub const SMOKE: u32 = 2060;
     pub const HOLD: u32 = 2070;
@@ -78,6 +82,8 @@ pub(in crate::plan) struct Site<'a> {
     levels: BTreeMap<ComponentId, u32>,
     drafts: BTreeMap<u32, Draft>,
     warnings: Vec<String>,
+    /// What going back to an older release does not undo.
+    not_undone: Vec<String>,
     /// Holds by weight: how long, and whom they watch.
     holds: BTreeMap<u8, Duration>,
     /// Components that begin with one pod here, and their bake.
@@ -96,6 +102,12 @@ pub(in crate::plan) struct Site<'a> {
     moved: Vec<(ComponentId, ObjectRef)>,
     /// What is deleted with the side that a component left.
     left: Vec<ObjectRef>,
+    /// Releases that are left on the way back to an older one, newest first.
+    left_releases: Vec<&'a Release>,
+    /// Whether the way leads back to a release whose Jobs have run.
+    goes_back: bool,
+    /// Components whose Jobs run and have a way back.
+    due: BTreeSet<ComponentId>,
     finish: Vec<Step>,
 }
 
@@ -104,6 +116,7 @@ pub(in crate::plan) struct Planned {
     pub drafts: BTreeMap<u32, Draft>,
     pub finish: Vec<Step>,
     pub warnings: Vec<String>,
+    pub not_undone: Vec<String>,
     pub target: TargetPlan,
 }
 
@@ -119,11 +132,18 @@ impl<'a> Site<'a> {
         let objects = &input.named.objects;
         let references: Vec<ObjectRef> = objects.iter().map(Object::reference).collect();
         let named = objects.iter().zip(&references);
-        let differences = named
+        let mut differences: Vec<Vec<FieldChange>> = named
             .map(|(object, reference)| changes::differences(input, &manifests, object, reference))
             .collect();
+        let way = inputs.rollback_of.map(|to| lineage::way(&input.history, to));
+        let goes_back = way.as_ref().is_some_and(|way| !way.enters);
+        // Of Jobs that have done their work, another release's that stand under their names are no longer needed.
+        let spent: BTreeSet<&ObjectRef> = (0..objects.len())
+            .filter(|index| goes_back && objects[*index].kind() == "Job" && !differences[*index].is_empty())
+            .map(|index| &references[index])
+            .collect();
         let (mut doomed, mut warnings) = (Vec::new(), Vec::new());
-        for (reference, fate) in fates(inputs, input) {
+        for (reference, fate) in fates(inputs, input, |object| !spent.contains(&object.reference())) {
             match fate {
                 Fate::Delete => doomed.push(reference),
                 Fate::Keep(why) => {
@@ -134,11 +154,25 @@ impl<'a> Site<'a> {
                 }
             }
         }
+        let mut not_undone = Vec::new();
         if let Some(to) = inputs.rollback_of {
-            let lines = hindsight::not_undone(&input.history, &input.live, to);
-            warnings.extend(lines.into_iter().map(|line| format!("{}: {line}", target.id)));
+            let others = inputs.targets.iter().filter(|(id, _)| **id != target.id);
+            let others: Vec<&Release> = others.flat_map(|(_, input)| &input.history).collect();
+            let elsewhere = |revision| others.iter().copied().find(|other| other.revision == revision);
+            let unknown = hindsight::unknown(&target.id, &input.history, to, elsewhere);
+            let lines = hindsight::not_undone(&input.history, &input.live, to, &unknown);
+            not_undone.extend(lines.into_iter().map(|line| format!("{}: {line}", target.id)));
+        }
+        for index in 0..objects.len() {
+            if spent.contains(&references[index]) {
+                differences[index].clear();
+            }
         }
         Self {
+            not_undone,
+            left_releases: way.map(|way| way.left).unwrap_or_default(),
+            goes_back,
+            due: BTreeSet::new(),
             doomed,
             manifests,
             references,
@@ -175,6 +209,8 @@ impl<'a> Site<'a> {
             }
         }
         self.wait_after();
+        self.clean_up_jobs();
+        self.run_jobs_back();
         self.bake_box();
         self.weighted_holds();
         self.hold_on_green();
@@ -184,7 +220,14 @@ impl<'a> Site<'a> {
         let inventory: Vec<usize> =
             (0..self.input.named.objects.len()).map(|i| self.object_index(i)).collect();
         let mut target = target_plan(&self, inventory, changes);
+        target.rollback_jobs = self.rollback_jobs();
         target.adopted = self.adoption();
-        Planned { drafts: self.drafts, finish: self.finish, warnings: self.warnings, target }
+        Planned {
+            drafts: self.drafts,
+            finish: self.finish,
+            warnings: self.warnings,
+            not_undone: self.not_undone,
+            target,
+        }
     }
 }

@@ -94,26 +94,23 @@ impl Site<'_> {
         let mut indices: Vec<usize> =
             (0..named.objects.len()).filter(|index| !moved.contains(index) && self.changed(*index)).collect();
         order::apply_order(&mut indices, &named.objects);
+        // Jobs with a way back stand between what they need and what needs them.
+        let undoable = self.undoable(&indices);
+        let jobs: Vec<usize> = undoable.values().flatten().copied().collect();
+        let behind = order::dependents(&indices, &jobs, &named.objects);
+        indices.retain(|index| !jobs.contains(index) && !behind.contains(index));
+        self.configure(at::PREPARE, "prepare", "configuration", &indices);
+        self.run_jobs(undoable);
+        self.configure(at::BEHIND_JOBS, "behind-jobs", "configuration behind the Jobs", &behind);
+    }
+
+    fn configure(&mut self, place: u32, name: &str, title: &str, indices: &[usize]) {
         if indices.is_empty() {
             return;
         }
-        let wait = self.wait_before(&indices);
-        // What has to be replaced stands between what it needs and what needs it.
-        let replaced: Vec<usize> =
-            indices.iter().copied().filter(|index| self.replaced(*index).is_some()).collect();
-        let after = order::dependents(&indices, &replaced, &named.objects);
-        let first: Vec<usize> =
-            indices.into_iter().filter(|index| !replaced.contains(index) && !after.contains(index)).collect();
-        let mut steps = Vec::new();
-        for (what, indices) in [("apply", first), ("replace", replaced), ("apply", after)] {
-            if !indices.is_empty() {
-                let count = indices.len();
-                let objects = if what == "replace" && count == 1 { "object" } else { "objects" };
-                let title = format!("{what} {count} {objects} of configuration");
-                steps.push(self.apply_step(None, title, &indices, Lane::Config));
-            }
-        }
-        let stage = self.stage(at::PREPARE, "prepare", "configuration", 0);
+        let wait = self.wait_before(indices);
+        let steps = self.apply_in_order(indices);
+        let stage = self.stage(place, name, title, 0);
         stage.steps.extend(steps);
         stage.steps.extend(wait);
     }

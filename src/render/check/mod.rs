@@ -3,6 +3,7 @@
 //! Pure and fast: what is checked here needs no cluster.
 
 mod fields;
+mod hooks;
 mod pods;
 mod policies;
 mod references;
@@ -30,6 +31,7 @@ pub fn check(environment: &Environment, documents: &[Document]) -> Diagnostics {
     versions::check(&mut world);
     selectors::check(&mut world);
     references::check(&mut world);
+    hooks::check(&mut world);
     policies::check(&mut world);
     world.out
 }

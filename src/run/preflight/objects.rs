@@ -6,7 +6,7 @@ use crate::domain::definitions::{ApiKind, Definitions, Source};
 use crate::domain::ids::TargetId;
 use crate::domain::kube_schema::{Problem, ProblemKind};
 use crate::domain::object::{Object, ObjectRef};
-use crate::plan::{Action, Plan, TargetPlan};
+use crate::plan::{Action, Plan, TargetPlan, hooks};
 use crate::ports::Cluster;
 use crate::ports::cluster::{ClusterError, Known, Terms};
 use crate::run::definitions::definitions;
@@ -23,9 +23,13 @@ const NAMED: usize = 5;
 /// The server judges what would be sent, without storing it; what it does not know yet is held against its definition.
 pub(super) async fn check(plan: &Plan, target: &TargetId, cluster: &dyn Cluster) -> Vec<Check> {
     let Some(target_plan) = plan.targets.get(target) else { return Vec::new() };
-    let all: Vec<&Object> = target_plan.inventory.iter().map(|index| &plan.objects[*index]).collect();
+    let mut all: Vec<&Object> = target_plan.inventory.iter().map(|index| &plan.objects[*index]).collect();
+    // What the server would refuse on the way back is told before there is one.
+    let back = jobs_of_the_way_back(plan, target);
+    let made: BTreeSet<ObjectRef> = back.iter().map(|job| job.reference()).collect();
+    all.extend(back);
     let fit = Fit::of(&all, &definitions(cluster, &all).await);
-    let trial = Trial::of(&all, target_plan, &fit.misfits);
+    let trial = Trial::of(&all, target_plan, &made, &fit.misfits);
     let answers = trial.ask(cluster).await;
     let mut refused = fit.refused;
     refused.extend(answers.refused);
@@ -40,6 +44,11 @@ pub(super) async fn check(plan: &Plan, target: &TargetId, cluster: &dyn Cluster)
     let warn = |detail| Check::new(Level::Warn, Some(target), "warnings", detail);
     checks.extend(clustered(answers.warnings).into_iter().map(warn));
     checks
+}
+
+fn jobs_of_the_way_back<'p>(plan: &'p Plan, target: &TargetId) -> Vec<&'p Object> {
+    let steps = plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| step.target == *target);
+    steps.flat_map(hooks::of_step).map(|run| &plan.objects[run.job]).collect()
 }
 
 /// How objects agree with the definitions of their kinds.
@@ -107,7 +116,12 @@ struct Answers {
 }
 
 impl<'p> Trial<'p> {
-    fn of(objects: &[&'p Object], plan: &'p TargetPlan, misfits: &BTreeSet<ObjectRef>) -> Self {
+    fn of(
+        objects: &[&'p Object],
+        plan: &'p TargetPlan,
+        made: &BTreeSet<ObjectRef>,
+        misfits: &BTreeSet<ObjectRef>,
+    ) -> Self {
         let actions: BTreeMap<&ObjectRef, Action> =
             plan.changes.iter().map(|change| (&change.object, change.action)).collect();
         let created = plan.changes.iter().filter(|change| change.action == Action::Create);
@@ -122,6 +136,7 @@ impl<'p> Trial<'p> {
             let known = match actions.get(&reference) {
                 Some(Action::Create) => Known::Absent,
                 Some(Action::Update) => Known::Differs,
+                None if made.contains(&reference) => Known::Absent,
                 // What is replaced cannot be changed: the server would only repeat why.
                 _ => continue,
             };

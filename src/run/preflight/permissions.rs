@@ -3,12 +3,12 @@
 
 use super::{Check, Level, routers};
 use crate::domain::definitions::ApiKind;
-use crate::domain::effect::{Effect, SmokeVia};
+use crate::domain::effect::{Effect, RunJob, SmokeVia};
 use crate::domain::ids::TargetId;
 use crate::domain::object::ObjectRef;
 use crate::domain::readiness::ReadinessRule;
 use crate::domain::step::Undo;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, hooks};
 use crate::ports::Cluster;
 use crate::ports::cluster::{ClusterError, Permission};
 use crate::rollout::readiness::{Sort, sort_of};
@@ -78,6 +78,9 @@ impl Demands {
         demands.writes(plan, target);
         for step in plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| step.target == *target) {
             demands.effect(&step.effect, &plan.readiness);
+            for run in hooks::of_step(step) {
+                demands.job(plan, run);
+            }
             if let Undo::Effects { effects, .. } = &step.undo {
                 for effect in effects {
                     demands.effect(effect, &plan.readiness);
@@ -167,6 +170,8 @@ impl Demands {
                 }
             }
             Effect::Apply { .. }
+            // what they ask for is in the plan's objects
+            | Effect::RunJob(_)
             | Effect::Guard { .. }
             | Effect::Partition { .. }
             | Effect::Create { .. }
@@ -182,6 +187,13 @@ impl Demands {
             | Effect::Compose { .. }
             | Effect::Advance { .. } => {}
         }
+    }
+
+    /// A Job of the way back is made, deleted if it failed before, and watched.
+    fn job(&mut self, plan: &Plan, run: &RunJob) {
+        let job = plan.objects[run.job].reference();
+        self.add(&["get", "patch", "delete"], &job.api_version, &job.kind, &job.namespace);
+        self.follow(&job);
     }
 
     fn watch(&mut self, api_version: &str, kind: &str, namespace: &str) {

@@ -258,10 +258,11 @@ impl Rig {
         assert_eq!(names.len(), 3, "{names:?}");
         let part = names.iter().find(|name| name.contains(".p2-")).unwrap();
         secrets.delete(part, &kube::api::DeleteParams::default()).await.unwrap();
-        let Err(StateError::Damaged { name, message }) = store.list(RecordKind::Plan, "").await else {
-            panic!("a part is missing");
-        };
-        assert_eq!((name.as_str(), message), ("big", format!("its part {part} is missing")));
+        let found = store.list(RecordKind::Plan, "").await.unwrap();
+        let [found] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((found.name.as_str(), found.content.as_slice()), ("big", &[][..]));
+        assert_eq!(found.damage, Some(format!("its part {part} is missing")));
+        assert_eq!(store.place(RecordKind::Plan, "big"), format!("-n {state} secret/shop.large.plan.big"));
         assert_eq!(store.delete(RecordKind::Plan, "big").await, Ok(()));
         assert_eq!(store.list(RecordKind::Plan, "").await, Ok(Vec::new()));
     }

@@ -250,6 +250,10 @@ impl StateStore for Forgetful {
         self.0.create(kind, name, content).await
     }
 
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        self.0.place(kind, name)
+    }
+
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
         self.0.list(kind, prefix).await
     }

@@ -261,3 +261,44 @@ fn policies_speak_as_loudly_as_the_environment_says() {
     assert_eq!(count("warn"), (0, 5));
     assert_eq!(count("off"), (0, 0));
 }
+
+#[test]
+fn a_job_of_the_way_back_is_a_job_beside_one_that_it_undoes() {
+    let job = |name: &str, kind: &str, annotation: &str| {
+        let (api, pods) = match kind {
+            "Job" => (
+                "batch/v1",
+                "spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: 'a:1'}]}}}",
+            ),
+            _ => ("v1", "data: {}"),
+        };
+        let annotations = if annotation.is_empty() {
+            String::new()
+        } else {
+            format!(", annotations: {{deployctl.dev/on: {annotation}}}")
+        };
+        format!("---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: {name}{annotations}}}\n{pods}\n")
+    };
+    let up = job("up", "Job", "");
+    let long = "d".repeat(60);
+    for (manifest, expected) in [
+        (format!("{up}{}", job("down", "Job", "rollback")), ""),
+        (
+            job("down", "Job", "rollback"),
+            "DC0159]: Job/down undoes nothing: no other Job of `api` runs on the way forward",
+        ),
+        (
+            format!("{up}{}", job("down", "Job", "delete")),
+            "DC0159]: Job/down: `deployctl.dev/on` is \"delete\", and it takes nothing but `rollback`",
+        ),
+        (
+            format!("{up}{}", job("down", "ConfigMap", "rollback")),
+            "DC0159]: ConfigMap/down cannot run on the way back: it is no Job",
+        ),
+        (format!("{up}{}", job(&long, "Job", "rollback")), "has 60 characters, and may have 53"),
+    ] {
+        let found = said(&manifest);
+        let fits = if expected.is_empty() { !found.contains("DC0159") } else { found.contains(expected) };
+        assert!(fits, "{expected}: {found}");
+    }
+}

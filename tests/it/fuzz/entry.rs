@@ -135,7 +135,7 @@ pub fn journal(bytes: &[u8]) -> Said {
             continue;
         };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let record = Record { name: text(name), content: content.to_vec() };
+        let record = Record { name: text(name), content: content.to_vec(), damage: None };
         let _ = journal::entry(&record);
         journals.entry(TargetId::from(text(target).as_str())).or_default().push(record);
     }

@@ -224,7 +224,13 @@ impl Stage {
         let disk = self.disk.lock().unwrap();
         let found =
             disk.records.iter().filter(|((t, k, n), _)| t == target && *k == kind && n.starts_with(prefix));
-        found.map(|((.., name), content)| Record { name: name.clone(), content: content.clone() }).collect()
+        found
+            .map(|((.., name), content)| Record {
+                name: name.clone(),
+                content: content.clone(),
+                damage: None,
+            })
+            .collect()
     }
 
     fn tell(&self, target: &TargetId, kind: RecordKind) {
@@ -290,6 +296,10 @@ impl StateStore for Door {
             Some(Mishap::AnswerLost) => Err(unreachable()),
             _ => Ok(()),
         }
+    }
+
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        format!("{}/{name}", kind.as_str())
     }
 
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {

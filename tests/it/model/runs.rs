@@ -84,8 +84,11 @@ fn told(plan: &Plan, disk: &Disk) -> Result<Replayed, String> {
         .map(|target| {
             let own =
                 disk.records.iter().filter(|((t, kind, _), _)| t == target && *kind == RecordKind::Journal);
-            let records =
-                own.map(|((.., name), content)| Record { name: name.clone(), content: content.clone() });
+            let records = own.map(|((.., name), content)| Record {
+                name: name.clone(),
+                content: content.clone(),
+                damage: None,
+            });
             (target.clone(), records.collect())
         })
         .collect();

@@ -65,6 +65,7 @@ fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Rele
         rollback_of: None,
         workloads: BTreeMap::from([("kva-api".into(), api)]),
         objects: vec![object("ConfigMap", "a"), object("ConfigMap", "b"), object("Service", "kva-api")],
+        rollback_jobs: vec![],
         evidence: vec![],
         overridden: None,
         asked: vec![],
@@ -155,6 +156,7 @@ fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView
         targets: targets.into_iter().map(|(id, target)| (id.into(), target)).collect(),
         owed: BTreeMap::new(),
         unfinished: None,
+        unreadable: None,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::fixture::{at, plan};
 use deployctl::domain::effect::{Effect, Size};
-use deployctl::domain::event::{Event, Kind};
+use deployctl::domain::event::{Event, Kind, StillWrong};
 use deployctl::domain::ids::Revision;
+use deployctl::domain::object::ObjectRef;
 use deployctl::domain::step::{Lane, Stage, Step, Undo};
 use std::time::Duration;
 
@@ -162,7 +163,7 @@ impl Script {
         outcome: &'static str,
         cause: Option<&str>,
         next: &[&str],
-        remaining: &[&str],
+        still_wrong: &[StillWrong],
     ) -> &mut Self {
         let took = Duration::from_secs(self.seconds.unsigned_abs());
         self.tell(Kind::RunFinished {
@@ -171,7 +172,9 @@ impl Script {
             cause: cause.map(str::to_owned),
             took,
             next: next.iter().map(|line| (*line).to_owned()).collect(),
-            remaining: remaining.iter().map(|line| (*line).to_owned()).collect(),
+            remaining: still_wrong.iter().map(ToString::to_string).collect(),
+            still_wrong: still_wrong.to_vec(),
+            serves: false,
             owed: vec![],
             kept: vec![],
         })
@@ -284,7 +287,16 @@ pub fn broken() -> Vec<Event> {
             "broken",
             Some(&cause),
             &["deployctl rollback production", "deployctl status production"],
-            &["apply 2 objects of configuration on us-west-2: ConfigMap/app: 403 forbidden"],
+            &[StillWrong {
+                target: "us-west-2".into(),
+                what: "apply 2 objects of configuration is not taken back".into(),
+                object: Some(ObjectRef::new("v1", "ConfigMap", "kva", "app")),
+                cause: "ConfigMap/app: 403 forbidden".into(),
+                next: vec![
+                    "kubectl --context west -n kva describe configmap/app".into(),
+                    "deployctl rollback production  # tries it again".into(),
+                ],
+            }],
         )
         .events
         .clone()

@@ -416,6 +416,7 @@ fn released(named: &naming::Named) -> Release {
         rollback_of: None,
         workloads: named.workloads.clone(),
         objects: named.objects.clone(),
+        rollback_jobs: vec![],
         evidence: vec![],
         asked: vec![],
         backups: vec![],

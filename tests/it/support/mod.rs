@@ -96,6 +96,10 @@ impl StateStore for Mortal {
         self.inner.create(kind, name, content).await
     }
 
+    fn place(&self, kind: RecordKind, name: &str) -> String {
+        self.inner.place(kind, name)
+    }
+
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
         self.inner.list(kind, prefix).await
     }

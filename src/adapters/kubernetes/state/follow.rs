@@ -111,7 +111,8 @@ impl Follower {
 
     /// A head whose parts are not there yet is not damaged for good: it is left out.
     fn publish(&self) {
-        let whole = records(self.secrets.values(), &self.prefix).into_iter().filter_map(Result::ok).collect();
+        let whole = records(self.secrets.values(), &self.prefix).into_iter();
+        let whole = whole.filter(|record| record.damage.is_none()).collect();
         self.sender.send_replace(Some(whole));
     }
 }

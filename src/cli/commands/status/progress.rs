@@ -4,6 +4,7 @@ use crate::domain::effect::Effect;
 use crate::domain::ids::TargetId;
 use crate::domain::step::{Status, Step, Undo};
 use crate::domain::units::human;
+use crate::plan::hooks;
 use crate::run::tampered::touched;
 use crate::run::unfinished::Run;
 use std::collections::BTreeSet;
@@ -65,6 +66,9 @@ pub(in crate::cli) fn way_back(run: &Run, earlier: &[Duration]) -> String {
         (begun > 0).then(|| format!("{begun} on {target}"))
     });
     let each: Vec<String> = each.collect();
+    if run.serves() {
+        return "ends it as it is, what failed is left; then brings back the release before the one that serves".to_owned();
+    }
     let what = if each.is_empty() {
         "has nothing to take back".to_owned()
     } else {
@@ -89,8 +93,10 @@ pub(in crate::cli) fn cannot_be_undone(run: &Run) -> Vec<String> {
         if let (Undo::None { why }, true) = (&step.undo, step.effect.writes()) {
             lines.push(format!("{} on {target} ({why})", step.title));
         }
+        let undone = hooks::of_step(step).next().is_some();
         for object in touched(&run.plan, &step.effect) {
             match (object.kind.as_str(), &step.effect) {
+                ("Job", _) if undone => {}
                 ("Job", _) => lines.push(format!("what {object} did on {target}, if it ran")),
                 (_, Effect::Replace { .. }) => {
                     lines.push(format!("what {object} held on {target} before it was made anew"));

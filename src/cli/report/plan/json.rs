@@ -31,6 +31,7 @@ pub(super) fn render(plan: &Plan) -> String {
             "waves": plan.waves,
             "stages": plan.stages.iter().map(stage_json).collect::<Vec<_>>(),
             "warnings": plan.warnings,
+            "not_undone": plan.not_undone,
         }),
     )
 }

@@ -127,6 +127,7 @@ fn words(step: &Step) -> Option<String> {
         | Effect::Scale { .. }
         | Effect::Guard { .. }
         | Effect::Regrow(_)
+        | Effect::RunJob(_)
         | Effect::Partition { .. }
         | Effect::Switch { .. }
         | Effect::Weigh { .. }
@@ -174,7 +175,7 @@ pub(super) fn irreversible(plan: &Plan, paint: Paint) -> Vec<String> {
         _ => None,
     });
     let folded = fold(facts);
-    if folded.is_empty() {
+    if folded.is_empty() && plan.not_undone.is_empty() {
         return Vec::new();
     }
     let mut lines = vec![String::new(), format!("{}:", paint.bold("Cannot be undone"))];
@@ -182,6 +183,7 @@ pub(super) fn irreversible(plan: &Plan, paint: Paint) -> Vec<String> {
         targets.sort();
         lines.push(format!("  {}: {what} ({})", list(&targets), human_why(&why)));
     }
+    lines.extend(plan.not_undone.iter().map(|line| format!("  {}", clean(line))));
     lines
 }
 
