@@ -73,7 +73,14 @@ impl Story<'_> {
             _ => {
                 let place = PlaceArgs { env: env.name.clone(), targets: Vec::new() };
                 let consent = console.consent.clone();
-                let args = RollbackArgs { place, without: Vec::new(), to: None, consent, dry_run: false };
+                let args = RollbackArgs {
+                    place,
+                    without: Vec::new(),
+                    to: None,
+                    consent,
+                    dry_run: false,
+                    despite_damaged_journal: false,
+                };
                 rollback::go(&console, env.clone(), doors, None, &args).await
             }
         };
