@@ -26,8 +26,8 @@ fn paused() {
     approved("promoted.txt", &elsewhere.run(&["promote", "prod"]).with(0).said());
     let done = run.end().with(0);
     assert!(done.stdout.contains("paused by ana"), "{}", done.said());
-    let watched = follows.end().with(0);
-    assert!(watched.stdout.contains("is deployed to prod"), "{}", watched.said());
+    let followed = follows.end().with(0);
+    assert!(followed.stdout.contains("is deployed to prod"), "{}", followed.said());
 }
 
 /// A promote does not stand for an approval.
