@@ -73,7 +73,11 @@ impl Status {
         }
         let message = self.message.clone();
         match self.code {
-            401 | 403 => ClusterError::Forbidden { message },
+            // The server says one word here, which tells nobody what to do about it.
+            401 => ClusterError::Forbidden {
+                message: format!("401 {message}: the server does not know these credentials"),
+            },
+            403 => ClusterError::Forbidden { message },
             404 => ClusterError::NotFound { message },
             409 => ClusterError::Conflict { message },
             400 | 422 => ClusterError::Invalid { message },
@@ -129,7 +133,9 @@ mod tests {
         assert_eq!(error(404, &status(gone)), ClusterError::NotFound { message: gone.into() });
         assert_eq!(
             error(401, &status("Unauthorized")),
-            ClusterError::Forbidden { message: "Unauthorized".into() }
+            ClusterError::Forbidden {
+                message: "401 Unauthorized: the server does not know these credentials".into()
+            }
         );
         let typed = "failed to create typed patch object (g/api; apps/v1, Kind=Deployment): .spec.replicaz: field not \
                      declared in schema";

@@ -242,6 +242,17 @@ fn share(snapshot: &Snapshot, service: &str, workload: &ObjectRef) -> Option<u8>
     (!ready.is_empty()).then(|| (ours * 100 / ready.len()) as u8)
 }
 
+/// What a rollback would do, as far as the targets that answer tell.
+fn way_back(run: &unfinished::Run, silent: &BTreeSet<TargetId>, earlier: &[Duration]) -> String {
+    let known = progress::way_back(run, earlier);
+    let unknown: Vec<&str> =
+        run.plan.targets.keys().filter(|target| silent.contains(*target)).map(TargetId::as_str).collect();
+    if unknown.is_empty() {
+        return known;
+    }
+    format!("{known}; what it has to do on {} is not known", unknown.join(", "))
+}
+
 /// Where an unfinished run stands, and what each next command would do.
 fn describe(
     run: &unfinished::Run,
@@ -272,7 +283,7 @@ fn describe(
         (Some(pause), Phase::Forward) => format!("{phase}, paused by {}", pause.who()),
         _ => phase,
     };
-    let next = next_commands(run, live, earlier, &resume);
+    let next = next_commands(run, silent, live, earlier, &resume);
     UnfinishedRun {
         run: plan.run.clone(),
         revision: plan.revision,
@@ -289,6 +300,7 @@ fn describe(
 /// What may be typed, and what each would do; `resume` says what that would.
 fn next_commands(
     run: &unfinished::Run,
+    silent: &BTreeSet<TargetId>,
     live: Option<&Live>,
     earlier: &[Duration],
     resume: &str,
@@ -301,7 +313,7 @@ fn next_commands(
     match (live, &run.replayed.phase) {
         (None, _) => vec![
             command(&format!("resume {env}"), resume),
-            command(&format!("rollback {env}"), &progress::way_back(run, earlier)),
+            command(&format!("rollback {env}"), &way_back(run, silent, earlier)),
         ],
         (Some(_), Phase::Aborting { .. }) => {
             vec![

@@ -2,7 +2,7 @@
 
 use super::machine::Done;
 use super::said::approved;
-use super::stage::{QUICK, STAYS, STAYS_NOW, Stage};
+use super::stage::{QUICK, STAYS, Stage};
 use super::{RELEASE, Story};
 use rustix::process::Signal;
 use serde_json::json;
@@ -112,7 +112,7 @@ fn guarded() {
     let mut guard = machine.start(&["guard", "prod"]);
     guard.says("watches prod on east, west");
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     assert_eq!(stage.answers(&stage.east), ["1.0.0".to_owned(), "1.1.0".to_owned()].into());
     run.signal(Signal::KILL);
     assert_eq!(run.end().signal, Some(9));
@@ -130,7 +130,7 @@ fn left() {
     let stage = Stage::new("left", STAYS);
     let before = stage.objects();
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     run.signal(Signal::TERM);
     run.says("once more to leave at once (then: deployctl resume)");
     run.signal(Signal::TERM);
@@ -144,10 +144,10 @@ fn refused() {
     let stage = Stage::new("refused", STAYS);
     let before = stage.objects();
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     stage.east.revoke();
     let ended = run.end().with(9);
-    assert!(ended.said().contains("it refuses our credentials: Unauthorized"), "{}", ended.said());
+    assert!(ended.said().contains("it refuses our credentials: 401 Unauthorized"), "{}", ended.said());
     assert!(ended.stdout.ends_with("  Next:\n    deployctl resume prod\n"), "{}", ended.said());
     assert!(!ended.said().contains("token-of-east"));
     assert_eq!(stage.answers(&stage.west), ["1.0.0".to_owned()].into());

@@ -203,12 +203,10 @@ fn read(path: &Path) -> String {
 }
 
 /// Waits until something is so; fails with these words where that never comes.
-pub fn until(mut so: impl FnMut() -> bool, else_what: impl FnOnce() -> String) {
+pub fn until(mut so: impl FnMut() -> bool, else_what: impl Fn() -> String) {
     let end = SystemClock.now() + LONGEST;
     while !so() {
-        if SystemClock.now() > end {
-            panic!("{}", else_what());
-        }
+        assert!(SystemClock.now() <= end, "{}", else_what());
         nap(Duration::from_millis(20));
     }
 }

@@ -16,9 +16,9 @@ pub const STORIES: &[Story] = &[
 fn paused() {
     let stage = Stage::new("paused", STAYS);
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     let watcher = stage.elsewhere("watcher");
-    let watching = watcher.start(&["status", "prod", "--watch"]);
+    let follows = watcher.start(&["status", "prod", "--watch"]);
     let elsewhere = stage.elsewhere("phone");
     elsewhere.run(&["pause", "prod", "--reason", "lunch"]).with(0);
     approved("paused.status.txt", &elsewhere.run(&["status", "prod"]).with(0).said());
@@ -26,8 +26,8 @@ fn paused() {
     approved("promoted.txt", &elsewhere.run(&["promote", "prod"]).with(0).said());
     let done = run.end().with(0);
     assert!(done.stdout.contains("paused by ana"), "{}", done.said());
-    let watched = watching.end().with(0);
-    assert!(watched.stdout.contains("is deployed to prod"), "{}", watched.said());
+    let followed = follows.end().with(0);
+    assert!(followed.stdout.contains("is deployed to prod"), "{}", followed.said());
 }
 
 /// A promote does not stand for an approval.
@@ -46,7 +46,7 @@ fn aborted() {
     let stage = Stage::new("aborted", STAYS);
     let before = stage.objects();
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     let abort = stage.elsewhere("phone").run(&["abort", "prod", "--reason", "tickets"]).with(0);
     approved("abort.txt", &abort.said());
     let end = ending(&run.end().with(5).stdout);
@@ -59,7 +59,7 @@ fn aborted() {
 fn queued() {
     let stage = Stage::new("queued", STAYS);
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     let other = ["deploy", "prod", "--auto-approve", "--version", "1.2.0"];
     approved("locked.txt", &stage.desk.run(&other).with(7).said());
     let mut waits = stage.desk.start(&[&other[..], &["--wait"]].concat());

@@ -2,7 +2,7 @@
 
 use super::machine::{nap, until};
 use super::said::approved;
-use super::stage::{STAYS, STAYS_NOW, Stage};
+use super::stage::{STAYS, Stage};
 use super::{RELEASE, Story};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub const STORIES: &[Story] = &[("away for seconds", away), ("a token that nobod
 fn away() {
     let stage = Stage::new("away", STAYS);
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     let connections = || stage.east.counted().connections.load(Ordering::SeqCst);
     let before = connections();
     stage.east.open(false);

@@ -12,7 +12,7 @@ pub const STORIES: &[Story] = &[("one signal, resumed", once), ("a signal that n
 fn once() {
     let stage = Stage::new("once", STAYS);
     let mut run = stage.desk.start(&RELEASE);
-    run.says(STAYS_NOW);
+    stage.holds(&mut run);
     run.signal(Signal::TERM);
     let interrupted = run.end().with(130);
     approved("interrupted.txt", &ending(&interrupted.stdout));

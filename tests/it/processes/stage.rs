@@ -1,7 +1,7 @@
 //! A story's stage: a world of two regions in real time on a thread of its own, and the machines from which its operators
 //! type commands.
 
-use super::machine::{Folder, Machine, until};
+use super::machine::{Folder, Machine, Running, until};
 use super::region::Region;
 use crate::support::{Life, Story, Told};
 use deployctl::adapters::clock::SystemClock;
@@ -134,6 +134,13 @@ impl Stage {
         self.world(move |world| region.records(world))
     }
 
+    /// Waits until the run of the second release holds at its weight, and has put that on record.
+    pub fn holds(&self, run: &mut Running) {
+        run.says(STAYS_NOW);
+        // A first record, then two for each of five stages, then the beginning of the hold.
+        until(|| self.records(&self.east) >= 12, || "no hold is on record".to_owned());
+    }
+
     /// What matters of the application's objects that no controller made, by region, kind and name.
     pub fn objects(&self) -> BTreeMap<String, String> {
         self.world(|world| ["east", "west"].into_iter().flat_map(|region| objects(world, region)).collect())
@@ -172,14 +179,14 @@ impl Stage {
     }
 
     /// Changes a live object through the API, as `kubectl patch --type merge` does.
-    pub fn patch_by_hand(&self, region: &Region, path: &str, patch: &Value) {
+    pub fn patch_by_hand(&self, region: &Region, url: &str, patch: &Value) {
         let service = self.world.api(&region.name);
-        let request = Request::patch(format!("{path}?fieldManager=kubectl-patch"))
+        let request = Request::patch(format!("{url}?fieldManager=kubectl-patch"))
             .header(CONTENT_TYPE, "application/merge-patch+json")
             .body(Full::new(Bytes::from(patch.to_string())))
             .unwrap();
         let status = self.within(async move { service.oneshot(request).await.unwrap().status() });
-        assert_eq!(status, StatusCode::OK, "{path}");
+        assert_eq!(status, StatusCode::OK, "{url}");
     }
 
     /// Waits for work on the world's thread.
