@@ -300,8 +300,10 @@ impl<'a> Engine<'a> {
                 StateError::Exists { .. } => Stop::Lost(cause),
                 StateError::Unreachable { .. } => Stop::Away(target.clone(), cause),
                 // A quota, revoked credentials: it cannot go forward. The way back waits for no record.
-                _ if self.others_answer(target) => Stop::Away(target.clone(), cause),
-                _ => Stop::Failed(cause),
+                StateError::Forbidden { .. } if self.others_answer(target) => {
+                    Stop::Away(target.clone(), cause)
+                }
+                StateError::Forbidden { .. } => Stop::Failed(cause),
             }
         };
         self.journal

@@ -130,7 +130,23 @@ impl Engine<'_> {
         targets.retain(|target| !remaining.stuck.iter().any(|(stuck, _)| stuck == target));
         for target in targets {
             let Ok(site) = self.world.site(&target) else { continue };
-            let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
+            let history = match releases::history(&target, site.state.as_ref()).await {
+                Ok(history) => history,
+                Err(failure) => {
+                    let env = &self.plan.environment;
+                    remaining.wrong.push(StillWrong {
+                        what: "whether the release before is healthy is not known".to_owned(),
+                        next: vec![
+                            format!("deployctl status {env}"),
+                            format!("deployctl rollback {env}  # looks again"),
+                        ],
+                        cause: failure.to_string(),
+                        target,
+                        object: None,
+                    });
+                    continue;
+                }
+            };
             let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
             else {
                 continue;
