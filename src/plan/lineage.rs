@@ -93,7 +93,8 @@ mod tests {
             (&[(1, 0), (2, 0), (3, 0), (4, 2)], 2, &[], false),
             // Forward again, into what was left.
             (&[(1, 0), (2, 0), (3, 0), (4, 2)], 3, &[], true),
-            (&[(1, 0), (2, 0), (3, 0), (4, 2), (5, 3)], 1, &[5, 4], false),
+            // What 3 stood on is what 5 stands on: 2, whatever brought it back meanwhile.
+            (&[(1, 0), (2, 0), (3, 0), (4, 2), (5, 3)], 1, &[5, 2], false),
             (&[(1, 0), (2, 0), (3, 1), (4, 0)], 2, &[4], true),
             // The record of what 4 brought back is gone.
             (&[(1, 0), (4, 2)], 1, &[4], false),
