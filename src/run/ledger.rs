@@ -2,7 +2,7 @@
 //! with the same tests.
 //!
 //! One record per run and target, written anew as a whole (and the one before deleted): every `SAVE_EVERY` while a hold
-//! lasts, at its end, and after the traffic is back where a run fails. Nothing ever waits for it on the way back.
+//! lasts (`SAVE_MEASURED_EVERY` where no test goes on), at its end, and after the traffic is back where a run fails. Nothing ever waits for it on the way back.
 
 use super::engine::Engine;
 use super::world::World;
@@ -23,6 +23,9 @@ use tokio::time::Instant;
 
 /// Longest time between two records while a hold lasts: what a resume has to judge a second time at most.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// The same where gates have limits alone: no resume needs what they measured, only a replay does, and a record that
+/// grows with the run is a burden to the server.
+const SAVE_MEASURED_EVERY: Duration = Duration::from_secs(150);
 /// Longest wait for a record to be written or read, where the run waits at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest record, bytes before the store compresses it: one Secret holds it in any case.
@@ -144,7 +147,8 @@ impl Ledger {
     pub fn is_due(&self, target: &TargetId) -> bool {
         self.with(target, |sheet| {
             let began = *sheet.saved.get_or_insert_with(Instant::now);
-            sheet.is_unsaved() && began.elapsed() >= SAVE_EVERY
+            let every = if sheet.tests.is_empty() { SAVE_MEASURED_EVERY } else { SAVE_EVERY };
+            sheet.is_unsaved() && began.elapsed() >= every
         })
     }
 
