@@ -2,6 +2,7 @@
 
 use super::compare::Contest;
 use super::control::HoldClock;
+use super::deserted::Deserted;
 use super::ledger;
 use super::perform::{Stand, StepError};
 use super::store_news;
@@ -66,8 +67,10 @@ impl Stand<'_> {
         let mut contests = self.contests(gates, arms);
         let mut probe_due = began + PROBE_INTERVAL;
         let mut asked: Option<Duration> = None;
+        let mut deserted = Deserted::default();
         let convinced = loop {
             self.crash_check(arms)?;
+            deserted.look(self, arms)?;
             let now = Instant::now();
             for post in posts.iter_mut().filter(|post| post.due <= now) {
                 post.due = now + post.gate.interval;
@@ -113,7 +116,7 @@ impl Stand<'_> {
                 }
             }
             let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
-            let look = looks.chain((!follow.is_empty()).then_some(size_due)).min();
+            let look = looks.chain((!follow.is_empty()).then_some(size_due)).chain(deserted.due()).min();
             let probe = (!probes.is_empty()).then_some(probe_due);
             tokio::select! {
                 biased;

@@ -10,6 +10,7 @@ mod control;
 mod dag;
 pub mod debts;
 pub mod definitions;
+mod deserted;
 pub mod durations;
 pub mod engine;
 mod evidence;

@@ -124,6 +124,10 @@ impl Engine<'_> {
         let mut remaining = Remaining::default();
         for target in self.touched() {
             let Ok(site) = self.world.site(&target) else { continue };
+            if site.cluster.is_none() {
+                // Compose itself waited until what it started was healthy.
+                continue;
+            }
             let history = releases::history(&target, site.state.as_ref()).await.unwrap_or_default();
             let Some(before) = history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
             else {
