@@ -293,20 +293,19 @@ impl Simulated {
         for target in env.targets.iter().filter(|target| !self.memories.contains_key(&target.id)) {
             let meddled = self.world.meddled(target.id.as_str());
             for object in self.world.snapshot(target.id.as_str()) {
+                let metadata = &object["metadata"];
+                if metadata["labels"][LABEL_APPLICATION] != env.application.as_str()
+                    || metadata["ownerReferences"].is_array()
+                {
+                    continue;
+                }
                 let text =
                     |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
-                let ours = object["metadata"]["labels"][LABEL_APPLICATION] == env.application.as_str();
                 let by_hand = meddled.iter().any(|(kind, place, known)| {
                     *kind == text("/kind") && place == namespace && known == name
                 });
-                let made = object["metadata"]["ownerReferences"].is_array();
-                if ours
-                    && !made
-                    && !by_hand
-                    && namespace != env.state_namespace
-                    && name != env.state_namespace
-                {
+                if !by_hand && namespace != env.state_namespace && name != env.state_namespace {
                     let key = format!("{} {}/{name}", target.id, text("/kind"));
                     found.insert(key, object.value().clone());
                 }

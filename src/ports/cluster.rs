@@ -194,6 +194,13 @@ pub trait Cluster: Send + Sync {
     /// The live object, or `None`.
     async fn get(&self, object: &ObjectRef) -> Result<Option<Value>, ClusterError>;
 
+    /// `spec.replicas` of a live workload; `None` if it is not there or says none.
+    async fn replicas(&self, workload: &ObjectRef) -> Result<Option<u32>, ClusterError> {
+        let live = self.get(workload).await?;
+        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
+        Ok(replicas.map(|replicas| replicas as u32))
+    }
+
     /// The live objects of these names, in the order asked: one LIST for many of one kind and namespace, single reads for
     /// few, many in flight.
     async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError>;

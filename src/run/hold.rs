@@ -2,6 +2,7 @@
 
 use super::compare::Contest;
 use super::control::HoldClock;
+use super::deserted::Deserted;
 use super::ledger;
 use super::perform::{Stand, StepError};
 use super::store_news;
@@ -178,6 +179,9 @@ impl Stand<'_> {
         let ledger = &self.comparisons.ledger;
         loop {
             tokio::time::sleep_until(ledger.due(self.target)).await;
+            if !ledger.has_tests(self.target) {
+                tokio::time::sleep(ledger::BETWEEN_MEASURED).await;
+            }
             ledger.save(self.target, site.state.as_ref(), self.world.clock.now()).await;
         }
     }
@@ -222,21 +226,23 @@ impl Stand<'_> {
         })
     }
 
-    /// Ends when new pods crash.
+    /// Ends when new pods crash, or none of them is ready any more.
     async fn crashed(&self, arms: &[Arm]) -> StepError {
         let cluster = match self.cluster() {
             Ok(cluster) => cluster,
             Err(error) => return error,
         };
         let namespaces: BTreeSet<&str> = arms.iter().map(|arm| arm.new.namespace.as_str()).collect();
+        let mut deserted = Deserted::default();
         let mut doors: Vec<_> = namespaces.into_iter().map(|namespace| cluster.follow(namespace)).collect();
         loop {
             doors.iter_mut().for_each(watch::Receiver::mark_unchanged);
-            if let Err(error) = self.crash_check(arms) {
+            if let Err(error) = self.crash_check(arms).and_then(|()| deserted.look(self, arms)) {
                 return error;
             }
             let changes: Vec<_> = doors.iter_mut().map(|door| Box::pin(door.changed())).collect();
-            let ripe = tokio::time::sleep(RIPENS);
+            let ripe = Instant::now() + RIPENS;
+            let ripe = tokio::time::sleep_until(deserted.due().map_or(ripe, |due| due.min(ripe)));
             if changes.is_empty() {
                 ripe.await;
             } else {

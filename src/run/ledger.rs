@@ -2,7 +2,8 @@
 //! with the same tests.
 //!
 //! One record per run and target, written anew as a whole (and the one before deleted): every `SAVE_EVERY` while a hold
-//! lasts, at its end, and after the traffic is back where a run fails. Nothing ever waits for it on the way back.
+//! lasts (`BETWEEN_MEASURED` later where no test goes on), at its end, and after the traffic is back where a run fails.
+//! Nothing ever waits for it on the way back.
 
 use super::engine::Engine;
 use super::world::World;
@@ -23,6 +24,9 @@ use tokio::time::Instant;
 
 /// Longest time between two records while a hold lasts: what a resume has to judge a second time at most.
 const SAVE_EVERY: Duration = Duration::from_secs(30);
+/// How much longer where gates have limits alone: no resume needs what they measured, only a replay does, and a record that
+/// grows with the run is a burden to the server.
+pub(super) const BETWEEN_MEASURED: Duration = Duration::from_secs(120);
 /// Longest wait for a record to be written or read, where the run waits at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest record, bytes before the store compresses it: one Secret holds it in any case.
@@ -143,6 +147,11 @@ impl Ledger {
     /// When it is time for the next record.
     pub fn due(&self, target: &TargetId) -> Instant {
         self.with(target, |sheet| *sheet.saved.get_or_insert_with(Instant::now)) + SAVE_EVERY
+    }
+
+    /// Whether a comparison goes on, whose state a resume needs.
+    pub fn has_tests(&self, target: &TargetId) -> bool {
+        self.with(target, |sheet| !sheet.tests.is_empty())
     }
 
     /// Writes a record if anything came since the last one. May be dropped: the next record replaces one that was begun.

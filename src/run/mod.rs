@@ -12,6 +12,7 @@ mod dag;
 mod damage;
 pub mod debts;
 pub mod definitions;
+mod deserted;
 pub mod durations;
 pub mod engine;
 mod evidence;

@@ -90,9 +90,8 @@ impl Stand<'_> {
     pub(super) async fn size_of(&self, workload: &ObjectRef) -> Result<u32, StepError> {
         let cluster = self.cluster()?;
         let what = format!("read the size of {workload}");
-        let live = self.in_contact(&what, async || cluster.get(workload).await).await?;
-        let replicas = live.as_ref().and_then(|live| live.pointer("/spec/replicas")).and_then(Value::as_u64);
-        Ok(replicas.unwrap_or(0) as u32)
+        let replicas = self.in_contact(&what, async || cluster.replicas(workload).await).await?;
+        Ok(replicas.unwrap_or(0))
     }
 
     /// Grows what has to keep up with the load. A look that fails is made up for by the next one.

@@ -130,6 +130,10 @@ impl Engine<'_> {
         targets.retain(|target| !remaining.stuck.iter().any(|(stuck, _)| stuck == target));
         for target in targets {
             let Ok(site) = self.world.site(&target) else { continue };
+            if site.cluster.is_none() {
+                // Compose itself waited until what it started was healthy.
+                continue;
+            }
             let history = match releases::history(&target, site.state.as_ref()).await {
                 Ok(history) => history,
                 Err(failure) => {

@@ -127,6 +127,27 @@ fn a_wrong_fault_is_a_usage_error() {
 }
 
 #[test]
+fn a_campaign_of_no_stories_is_a_usage_error() {
+    let place = Place::new("nostories");
+    let (code, stdout, stderr) = run(&place.0, &["rehearse", "canary", "--campaign", "0"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("--campaign") && stderr.contains('0'), "{stderr}");
+}
+
+#[test]
+fn a_hold_can_be_cut_short_in_a_rehearsal() {
+    let place = Place::new("cut");
+    let rehearse =
+        |longest| run(&place.0, &["rehearse", "canary", "--auto-approve", "--longest-hold", longest]);
+    let (code, stdout, _) = rehearse("20s");
+    assert_eq!(code, 0, "{stdout}");
+    assert!(stdout.contains("hold 20 % for 20s") && !stdout.contains("for 1m"), "{stdout}");
+    let (code, _, stderr) = rehearse("soon");
+    assert_eq!(code, 2);
+    assert!(stderr.contains("error[DC0706]") && stderr.contains("--longest-hold 2m"), "{stderr}");
+}
+
+#[test]
 fn without_a_terminal_nobody_can_say_yes() {
     let place = Place::new("noterminal");
     let (code, _, stderr) = run(&place.0, &["rehearse", "canary"]);

@@ -139,6 +139,10 @@ impl Cluster for KubeCluster {
         self.get_object(object).await
     }
 
+    async fn replicas(&self, workload: &ObjectRef) -> Result<Option<u32>, ClusterError> {
+        self.replicas_of(workload).await
+    }
+
     async fn get_all(&self, objects: &[ObjectRef]) -> Result<Vec<Option<Value>>, ClusterError> {
         self.read_all(objects).await
     }

@@ -9,6 +9,7 @@ use crate::ports::ClusterError;
 use crate::ports::cluster::{Applied, Known, Terms, Tried};
 use http::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -63,8 +64,29 @@ impl Mark {
     }
 }
 
+/// What tells how big a workload shall be; the rest of it, most of which is `managedFields`, is passed over.
+#[derive(Deserialize)]
+struct Scaled {
+    #[serde(default)]
+    spec: ScaledSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct ScaledSpec {
+    replicas: Option<u32>,
+}
+
 impl KubeCluster {
     pub(crate) async fn get_object(&self, object: &ObjectRef) -> Result<Option<Value>, ClusterError> {
+        self.read_object(object).await
+    }
+
+    pub(crate) async fn replicas_of(&self, workload: &ObjectRef) -> Result<Option<u32>, ClusterError> {
+        let live: Option<Scaled> = self.read_object(workload).await?;
+        Ok(live.and_then(|live| live.spec.replicas))
+    }
+
+    async fn read_object<T: DeserializeOwned>(&self, object: &ObjectRef) -> Result<Option<T>, ClusterError> {
         // A kind that the server does not know has no objects.
         let path = match self.discovery.path(&self.api, object, "").await {
             Ok(path) => path,

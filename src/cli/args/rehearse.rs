@@ -49,8 +49,12 @@ pub struct RehearseArgs {
     #[arg(long)]
     pub settle: bool,
     /// Play N stories of random faults, crashes and commands instead, and report what breaks a rule
-    #[arg(long, value_name = "N", conflicts_with_all = ["faults", "asks", "crash_at", "then", "settle", "interrupt_at", "record"])]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["faults", "asks", "crash_at", "then", "settle", "interrupt_at", "record"])]
     pub campaign: Option<u64>,
+    /// No hold and no bake lasts longer than this, e.g. 2m. A campaign cuts them to what its gates need to decide, once;
+    /// `--longest-hold 24h` leaves them whole
+    #[arg(long, value_name = "TIME")]
+    pub longest_hold: Option<String>,
     /// Record the session as an SVG picture
     #[arg(long, value_name = "FILE")]
     pub record: Option<PathBuf>,

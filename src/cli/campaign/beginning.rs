@@ -13,11 +13,12 @@ use crate::run::prepare;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::watch;
 
-/// Time stands still while anything can run, and jumps when all wait.
+/// Time stands still while anything can run, and jumps when all wait. There is no network: waking up costs no call of
+/// the operating system.
 pub(in crate::cli) fn virtual_time<T>(
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.map_err(|error| {
         CliError::from(
             Failure::new(Code(1), Exit::Internal, "the runtime cannot start").why(error.to_string()),

@@ -3,11 +3,28 @@
 use super::schedule::Schedule;
 use super::theatre::Played;
 use crate::cli::wiring::Violation;
+use crate::domain::error::Exit;
 use crate::domain::units::human;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
+
+/// A command after which a person has to look.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// Number of the story.
+    pub number: u64,
+    /// The story.
+    pub schedule: Schedule,
+    /// What was typed.
+    pub command: &'static str,
+    /// What it said was still wrong.
+    pub cause: String,
+}
+
+/// Of such commands so many are shown.
+const SHOWN: usize = 3;
 
 /// A rule that was broken.
 #[derive(Clone, Debug)]
@@ -37,16 +54,48 @@ pub struct Figures {
     pub worst_below_full: Duration,
     /// Steps that were begun again.
     pub retried: u64,
+    /// To what holds and bakes were cut, if any was longer.
+    pub longest_hold: Option<Duration>,
+    /// The first few stories with a command that could not put everything back (exit 6).
+    pub left: Vec<Left>,
     ways_back: Vec<Duration>,
 }
 
+/// A command's end in words.
+fn told(end: &str) -> String {
+    let words = match end {
+        "0" => "done",
+        "1" => "internal error",
+        "2" => "refused as impossible",
+        "3" => "refused before it began",
+        "5" => "rolled back",
+        "6" => "not all put back",
+        "7" => "lock held",
+        "8" => "not approved",
+        "9" => "outcome unknown",
+        "130" => "interrupted",
+        other => return other.to_owned(),
+    };
+    if end == "0" { words.to_owned() } else { format!("{words} (exit {end})") }
+}
+
 impl Figures {
+    /// Nothing yet, of stories whose holds were cut to that.
+    pub(super) fn of(longest_hold: Option<Duration>) -> Self {
+        Self { longest_hold, ..Self::default() }
+    }
+
     /// Counts a story.
-    pub(super) fn add(&mut self, played: &Played) {
+    pub(super) fn add(&mut self, number: u64, played: &Played, drawn: &dyn Fn(&u64) -> Schedule) {
         self.stories += 1;
         for life in &played.lives {
             let end = life.exit.map_or_else(|| "died".to_owned(), |exit| (exit as u8).to_string());
             *self.ends.entry((life.command, end)).or_default() += 1;
+            let known = self.left.last().is_some_and(|left| left.number == number);
+            if life.exit == Some(Exit::Broken) && self.left.len() < SHOWN && !known {
+                let (command, cause) = (life.command, life.cause.clone());
+                self.left.push(Left { number, schedule: drawn(&number), command, cause });
+            }
         }
         let failed = played.judgement.failed;
         let counts = [played.judgement.requests, failed.release, failed.world, failed.orchestration];
@@ -58,14 +107,15 @@ impl Figures {
         self.worst_below_full = self.worst_below_full.max(below);
         self.retried += played.retried;
         self.ways_back.extend(&played.ways_back);
-        self.ways_back.sort();
     }
 
     /// The time within which so many percent of all ways back came to their end.
     #[must_use]
     pub fn way_back(&self, percent: usize) -> Duration {
-        let place = (self.ways_back.len() * percent).div_ceil(100).saturating_sub(1);
-        self.ways_back.get(place).copied().unwrap_or_default()
+        let mut sorted = self.ways_back.clone();
+        sorted.sort();
+        let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(place).copied().unwrap_or_default()
     }
 
     /// For people.
@@ -77,8 +127,10 @@ impl Figures {
         };
         let mut by_command: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for ((command, end), count) in &self.ends {
-            let end = if end == "died" { end.clone() } else { format!("exit {end}") };
-            by_command.entry(command).or_default().push(format!("{count} {end}"));
+            by_command.entry(command).or_default().push(format!("{count} {}", told(end)));
+        }
+        if let Some(longest) = self.longest_hold {
+            line("holds and bakes", format!("cut to {}", human(longest)));
         }
         for (command, ends) in by_command {
             line(command, ends.join(", "));
@@ -102,6 +154,16 @@ impl Figures {
                 "\nstory {}: {invariant} at {at}: {what}\n  {}\n",
                 broken.number,
                 super::command(env, &broken.schedule)
+            );
+        }
+        for left in &self.left {
+            let _ = write!(
+                text,
+                "\nstory {}: {} could not put everything back: {}\n  {}\n",
+                left.number,
+                left.command,
+                left.cause,
+                super::command(env, &left.schedule)
             );
         }
         text
@@ -129,9 +191,16 @@ impl Figures {
                          "failed_by_orchestration": orchestration},
             "worst_below_full_capacity_s": self.worst_below_full.as_secs(),
             "way_back_ms": {"p50": self.way_back(50).as_millis() as u64, "p99": self.way_back(99).as_millis() as u64},
+            "longest_hold_s": self.longest_hold.map(|longest| longest.as_secs()),
             "steps_begun_again": self.retried, "breaches_by_world": self.by_world,
             "rules_broken": self.broken.len(),
         });
-        broken.chain([whole]).collect()
+        let left = self.left.iter().map(|left| {
+            json!({
+                "type": "not_put_back", "story": left.number, "typed": left.command, "what": left.cause,
+                "command": super::command(env, &left.schedule),
+            })
+        });
+        broken.chain(left).chain([whole]).collect()
     }
 }

@@ -8,6 +8,7 @@ mod checks;
 mod commands;
 mod draw;
 mod figures;
+mod holds;
 mod operator;
 pub mod schedule;
 mod tally;
@@ -15,6 +16,7 @@ mod theatre;
 mod watcher;
 
 pub(super) use beginning::virtual_time;
+pub(super) use holds::decisive;
 pub use schedule::{Ask, Crash, Schedule, Then};
 pub(super) use theatre::Audience;
 pub use theatre::{Life, Played, Tamper, Theatre};
@@ -23,10 +25,10 @@ use crate::cli::CliError;
 use crate::cli::wiring::Violation;
 use crate::domain::error::Failure;
 use draw::Ground;
-pub use figures::{Broken, Figures};
+pub use figures::{Broken, Figures, Left};
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Stories whose schedules are made shorter; of more, the flags are told as they were drawn.
 const SHRUNK: usize = 5;
@@ -46,6 +48,15 @@ pub struct Campaign {
 
 /// Plays a campaign.
 pub fn run(theatre: &Theatre, campaign: Campaign) -> Result<Figures, CliError> {
+    run_before(theatre, campaign, &|_, _| {})
+}
+
+/// Plays a campaign; `told` hears after each story how many are done, and how many of them broke a rule.
+pub(super) fn run_before(
+    theatre: &Theatre,
+    campaign: Campaign,
+    told: &(dyn Fn(u64, u64) + Sync),
+) -> Result<Figures, CliError> {
     let ground = survey(theatre)?;
     let numbers: Vec<u64> = (0..campaign.stories).collect();
     let threads = if campaign.threads > 0 {
@@ -53,15 +64,25 @@ pub fn run(theatre: &Theatre, campaign: Campaign) -> Result<Figures, CliError> {
     } else {
         std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
     };
-    let drawn = |number: &u64| draw::schedule(campaign.seed, *number, &ground);
-    let stories = side_by_side(&numbers, threads, |number| play(theatre, &drawn(number)));
-    let mut figures = Figures::default();
+    let drawn = |number: &u64| Schedule {
+        longest_hold: theatre.longest_hold,
+        ..draw::schedule(campaign.seed, *number, &ground)
+    };
+    let (done, wrong) = (AtomicU64::new(0), AtomicU64::new(0));
+    let stories = side_by_side(&numbers, threads, |number| {
+        // of ten thousand stories nobody asks for the labels
+        let played = Played { labels: Vec::new(), ..play(theatre, &drawn(number)) };
+        wrong.fetch_add(u64::from(!played.violations.is_empty()), Ordering::Relaxed);
+        told(done.fetch_add(1, Ordering::Relaxed) + 1, wrong.load(Ordering::Relaxed));
+        played
+    });
+    let mut figures = Figures::of(theatre.longest_hold);
     let mut broken: Vec<(u64, Schedule, Violation)> = Vec::new();
     for (number, played) in numbers.iter().zip(stories) {
         if let Some(first) = played.violations.first() {
             broken.push((*number, drawn(number), first.clone()));
         }
-        figures.add(&played);
+        figures.add(*number, &played, &drawn);
     }
     let shortened = side_by_side(&broken[..broken.len().min(SHRUNK)], threads, |(_, schedule, violation)| {
         shrink(theatre, schedule, violation)
@@ -76,7 +97,8 @@ pub fn run(theatre: &Theatre, campaign: Campaign) -> Result<Figures, CliError> {
 
 /// The story without any fault: it must end well, and shows what the others can be made of.
 fn survey(theatre: &Theatre) -> Result<Ground, CliError> {
-    let quiet = Schedule { seed: 1, settle: true, ..Schedule::default() };
+    let longest_hold = theatre.longest_hold;
+    let quiet = Schedule { seed: 1, settle: true, longest_hold, ..Schedule::default() };
     let played = play(theatre, &quiet);
     if let Some(violation) = played.violations.first() {
         return Err(broken(&theatre.wanted.env.name, &quiet, violation).into());

@@ -54,6 +54,8 @@ pub struct Schedule {
     pub then: Vec<Then>,
     /// Whether, when all that is over, the world heals and `resume` is typed until nothing is unfinished.
     pub settle: bool,
+    /// To what holds and bakes of the environment were cut, if any was longer.
+    pub longest_hold: Option<Duration>,
 }
 
 impl Ask {
@@ -122,6 +124,7 @@ impl Schedule {
             crashes: args.crash_at.iter().map(|text| Crash::read(text)).collect::<Result<_, _>>()?,
             then: then.collect(),
             settle: args.settle,
+            longest_hold: None,
         })
     }
 
@@ -138,6 +141,7 @@ impl Schedule {
             Then::Rollback => "--then rollback".to_owned(),
         }));
         flags.extend(self.settle.then(|| "--settle".to_owned()));
+        flags.extend(self.longest_hold.map(super::holds::flag));
         flags
     }
 

@@ -5,6 +5,7 @@
 
 use super::beginning::{baseline, routed, virtual_time};
 use super::checks::{self, Picture};
+use super::holds;
 use super::operator;
 use super::schedule::{Crash, Schedule, Then};
 use super::tally::{Counts, Tally};
@@ -30,6 +31,8 @@ use tokio::time::Instant;
 const COMMANDS: usize = 12;
 /// From the end of a process to the next command.
 const THINKING: Duration = Duration::from_secs(20);
+/// The same where somebody else's run holds the lock: a release takes its time, and resume cannot end it.
+const WAITING: Duration = Duration::from_mins(10);
 /// How long the world is left alone before the last look.
 const REST: Duration = Duration::from_mins(3);
 /// Beyond what a run may take forward: the way back, and waiting for a lock.
@@ -40,6 +43,8 @@ const STORM: u64 = 200_000;
 /// What is played, and from where.
 pub struct Theatre {
     pub(super) wanted: Wanted,
+    /// To what its holds and bakes were cut, if any was longer.
+    pub(super) longest_hold: Option<Duration>,
     frozen: Frozen,
 }
 
@@ -161,10 +166,15 @@ impl Theatre {
         let version = crate::cli::session::version(&env)?;
         let rendered = crate::render::render_targets(&env, &version)?;
         let wanted = Wanted { env, version, components: BTreeSet::new(), rendered, prune: Vec::new() };
-        Self::new(wanted, from_nothing)
+        Self::new(wanted, from_nothing, None)
     }
 
-    pub(in crate::cli) fn new(wanted: Wanted, from_nothing: bool) -> Result<Self, CliError> {
+    pub(in crate::cli) fn new(
+        mut wanted: Wanted,
+        from_nothing: bool,
+        longest_hold: Option<Duration>,
+    ) -> Result<Self, CliError> {
+        let longest_hold = longest_hold.filter(|longest| holds::cut(&mut wanted.env, *longest));
         let frozen = virtual_time(async {
             let simulated = wiring::simulated(&wanted.env, 1, &routed(&wanted));
             if !from_nothing {
@@ -177,7 +187,13 @@ impl Theatre {
             }
             Ok(simulated.freeze())
         })?;
-        Ok(Self { wanted, frozen })
+        Ok(Self { wanted, longest_hold, frozen })
+    }
+
+    /// To what its holds and bakes were cut, if any was longer.
+    #[must_use]
+    pub fn longest_hold(&self) -> Option<Duration> {
+        self.longest_hold
     }
 
     /// Plays a story that nobody watches.
@@ -278,7 +294,8 @@ impl Story<'_> {
             if finished && !self.schedule.settle && then.len() == 0 {
                 return;
             }
-            tokio::time::sleep(THINKING).await;
+            let locked = matches!(self.lives.borrow().last(), Some(Life { exit: Some(Exit::Locked), .. }));
+            tokio::time::sleep(if locked { WAITING } else { THINKING }).await;
             command = match then.next() {
                 Some(Then::Resume) => "resume",
                 Some(Then::Rollback) => "rollback",
@@ -452,6 +469,7 @@ impl Story<'_> {
                     let now = self.picture();
                     self.known.borrow_mut().extend(now.names());
                     self.before.replace(now);
+                    self.simulated.world().accept();
                 }
                 let cause = match ending {
                     Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),

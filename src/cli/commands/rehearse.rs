@@ -11,10 +11,13 @@ use crate::cli::unsimulated;
 use crate::cli::wiring;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::event::Event;
+use crate::domain::units;
 use crate::plan::Plan;
 use crate::run::Report;
 use std::cell::{OnceCell, RefCell};
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     if args.list_faults {
@@ -24,16 +27,28 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     let env = args.env.as_deref().unwrap_or_default();
     let mut wanted = session.wanted(env, &args.targets, &args.release)?;
     unsimulated::spare(session, &mut wanted.env);
+    let longest_hold = longest_hold(args)?;
     if let Some(stories) = args.campaign {
-        let theatre = Theatre::new(wanted, args.from_nothing)?;
+        let longest_hold = longest_hold.unwrap_or_else(|| campaign::decisive(&wanted.env));
+        let theatre = Theatre::new(wanted, args.from_nothing, Some(longest_hold))?;
         return campaign(session, env, &theatre, Campaign { stories, seed: args.seed, threads: 0 });
     }
-    let schedule = Schedule::of(args)?;
-    let theatre = Theatre::new(wanted, args.from_nothing)?;
+    let mut schedule = Schedule::of(args)?;
+    let theatre = Theatre::new(wanted, args.from_nothing, longest_hold)?;
+    schedule.longest_hold = theatre.longest_hold();
     let house = House { session, args, recorder: OnceCell::new(), refused: RefCell::new(None) };
     let played =
         campaign::virtual_time(async { Ok(Box::pin(theatre.story(&schedule, &house, None, |_| {})).await) })?;
     house.end(env, &schedule, &played)
+}
+
+fn longest_hold(args: &RehearseArgs) -> Result<Option<Duration>, Failure> {
+    let read = args.longest_hold.as_deref().map(units::parse_duration).transpose();
+    read.map_err(|why| {
+        Failure::new(Code(706), Exit::Usage, "--longest-hold cannot be read")
+            .why(why)
+            .next("write a time, e.g. --longest-hold 2m")
+    })
 }
 
 fn list_faults(session: &Session) {
@@ -48,7 +63,11 @@ fn list_faults(session: &Session) {
 
 /// Plays many stories, and says what came of them.
 fn campaign(session: &Session, env: &str, theatre: &Theatre, campaign: Campaign) -> Result<Exit, CliError> {
-    let figures = campaign::run(theatre, campaign)?;
+    let progress = Progress { shown: !session.json() && std::io::stderr().is_terminal() };
+    let figures =
+        campaign::run_before(theatre, campaign, &|done, wrong| progress.tell(done, campaign.stories, wrong));
+    progress.end();
+    let figures = figures?;
     if session.json() {
         for line in figures.json(env, campaign.seed) {
             session.print(&format!("{line}\n"));
@@ -59,6 +78,31 @@ fn campaign(session: &Session, env: &str, theatre: &Theatre, campaign: Campaign)
     match figures.broken.first() {
         None => Ok(Exit::Done),
         Some(first) => Err(campaign::broken(env, &first.schedule, &first.violation).into()),
+    }
+}
+
+/// A line on a terminal that says how far a campaign is.
+struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    fn tell(&self, done: u64, of: u64, wrong: u64) {
+        // ten thousand lines of progress would be no help
+        if self.shown && (done == of || done.is_multiple_of((of / 200).max(1))) {
+            Self::write(&format!("\r{done} of {of} stories, {wrong} broke a rule "));
+        }
+    }
+
+    fn end(&self) {
+        if self.shown {
+            Self::write("\r\x1b[K");
+        }
+    }
+
+    fn write(text: &str) {
+        let mut stderr = std::io::stderr().lock();
+        let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
     }
 }
 

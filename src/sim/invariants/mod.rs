@@ -101,7 +101,7 @@ struct Watched {
     /// Ready endpoints of each Service, and when they last grew fewer.
     ready: BTreeMap<(String, String), (usize, Option<Millis>)>,
     full: BTreeMap<String, usize>,
-    /// What ran before.
+    /// What ran before, or came to a good end.
     images: BTreeSet<String>,
     below_full: BTreeMap<String, u64>,
     worst_below_full: u64,
@@ -133,6 +133,13 @@ impl Referee {
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// What runs now came to a good end: who goes back to it later brings nothing new, and needs no bake.
+    pub fn accept(&mut self, clusters: &[Cluster]) {
+        for (watched, cluster) in self.clusters.iter_mut().zip(clusters) {
+            watched.images.extend(waves::images(cluster));
+        }
     }
 
     /// Breaches that the world caused.

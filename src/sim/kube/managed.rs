@@ -171,7 +171,7 @@ pub fn track_update(
     strip(&mut difference.added);
     strip(&mut difference.removed);
     strip(&mut difference.modified);
-    let mut entries = old.managed.clone();
+    let mut entries = old.managed().clone();
     let mut taken = difference.added;
     taken.union(&difference.modified);
     let mut own = entries.iter().position(|entry| entry.is_of(writer, Operation::Update, api_version));
@@ -218,7 +218,7 @@ pub fn apply(
 ) -> Result<Applied, ApiStatus> {
     let (schema, root) = (shape.schema(), &shape.root);
     let api_version = config["apiVersion"].as_str().unwrap_or_default();
-    let mut entries = live.managed.clone();
+    let mut entries = live.managed().clone();
     let mut own = Entry::new(writer, Operation::Apply, api_version);
     own.fields = typed::fields_of(schema, root, config);
     let previous = entries.iter().position(|entry| entry.is_of(writer, Operation::Apply, api_version));
@@ -301,7 +301,7 @@ pub fn same_but_times(old: &Stored, new: &Value, managed: &Managed) -> bool {
     before.len() == after.len()
         && before.iter().all(|(name, value)| name == "metadata" || after.get(name) == Some(value))
         && same_metadata(old.get("metadata"), new.get("metadata"))
-        && same_owners(&old.managed, managed)
+        && same_owners(old.managed(), managed)
 }
 
 fn same_metadata(old: Option<&Value>, new: Option<&Value>) -> bool {

@@ -4,11 +4,13 @@
 //! the versions of an object, they cost a write nothing.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::Value;
 
+use super::api::encode;
 use super::managed::{self, Entry, Owners};
 
 /// The owners of an object's fields, in the API's order.
@@ -18,12 +20,50 @@ pub type Managed = Vec<Arc<Entry>>;
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     value: Value,
-    pub(crate) managed: Managed,
+    managed: Managed,
+    encoded: Encoded,
+}
+
+/// How an object is written out, made once for all who read it.
+#[derive(Debug, Default)]
+struct Encoded {
+    whole: OnceLock<Bytes>,
+    item: OnceLock<Bytes>,
+}
+
+/// A copy is made to be changed.
+impl Clone for Encoded {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Stored {
     pub(crate) fn new(value: Value, managed: Managed) -> Self {
-        Self { value, managed }
+        Self { value, managed, encoded: Encoded::default() }
+    }
+
+    pub(crate) fn managed(&self) -> &Managed {
+        &self.managed
+    }
+
+    /// As clients read it.
+    pub(crate) fn bytes(&self) -> Bytes {
+        self.encoded.whole.get_or_init(|| encode(self)).clone()
+    }
+
+    /// As it stands in a list of its kind: built-in kinds leave `kind` and `apiVersion` to the list.
+    pub(crate) fn item_bytes(&self) -> &Bytes {
+        self.encoded.item.get_or_init(|| encode(&Item(self)))
+    }
+
+    /// The metadata as clients see them.
+    pub(crate) fn metadata_for_client(&self) -> Value {
+        let mut metadata = self.value.get("metadata").cloned().unwrap_or_default();
+        if !self.managed.is_empty() {
+            metadata["managedFields"] = managed::encode(&self.managed);
+        }
+        metadata
     }
 
     /// Takes an object as clients see it apart.
@@ -33,7 +73,7 @@ impl Stored {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        Self { value, managed }
+        Self::new(value, managed)
     }
 
     /// The object as clients see it.
@@ -53,6 +93,7 @@ impl Stored {
     }
 
     pub(crate) fn value_mut(&mut self) -> &mut Value {
+        self.encoded = Encoded::default();
         &mut self.value
     }
 
@@ -84,8 +125,8 @@ impl Serialize for Stored {
     }
 }
 
-/// An item of a list: built-in kinds leave `kind` and `apiVersion` to the list.
-pub(crate) struct Item<'a>(pub &'a Stored);
+/// An item of a list.
+struct Item<'a>(&'a Stored);
 
 impl Serialize for Item<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

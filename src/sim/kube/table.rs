@@ -136,7 +136,7 @@ pub fn table(kind: &Kind, metadata: &Value, objects: &[&Value], now: Timestamp) 
         .iter()
         .map(|object| {
             let cells: Vec<Value> = columns.iter().map(|column| (column.3)(object, now)).collect();
-            json!({"cells": cells, "object": partial(object)})
+            json!({"cells": cells, "object": partial(object["metadata"].clone())})
         })
         .collect();
     json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::api::encode;
 use super::errors::ApiStatus;
-use super::kinds::KindId;
+use super::kinds::{Kind, KindId};
 use super::request::RequestInfo;
 use super::selectors::{FieldSelector, LabelSelector};
 use super::store::Store;
-use super::stored::{Item, Stored};
+use super::stored::Stored;
 use super::table;
 
 /// The form of an answer.
@@ -46,8 +46,8 @@ impl View {
     #[must_use]
     pub fn object(self, store: &Store, kind: KindId, object: &Stored, now: Timestamp) -> Bytes {
         match self {
-            Self::Plain => encode(object),
-            Self::Partial => encode(&partial(&object.for_client())),
+            Self::Plain => object.bytes(),
+            Self::Partial => encode(&partial(object.metadata_for_client())),
             Self::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 encode(&table::table(store.kind_info(kind), &metadata, &[&object.for_client()], now))
@@ -58,8 +58,10 @@ impl View {
 
 /// The metadata of an object, as an object of its own.
 #[must_use]
-pub fn partial(object: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+pub fn partial(metadata: Value) -> Value {
+    let mut partial = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"});
+    partial["metadata"] = metadata;
+    partial
 }
 
 /// Which objects a list or a watch is about.
@@ -196,33 +198,44 @@ impl ListOptions {
                 encode(&table::table(kind, &Value::Object(metadata.clone()), &rows, now))
             }
             View::Partial => {
-                let items: Vec<Value> = objects.iter().map(|object| partial(&object.for_client())).collect();
+                let items: Vec<Value> =
+                    objects.iter().map(|object| partial(object.metadata_for_client())).collect();
                 encode(&json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
                     "metadata": metadata, "items": items}))
             }
             View::Plain if kind.custom => encode(&json!({"apiVersion": kind.api_version(),
                 "kind": format!("{}List", kind.kind), "metadata": metadata,
                 "items": objects.iter().map(|object| object.for_client()).collect::<Vec<_>>()})),
-            View::Plain => {
-                let items: Vec<Item<'_>> = objects.iter().map(|object| Item(object)).collect();
-                encode(&TypedList {
-                    kind: format!("{}List", kind.kind),
-                    api_version: kind.api_version(),
-                    metadata,
-                    items,
-                })
-            }
+            View::Plain => typed_list(kind, metadata, objects),
         }
     }
 }
 
+/// A list of a built-in kind, put together from its items as they are written out already.
+fn typed_list(kind: &Kind, metadata: &Map<String, Value>, objects: &[Arc<Stored>]) -> Bytes {
+    let head =
+        encode(&TypedList { kind: format!("{}List", kind.kind), api_version: kind.api_version(), metadata });
+    let items: usize = objects.iter().map(|object| object.item_bytes().len() + 1).sum();
+    let mut list = BytesMut::with_capacity(head.len() + items + 16);
+    list.put_slice(head.strip_suffix(b"}").unwrap_or(&head));
+    list.put_slice(b",\"items\":[");
+    for (place, object) in objects.iter().enumerate() {
+        if place > 0 {
+            list.put_u8(b',');
+        }
+        list.put_slice(object.item_bytes());
+    }
+    list.put_slice(b"]}");
+    list.freeze()
+}
+
+/// The beginning of a list.
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 struct TypedList<'a> {
     kind: String,
     api_version: String,
     metadata: &'a Map<String, Value>,
-    items: Vec<Item<'a>>,
 }
 
 /// The version that a request names; a list refuses nonsense as 400, a watch as 500, as the API does.

@@ -129,13 +129,13 @@ impl WatchRequest {
             _ => return None,
         };
         if self.view == View::Plain && typ == change.typ {
-            let encoded = recorded.encoded.get_or_init(|| line(name_of(typ), &encode(&*change.object)));
+            let encoded = recorded.encoded.get_or_init(|| line(name_of(typ), &change.object.bytes()));
             return Some(encoded.clone());
         }
         let object = if typ == change.typ || is { change.object.for_client() } else { left(change) };
         let body = match self.view {
             View::Plain => encode(&object),
-            View::Partial => encode(&partial(&object)),
+            View::Partial => encode(&partial(object["metadata"].clone())),
             View::Table => {
                 let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
                 encode(&table::table(store.kind_info(change.key.kind), &metadata, &[&object], host.now()))

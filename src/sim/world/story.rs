@@ -139,6 +139,15 @@ impl World {
         state.referee = Some(Referee::new(rules, &state.clusters));
     }
 
+    /// A release came to a good end: the referee takes what runs now for known.
+    pub fn accept(&self) {
+        let mut state = self.shared.state();
+        let State { referee, clusters, .. } = &mut *state;
+        if let Some(referee) = referee {
+            referee.accept(clusters);
+        }
+    }
+
     /// What the referee saw so far, and what users noticed since the world began.
     #[must_use]
     pub fn judgement(&self) -> Judgement {

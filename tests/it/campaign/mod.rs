@@ -1,5 +1,6 @@
 //! Campaigns: what must hold whatever goes wrong, and the proof that a breach of it would be seen.
 
+mod found;
 mod mutants;
 mod prefixes;
 mod seeds;

@@ -134,7 +134,7 @@ fn pods_of(cx: &Context<'_>, target: &Value) -> Vec<Arc<Stored>> {
     cx.store
         .iter(KindId::PODS, Some(object::namespace(target)))
         .filter(|pod| {
-            object::active_pod(pod) && object::selects(selector, object::at(pod, &["metadata", "labels"]))
+            object::selects(selector, object::at(pod, &["metadata", "labels"])) && object::active_pod(pod)
         })
         .cloned()
         .collect()
@@ -149,6 +149,7 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
     if let Some(rivals) = rivals(cx, scaler, target, &pods) {
         return failed("AmbiguousSelector", &rivals);
     }
+    let ready: Vec<&Stored> = pods.iter().filter(|pod| object::ready(pod)).map(|pod| &**pod).collect();
     let mut wanted: Option<i64> = None;
     let mut metrics = Vec::new();
     for metric in object::items(scaler, &["spec", "metrics"]) {
@@ -163,7 +164,7 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
             return failed("FailedGetResourceMetric", &why);
         }
         let aim = object::number(metric, &["resource", "target", "averageUtilization"]).unwrap_or(80);
-        match utilization(cx, &pods, name) {
+        match utilization(cx, &ready, name) {
             Err(why) => return failed("FailedGetResourceMetric", &why),
             Ok((percent, ready)) => {
                 let ratio = percent / aim as f64;
@@ -186,9 +187,9 @@ fn advise(cx: &Context<'_>, scaler: &Value, target: &Value, current: i64) -> Adv
 }
 
 /// Average use in percent of the request, and over how many ready pods.
-fn utilization(cx: &Context<'_>, pods: &[Arc<Stored>], name: &str) -> Result<(f64, i64), String> {
+fn utilization(cx: &Context<'_>, pods: &[&Stored], name: &str) -> Result<(f64, i64), String> {
     let (mut used, mut requested, mut ready) = (0, 0, 0);
-    for pod in pods.iter().filter(|pod| object::ready(pod)) {
+    for pod in pods {
         let request = super::quota::of_pod(pod, name);
         if request == 0 {
             let container = object::items(pod, &["spec", "containers"])
