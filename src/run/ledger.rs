@@ -26,7 +26,7 @@ use tokio::time::Instant;
 const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// How much longer where gates have limits alone: no resume needs what they measured, only a replay does, and a record that
 /// grows with the run is a burden to the server.
-pub(super) const BETWEEN_MEASURED: Duration = Duration::from_secs(120);
+pub(super) const BETWEEN_MEASURED: Duration = Duration::from_mins(2);
 /// Longest wait for a record to be written or read, where the run waits at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Largest record, bytes before the store compresses it: one Secret holds it in any case.

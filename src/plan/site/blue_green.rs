@@ -1,5 +1,7 @@
 //! Blue-green: a second full-size revision, one switch, blue kept until the release is done.
 
+use super::turns::FOLLOWS_WITHIN;
+use super::weights::waiting;
 use super::{Site, at};
 use crate::domain::effect::{Arm, Effect, Size};
 use crate::domain::environment::{BlueGreen, Component, Strategy};
@@ -176,7 +178,9 @@ impl Site<'_> {
             return;
         }
         let back = self.routes_before(component, &indices);
-        let undo = self.switch_back(back, stable);
+        let mut undo = self.switch_back(back, stable);
+        let follows = self.ingresses_follow(component, serving, stable, &forward);
+        undo.extend(follows.as_ref().map(|(_, back)| back.clone()));
         let step = self.step(
             Some(&component.id),
             format!("switch traffic to {}", serving.workload.name),
@@ -194,6 +198,33 @@ impl Site<'_> {
         let steps = &mut self.stage(at::SWITCH, "switch", title, 100).steps;
         steps.push(step);
         steps.extend(waits);
+        steps.extend(follows.and_then(|(forward, _)| forward));
+    }
+
+    /// An ingress controller follows when it has noticed: until then nobody may go whom it still asks. Forward, a hold that is
+    /// long enough does as well. On the way back the pods of green go next.
+    fn ingresses_follow(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        switched: &[usize],
+    ) -> Option<(Option<Step>, Effect)> {
+        let Strategy::BlueGreen(how) = &component.strategy else { return None };
+        let leads = |index: &usize| self.table.objects()[*index].kind() != "Service";
+        if !is_live(self) || !switched.iter().any(leads) {
+            return None;
+        }
+        let counted = self.unseen(component, serving, stable).is_none();
+        let held = self.inputs.rollback_of.is_none() && how.hold.max(how.scale_down_after) >= FOLLOWS_WITHIN;
+        let title = if counted {
+            format!("count until 100 % of {} come from {}", component.id, serving.workload.name)
+        } else {
+            format!("give the routers {} to follow (not counted)", human(FOLLOWS_WITHIN))
+        };
+        let follows = |percent| self.all_follow(component, serving, counted, percent);
+        let forward = || self.step(Some(&component.id), title, follows(100), waiting());
+        Some(((counted || !held).then(forward), follows(0)))
     }
 
     /// Services first, and what leads to them once they are seen to lead to stable: one that was gone is made anew, and

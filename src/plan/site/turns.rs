@@ -20,7 +20,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// What a router is given to follow where nobody counts whether it did.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(15);
+pub(super) const FOLLOWS_WITHIN: Duration = Duration::from_secs(15);
 
 /// The way of one component from side to side.
 struct Way<'w> {
@@ -269,20 +269,24 @@ impl Site<'_> {
 
     /// Counted from outside where it can be; else some time.
     fn followed_by_routers(&self, way: &Way<'_>, percent: u8) -> Effect {
-        let probe = way.component.version_probe.clone().filter(|_| way.assumed.is_none());
-        if let (Some(probe), Some(version)) = (probe, version_of(&way.serving.image)) {
-            let canaries = self.services(&way.component.id);
-            let (before, timeout) = (100 - percent, self.inputs.env.limits.ready);
-            return Effect::WaitWeight {
-                percent,
-                before,
-                canaries,
-                probe,
-                version: version.to_owned(),
-                timeout,
-            };
-        }
-        self.hold_step(FOLLOWS_WITHIN, Vec::new(), false).effect
+        self.all_follow(way.component, way.serving, way.assumed.is_none(), percent)
+    }
+
+    /// All traffic, or none, is seen to go to the new revision; where nobody counts, the routers have some time.
+    pub(super) fn all_follow(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        counted: bool,
+        percent: u8,
+    ) -> Effect {
+        let probe = component.version_probe.clone().filter(|_| counted);
+        let (Some(probe), Some(version)) = (probe, version_of(&serving.image)) else {
+            return self.hold_step(FOLLOWS_WITHIN, Vec::new(), false).effect;
+        };
+        let canaries = self.services(&component.id);
+        let (before, timeout) = (100 - percent, self.inputs.env.limits.ready);
+        Effect::WaitWeight { percent, before, canaries, probe, version: version.to_owned(), timeout }
     }
 
     /// The old side, at the very end: its autoscalers, its pods, then what no release needs of it.
