@@ -196,6 +196,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "Objects of an application live in its namespace; one elsewhere is not covered by its lock, diff and rollback.",
     ),
     (
+        OBJECT_SIZE,
+        "two sizes for one workload",
+        "The environment's `replicas` and the workload's manifest say different numbers, and no autoscaler decides. One of them has to say it: write `replicas: {{ replicas.min }}` in the manifest, or take one of the two away.",
+    ),
+    (
         POLICY_IMAGE,
         "policy `image-tag`",
         "An image without a tag, or with `latest`, can change under a release: rollback would not bring back what ran before.",
@@ -309,6 +314,8 @@ pub const OBJECT_API_REMOVED: u16 = 156;
 pub const OBJECT_API_DEPRECATED: u16 = 157;
 /// Another namespace.
 pub const OBJECT_NAMESPACE: u16 = 158;
+/// Two sizes.
+pub const OBJECT_SIZE: u16 = 160;
 /// `image-tag`.
 pub const POLICY_IMAGE: u16 = 170;
 /// `probes`.

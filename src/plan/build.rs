@@ -160,7 +160,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
                 stage.steps.extend(draft.steps);
             }
             finish.extend(planned.finish);
-            warnings.extend(planned.warnings);
+            add_new(&mut warnings, planned.warnings);
             targets.insert(id.clone(), planned.target);
         }
         stages.extend(
@@ -202,6 +202,15 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         readiness: env.readiness.clone(),
         owed: BTreeMap::new(),
         pays: None,
+    }
+}
+
+/// What is the same on every target is said once.
+fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
+    for line in more {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
     }
 }
 

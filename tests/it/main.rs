@@ -6,6 +6,7 @@ mod apply;
 mod architecture;
 mod campaign;
 mod capacity;
+mod changes;
 mod cli;
 mod compared;
 mod config;

@@ -13,6 +13,7 @@ mod gitops;
 mod one_box;
 mod partitions;
 mod ready;
+mod sizes;
 mod steps;
 mod turns;
 mod until;
@@ -45,6 +46,7 @@ mod at {
     pub const CHECK_BEHIND: u32 = 1;
     pub const ROUTE_BEHIND: u32 = 2;
     pub const HOLD_BEHIND: u32 = 3;
+    pub const RESIZE: u32 = 1990;
     pub const PROMOTE: u32 = 2000;
     pub const CHECK: u32 = 2010;
     pub const PREVIEW: u32 = 2012;
@@ -122,7 +124,7 @@ impl<'a> Site<'a> {
         let differences = named
             .map(|(object, reference)| changes::differences(input, &manifests, object, reference))
             .collect();
-        let (mut doomed, mut warnings) = (Vec::new(), Vec::new());
+        let (mut doomed, mut warnings) = (Vec::new(), input.named.told.clone());
         for (reference, fate) in fates(inputs, input) {
             match fate {
                 Fate::Delete => doomed.push(reference),
