@@ -50,6 +50,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "With `green_namespace` every second release of a component stands in another namespace than the first. What holds data (claims, StatefulSets) would stay behind, a CronJob would run twice, an Ingress cannot lead there, and what the component's pods mount or run as must be among its own manifests. Its routes (HTTPRoutes or VirtualServices, as `switch` says) must be, too: they stay and are led over. To end it, release until the component serves from the environment's own namespace, then change the strategy.",
     ),
     (
+        309,
+        "a Service would leave stable without traffic",
+        "While two revisions serve, a Service has to lead to pods of both or to those of stable. With a router, the route keeps naming the Service and the port that it named before until all traffic has moved: a Service that is renamed leads to nobody yet, and a port that is gone is not found. With pods as the router, a Service is changed before there are new pods: its selector and `targetPort` have to fit the pods that serve now. Make two releases of it, or let blue-green switch the Service with its pods. A rollback is never refused for this.",
+    ),
+    (
         310,
         "the plan file cannot be used",
         "It is no plan, is damaged, or was written by a newer deployctl. Make it again with `deployctl plan ENV --out FILE`.",

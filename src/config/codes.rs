@@ -201,6 +201,11 @@ pub const CODES: &[(u16, &str, &str)] = &[
         "`deployctl.dev/on: rollback` on a Job keeps it out of the way forward: it runs when its release is left backwards, after stable carries everything, and undoes what the other Jobs of its component did. Anything else cannot carry the annotation, it takes no other value, and a component without another Job has nothing to undo.",
     ),
     (
+        OBJECT_SIZE,
+        "two sizes for one workload",
+        "The environment's `replicas` and the workload's manifest say different numbers, and no autoscaler decides. One of them has to say it: write `replicas: {{ replicas.min }}` in the manifest, or take one of the two away.",
+    ),
+    (
         POLICY_IMAGE,
         "policy `image-tag`",
         "An image without a tag, or with `latest`, can change under a release: rollback would not bring back what ran before.",
@@ -316,6 +321,8 @@ pub const OBJECT_API_DEPRECATED: u16 = 157;
 pub const OBJECT_NAMESPACE: u16 = 158;
 /// See [`CODES`].
 pub const OBJECT_HOOK: u16 = 159;
+/// Two sizes.
+pub const OBJECT_SIZE: u16 = 160;
 /// `image-tag`.
 pub const POLICY_IMAGE: u16 = 170;
 /// `probes`.

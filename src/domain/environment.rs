@@ -234,6 +234,8 @@ pub fn is_pinned(image: &str) -> bool {
 /// Bounds of a component's size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replicas {
+    /// Whether the environment says it; else a manifest may.
+    pub given: bool,
     /// Fewest pods.
     pub min: u32,
     /// Most pods.

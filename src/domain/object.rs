@@ -3,7 +3,9 @@
 use crate::domain::ids::ComponentId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// Label that carries the application's name on every object that deployctl makes.
 pub const LABEL_APPLICATION: &str = "deployctl.dev/application";
@@ -23,8 +25,9 @@ pub const LONGEST_ROLLBACK_JOB: usize = 53;
 /// Field manager of every server-side apply.
 pub const FIELD_MANAGER: &str = "deployctl";
 
-/// Names one object in one cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+/// Names one object in one cluster. Two references are equal if they name the same object: the version of the API says how
+/// it is read and written, not which one it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// `v1`, `apps/v1`, …
@@ -67,6 +70,37 @@ impl ObjectRef {
     #[must_use]
     pub fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
+    }
+
+    /// What makes it this object and no other. The core group comes last.
+    fn identity(&self) -> (bool, &str, &str, &str, &str) {
+        (self.group().is_empty(), self.group(), &self.kind, &self.namespace, &self.name)
+    }
+}
+
+impl PartialEq for ObjectRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for ObjectRef {}
+
+impl PartialOrd for ObjectRef {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ObjectRef {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.identity().cmp(&other.identity())
+    }
+}
+
+impl Hash for ObjectRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 

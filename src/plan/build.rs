@@ -159,7 +159,7 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
                 stage.steps.extend(draft.steps);
             }
             finish.extend(planned.finish);
-            warnings.extend(planned.warnings);
+            add_new(&mut warnings, planned.warnings);
             not_undone.extend(planned.not_undone);
             targets.insert(id.clone(), planned.target);
         }
@@ -203,6 +203,15 @@ pub fn build(inputs: &Inputs<'_>) -> Plan {
         readiness: env.readiness.clone(),
         owed: BTreeMap::new(),
         pays: None,
+    }
+}
+
+/// What is the same on every target is said once.
+fn add_new(lines: &mut Vec<String>, more: Vec<String>) {
+    for line in more {
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
     }
 }
 

@@ -120,6 +120,17 @@ pub fn settle(object: &mut Value, live: &Value, owners: &[Owned<'_>], take: &[St
     contests
 }
 
+/// Whether a controller decides the size of a workload, by what it wrote.
+#[must_use]
+pub fn size_is_left(live: &Value) -> bool {
+    entries(live).filter(|entry| entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()).any(|entry| {
+        let text = |key: &str| entry[key].as_str().unwrap_or_default();
+        let owned =
+            Owned { manager: text("manager"), subresource: text("subresource"), field: ".spec.replicas" };
+        owned.manager != FIELD_MANAGER && is_left(&owned, "spec.replicas")
+    })
+}
+
 /// Whether we ever applied the object.
 fn is_ours(live: &Value) -> bool {
     entries(live).any(|entry| entry["manager"] == FIELD_MANAGER && entry["operation"] == "Apply")
@@ -262,5 +273,25 @@ mod tests {
         }
         live["metadata"]["managedFields"][0]["manager"] = json!("kubectl-create");
         assert_eq!(settle(&mut object, &live, &owners[1..], &[])[0].verdict, Verdict::Adopted);
+    }
+    #[test]
+    fn a_size_is_a_controllers_by_what_it_wrote() {
+        let by = |manager: &str, subresource: &str, field: &str| {
+            json!({"metadata": {"managedFields": [{"manager": manager, "operation": "Update",
+                "subresource": subresource, "fieldsV1": {"f:spec": {field: {}}}}]}})
+        };
+        for (manager, subresource, field, left) in [
+            ("kube-controller-manager", "scale", "f:replicas", true),
+            ("keda-operator", "", "f:replicas", true),
+            ("kube-controller-manager", "", "f:paused", false),
+            ("kubectl", "scale", "f:replicas", false),
+            ("deployctl", "scale", "f:replicas", false),
+        ] {
+            assert_eq!(
+                size_is_left(&by(manager, subresource, field)),
+                left,
+                "{manager} {subresource} {field}"
+            );
+        }
     }
 }

@@ -182,4 +182,50 @@ mod tests {
             assert_eq!(fate, expected, "{kind}/{name} {metadata}");
         }
     }
+    fn release(revision: u32, objects: &[(&str, &str, &str)]) -> Release {
+        let objects: Vec<Value> = objects
+            .iter()
+            .map(|(api, kind, name)| {
+                json!({"origin": "", "value": {"apiVersion": api, "kind": kind, "metadata": {"name": name}}})
+            })
+            .collect();
+        serde_json::from_value(json!({"format": 1, "revision": revision, "target": "east", "version": "1",
+            "outcome": "deployed", "run": "r", "by": {"user": "ana", "host": "desk"},
+            "started": "2026-01-05T03:00:00Z", "ended": "2026-01-05T03:00:00Z", "workloads": {}, "objects": objects}))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_object_of_another_version_of_its_api_is_the_same() {
+        let old = [
+            ("networking.istio.io/v1beta1", "VirtualService", "api"),
+            ("autoscaling/v1", "HorizontalPodAutoscaler", "api"),
+            ("networking.istio.io/v1beta1", "VirtualService", "gone"),
+            ("sea.example.com/v1", "Service", "api"),
+        ];
+        let new = [
+            ("networking.istio.io/v1", "VirtualService", "api"),
+            ("autoscaling/v2", "HorizontalPodAutoscaler", "api"),
+            ("v1", "Service", "api"),
+        ];
+        for (then, now, expected) in [
+            (
+                &old[..],
+                &new[..],
+                &["sea.example.com/v1 Service/api", "networking.istio.io/v1beta1 VirtualService/gone"][..],
+            ),
+            (&new, &old, &["v1 Service/api"]),
+        ] {
+            let (history, wanted) = ([release(1, then)], release(2, now));
+            let wanted: Vec<&Object> = wanted.objects.iter().collect();
+            let mut found: Vec<String> = superseded(&wanted, &history, 10)
+                .into_iter()
+                .map(|object| format!("{} {}", object.reference().api_version, object.reference()))
+                .collect();
+            found.sort();
+            let mut expected: Vec<String> = expected.iter().map(|text| (*text).to_owned()).collect();
+            expected.sort();
+            assert_eq!(found, expected);
+        }
+    }
 }

@@ -19,6 +19,7 @@ pub mod peak;
 pub mod router;
 mod secrets;
 mod site;
+pub mod steady;
 mod table;
 pub mod turns;
 

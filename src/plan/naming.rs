@@ -31,6 +31,8 @@ pub struct Named {
     pub workloads: BTreeMap<ComponentId, ServingWorkload>,
     /// Jobs that run when the release is left backwards, under the names in their manifests; no part of `objects`.
     pub rollback_jobs: Vec<Object>,
+    /// What an operator should know of the names.
+    pub told: Vec<String>,
 }
 
 /// Names everything for release `revision`. A component whose pods would be the same as in `previous` keeps its workload.
@@ -41,7 +43,7 @@ pub fn name(
     previous: Option<&Release>,
 ) -> Result<Named, Failure> {
     let mut objects = rendered;
-    configuration::name(&mut objects);
+    let told = configuration::name(&mut objects);
     let mut workloads = BTreeMap::new();
     for component in &env.components {
         let moved = matches!(component.strategy, Strategy::Canary(_) | Strategy::BlueGreen(_));
@@ -67,7 +69,7 @@ pub fn name(
         workloads.insert(component.id.clone(), serving);
     }
     let rollback_jobs = hooks::take_out(&mut objects);
-    Ok(Named { objects, workloads, rollback_jobs })
+    Ok(Named { objects, workloads, rollback_jobs, told })
 }
 
 /// The object that runs the component's pods: its only workload, or the one of several that has its name. The
@@ -165,7 +167,15 @@ fn retarget_autoscalers(objects: &mut [Object], from: &ObjectRef, to: &ObjectRef
     }
 }
 
-/// Services of a component whose traffic is switched or routed select their revision; for an Ingress switch each revision has a Service of its own.
+/// Whether a Service leads to a workload's pods. One without a selector leads where others say.
+pub(super) fn leads_to(service: &Value, workload: &Value) -> bool {
+    let labels = &workload["spec"]["template"]["metadata"]["labels"];
+    let selector = service["spec"]["selector"].as_object().filter(|selector| !selector.is_empty());
+    selector.is_some_and(|selector| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+}
+
+/// Services that lead to the workload select its revision where their traffic is switched or routed; for an Ingress switch
+/// each revision has a Service of its own.
 fn name_routes(
     objects: &mut Vec<Object>,
     component: &ComponentId,
@@ -173,14 +183,16 @@ fn name_routes(
     switch: Switch,
 ) {
     let Some(revision) = serving.revision else { return };
+    let workload = objects.iter().find(|object| object.reference() == serving.workload);
+    let Some(workload) = workload.map(|object| object.value.clone()) else { return };
     let mut revisioned = Vec::new();
     let mut names = Vec::new();
-    for object in
-        objects.iter_mut().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service")
-    {
-        if object.value["spec"]["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
-            continue;
-        }
+    // Another workload of the component keeps its Services as they are.
+    for object in objects.iter_mut().filter(|object| {
+        object.component.as_ref() == Some(component)
+            && object.kind() == "Service"
+            && leads_to(&object.value, &workload)
+    }) {
         let name = object.name().to_owned();
         object.value["spec"]["selector"][LABEL_REVISION] = json!(revision.0.to_string());
         if switch == Switch::Ingress {

@@ -29,6 +29,18 @@ pub fn routes<'n>(named: &'n Named, component: &ComponentId, router: &Router) ->
     named.objects.iter().filter(|object| router::leads(router, &object.value, &services)).collect()
 }
 
+/// The Ingresses that ingress-nginx divides for the component and for others, too.
+#[must_use]
+pub fn shared<'n>(components: &[Component], named: &'n Named, component: &Component) -> Vec<&'n Object> {
+    let divides = |component: &Component| match component.strategy.weighted_router() {
+        Some(router @ Router::Nginx(_)) => routes(named, &component.id, router),
+        _ => Vec::new(),
+    };
+    let others = components.iter().filter(|other| other.id != component.id);
+    let others: Vec<&Object> = others.flat_map(divides).collect();
+    divides(component).into_iter().filter(|route| others.contains(route)).collect()
+}
+
 /// Checks every component whose weights a router carries.
 pub fn check(env: &Environment, named: &Named) -> Result<(), Failure> {
     let weighted = env.components.iter().filter(|component| named.workloads.contains_key(&component.id));

@@ -13,7 +13,7 @@ use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Actor, Outcome, Release};
 use crate::plan::compose::ComposeInput;
 use crate::plan::naming::{self, Named};
-use crate::plan::{self, Inputs, Plan, TargetInput, inventory, order, router, turns};
+use crate::plan::{self, Inputs, Plan, TargetInput, inventory, order, router, steady, turns};
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -140,6 +140,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
                     objects: release.objects.clone(),
                     workloads: release.workloads.clone(),
                     rollback_jobs: release.rollback_jobs.iter().map(|known| known.job.clone()).collect(),
+                    told: Vec::new(),
                 }
             }
         };
@@ -153,7 +154,13 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         let input = observe(world, request, &target, named, seen, revision).await?;
         Ok((target, input))
     });
-    let targets = futures::future::join_all(observed).await.into_iter().collect::<Result<_, Failure>>()?;
+    let targets: BTreeMap<TargetId, TargetInput> =
+        futures::future::join_all(observed).await.into_iter().collect::<Result<_, Failure>>()?;
+    if request.rollback.is_none() {
+        for (target, input) in &targets {
+            steady::check(request.env, target, input)?;
+        }
+    }
     let inputs = Inputs {
         env: request.env,
         version,

@@ -162,7 +162,10 @@ fn indices(effect: &Effect) -> &[usize] {
 impl<'r> Left<'r> {
     fn take(&mut self, plan: &Plan, step: &'r Step, effect: &Effect) {
         for index in indices(effect) {
-            self.objects.insert(plan.objects[*index].reference(), *index);
+            let reference = plan.objects[*index].reference();
+            // It is read again in the version that was written last.
+            self.objects.remove(&reference);
+            self.objects.insert(reference, *index);
         }
         match effect {
             Effect::Scale { workload, .. } => {

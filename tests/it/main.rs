@@ -7,6 +7,7 @@ mod architecture;
 mod back;
 mod campaign;
 mod capacity;
+mod changes;
 mod cli;
 mod compared;
 mod config;

@@ -2,6 +2,7 @@
 
 use deployctl::config::{self, Overrides};
 use deployctl::domain::definitions::Definitions;
+use deployctl::domain::effect::Effect;
 use deployctl::domain::environment::Environment;
 use deployctl::domain::gitops::Syncers;
 use deployctl::domain::ids::{Revision, RunId, TargetId};
@@ -9,7 +10,7 @@ use deployctl::domain::object::ObjectRef;
 use deployctl::domain::release::{Actor, FORMAT, Outcome, Release};
 use deployctl::domain::step::{Lane, Undo};
 use deployctl::plan::naming::{self, Named};
-use deployctl::plan::{Inputs, Plan, TargetInput, build};
+use deployctl::plan::{Action, Inputs, Plan, TargetInput, build};
 use deployctl::render;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -77,9 +78,12 @@ fn live(release: &Release) -> BTreeMap<ObjectRef, Value> {
 }
 
 fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
+    plan_after(env, version, |target| before.map(|before| released(env, target, before, 1)))
+}
+
+fn plan_after(env: &Environment, version: &str, before: impl Fn(&TargetId) -> Option<Release>) -> Plan {
     let targets = env.targets.iter().map(|target| {
-        let history: Vec<Release> =
-            before.map(|version| released(env, &target.id, version, 1)).into_iter().collect();
+        let history: Vec<Release> = before(&target.id).into_iter().collect();
         let revision = history.len() as u32 + 1;
         let named = named(env, &target.id, version, revision, history.last());
         let live = history.last().map(live).unwrap_or_default();
@@ -96,10 +100,11 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
             },
         )
     });
+    let targets: BTreeMap<TargetId, TargetInput> = targets.collect();
     let inputs = Inputs {
         env,
         version: version.into(),
-        revision: Revision(if before.is_some() { 2 } else { 1 }),
+        revision: Revision(if targets.values().any(|input| !input.history.is_empty()) { 2 } else { 1 }),
         components: vec![],
         prune: vec![],
         rollback_of: None,
@@ -107,9 +112,40 @@ fn plan(env: &Environment, version: &str, before: Option<&str>) -> Plan {
         by: actor(),
         reason: None,
         created: jiff::Timestamp::UNIX_EPOCH,
-        targets: targets.collect(),
+        targets,
     };
     build(&inputs)
+}
+
+#[test]
+fn an_object_that_only_changes_the_version_of_its_api_is_not_deleted() {
+    let env = env("production");
+    let kinds = [("HorizontalPodAutoscaler", "autoscaling/v1"), ("PodDisruptionBudget", "policy/v1beta1")];
+    let before = |target: &TargetId| {
+        let mut release = released(&env, target, "1.0.0", 1);
+        for object in &mut release.objects {
+            if let Some((_, old)) = kinds.iter().find(|(kind, _)| *kind == object.kind()) {
+                object.value["apiVersion"] = json!(old);
+            }
+        }
+        Some(release)
+    };
+    let plan = plan_after(&env, "1.1.0", before);
+    let changes: Vec<_> = plan.targets.values().flat_map(|target| &target.changes).collect();
+    let versioned = changes.iter().filter(|change| kinds.iter().any(|(kind, _)| *kind == change.object.kind));
+    let versioned: Vec<_> = versioned.collect();
+    assert!(versioned.len() >= 2, "{changes:#?}");
+    for change in versioned {
+        assert!(change.action != Action::Delete && change.action != Action::Create, "{change:#?}");
+        assert_eq!(change.note, None, "it is known from the release before");
+    }
+    let effects = plan.stages.iter().flat_map(|stage| &stage.steps).map(|step| &step.effect);
+    let deleted = effects.filter_map(|effect| match effect {
+        Effect::Delete { objects } => Some(objects),
+        _ => None,
+    });
+    let deleted: Vec<&ObjectRef> = deleted.flatten().collect();
+    assert!(deleted.iter().all(|object| kinds.iter().all(|(kind, _)| *kind != object.kind)), "{deleted:?}");
 }
 
 fn stages(plan: &Plan) -> Vec<String> {

@@ -109,7 +109,8 @@ impl Cx<'_> {
     }
 
     fn replicas(&mut self, file: Option<&ReplicasFile>, id: &str) -> Replicas {
-        let fixed = |n: u32| Replicas { min: n, max: n, cpu_percent: None, memory_percent: None };
+        let given = file.is_some();
+        let fixed = |n: u32| Replicas { given, min: n, max: n, cpu_percent: None, memory_percent: None };
         let range = match file {
             None => return fixed(1),
             Some(ReplicasFile::Fixed(count)) => return fixed(*count),
@@ -138,7 +139,7 @@ impl Cx<'_> {
         };
         let cpu_percent = percent("cpu", range.cpu);
         let memory_percent = percent("memory", range.memory);
-        Replicas { min, max, cpu_percent, memory_percent }
+        Replicas { given, min, max, cpu_percent, memory_percent }
     }
 
     fn strategy(&mut self, file: &StrategyFile, path: &[&str]) -> Strategy {

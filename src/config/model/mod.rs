@@ -258,7 +258,8 @@ pub struct ComponentFile {
     /// Components that must be healthy before this one is deployed.
     pub depends_on: Vec<String>,
     /// Bounds of its size: a number, or `min` and `max` for an autoscaler. Templates read
-    /// `{{ replicas.min }}` and so on. Default: 1.
+    /// `{{ replicas.min }}` and so on. Where no autoscaler decides, a release brings the component to this size. Default:
+    /// what the workload's manifest says, else 1.
     pub replicas: Option<ReplicasFile>,
     /// How a new revision of this component takes over. Default: the environment's `strategy`.
     pub strategy: Option<StrategyFile>,

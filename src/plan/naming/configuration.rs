@@ -1,6 +1,8 @@
 //! Gives `ConfigMap`s and `Secret`s names by their content, in every reference too, so that old pods keep old settings and
 //! a rollback brings them back.
 
+mod unfollowed;
+
 use super::digest;
 use crate::domain::object::{Object, ObjectRef};
 use crate::plan::diff::object_mut;
@@ -27,23 +29,48 @@ pub(in crate::plan) fn manifest_name(name: &str) -> Option<&str> {
 /// New names by the kind and the name in the manifest, of one namespace.
 type Renames = BTreeMap<(&'static str, String), String>;
 
-pub(super) fn name(objects: &mut [Object]) {
-    let mut renames: BTreeMap<String, Renames> = BTreeMap::new();
-    for object in objects.iter_mut() {
-        let kind = match object.kind() {
-            "ConfigMap" => "ConfigMap",
-            "Secret" => "Secret",
-            _ => continue,
-        };
-        if keeps_name(object) {
-            continue;
+/// Names them. Told is what keeps its name because a kind of somebody else's names it where nobody knows to follow.
+pub(super) fn name(objects: &mut [Object]) -> Vec<String> {
+    let mut renames = renames(objects);
+    let mut told = Vec::new();
+    for (kept, by) in unfollowed::references(objects, &renames) {
+        told.push(format!(
+            "{kept} keeps its name, since {by} names it, and changes in place for the pods of the release before, too; the annotation {NAME}: keep says that it is meant"
+        ));
+        if let Some(renames) = renames.get_mut(&kept.namespace) {
+            renames.retain(|(kind, name), _| (*kind, name) != (kept.kind.as_str(), &kept.name));
         }
+        for object in objects.iter_mut().filter(|object| object.reference() == kept) {
+            object_mut(&mut object.value["metadata"]["annotations"]).insert(NAME.to_owned(), json!("keep"));
+        }
+    }
+    apply(objects, &renames);
+    told
+}
+
+/// What each would be called.
+fn renames(objects: &[Object]) -> BTreeMap<String, Renames> {
+    let mut renames: BTreeMap<String, Renames> = BTreeMap::new();
+    for object in objects {
+        let Some(kind) = configuration_kind(object).filter(|_| !keeps_name(object)) else { continue };
         let mut content = object.value.clone();
         object_mut(&mut content).remove("metadata");
         let ObjectRef { name, namespace, .. } = object.reference();
         let hashed = format!("{name}-{}", &digest(&content)[..DIGITS]);
-        object.value["metadata"]["name"] = json!(hashed);
         renames.entry(namespace).or_default().insert((kind, name), hashed);
+    }
+    renames
+}
+
+fn configuration_kind(object: &Object) -> Option<&'static str> {
+    ["ConfigMap", "Secret"].into_iter().find(|kind| object.kind() == *kind)
+}
+
+fn apply(objects: &mut [Object], renames: &BTreeMap<String, Renames>) {
+    for object in objects.iter_mut() {
+        let Some(kind) = configuration_kind(object) else { continue };
+        let Some(renames) = renames.get(&object.reference().namespace) else { continue };
+        rename(object.value.pointer_mut("/metadata/name"), kind, renames);
     }
     for object in objects.iter_mut().filter(|object| !matches!(object.kind(), "ConfigMap" | "Secret")) {
         let Some(renames) = renames.get(&object.reference().namespace) else { continue };

@@ -92,7 +92,7 @@ impl Site<'_> {
         if self.guarded(component, stable).is_empty() {
             return Vec::new();
         }
-        let floor = component.replicas.min;
+        let floor = self.full_size(component);
         let to = Size::SameAs { workload: stable.workload.clone(), floor, demand: None };
         let undo = vec![Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(0) }];
         let title =

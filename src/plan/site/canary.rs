@@ -11,6 +11,7 @@ use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
 use crate::domain::units::human;
 use crate::plan::build::is_live;
+use crate::plan::naming;
 use crate::rollout::share;
 use serde_json::Value;
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl Site<'_> {
         // With pods as the router, pods are traffic: their going is the first thing in a rollback.
         let pods = pods_are_traffic(component, stable);
         let lane = if pods { Lane::Traffic } else { Lane::Capacity };
-        let mut floor = component.replicas.min;
+        let mut floor = self.full_size(component);
         let to = if self.autoscalers(&component.id).is_empty() {
             Size::Exactly(floor)
         } else {
@@ -189,12 +190,13 @@ impl Site<'_> {
             .collect()
     }
 
-    /// The component's Services that select pods, under the manifests' own names.
+    /// The component's Services that lead to the workload that will serve it.
     pub(super) fn services(&self, component: &ComponentId) -> Vec<ObjectRef> {
-        let objects = self.input.named.objects.iter();
-        objects
-            .filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service")
-            .filter(|o| o.value["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty()))
+        let objects = &self.input.named.objects;
+        let serving = self.input.named.workloads.get(component);
+        let Some(index) = serving.and_then(|serving| self.workload_index(serving)) else { return Vec::new() };
+        let own = objects.iter().filter(|o| o.component.as_ref() == Some(component) && o.kind() == "Service");
+        own.filter(|service| naming::leads_to(&service.value, &objects[index].value))
             .map(Object::reference)
             .collect()
     }

@@ -41,6 +41,7 @@ impl Site<'_> {
     fn change(&self, index: usize) -> Change {
         let (object, reference) = (&self.input.named.objects[index], &self.references[index]);
         let mut fields = self.differences[index].clone();
+        fields.extend(self.resized(index));
         let live = self.input.live.get(reference);
         let replaced = self.replaced(index);
         let action = match (live, fields.is_empty()) {

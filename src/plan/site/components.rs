@@ -26,7 +26,9 @@ impl Site<'_> {
             }
             (_, None, _) => self.in_place(component, serving),
             (_, Some(_), None) => self.first(component, serving),
-            (_, Some(_), Some(stable)) if stable.workload == serving.workload => self.settled(component),
+            (_, Some(_), Some(stable)) if stable.workload == serving.workload => {
+                self.settled(component, serving);
+            }
             (Strategy::BlueGreen(blue_green), Some(_), Some(stable)) => {
                 self.blue_green(component, serving, &stable, blue_green);
             }
@@ -103,8 +105,12 @@ impl Site<'_> {
         Some(self.step(Some(&component.id), title, Effect::Create { objects: vec![index] }, undo))
     }
 
-    /// The pods stay; only the autoscaler or routes may change.
-    pub(super) fn settled(&mut self, component: &Component) {
+    /// The pods stay; only their number, the autoscaler or routes may change.
+    pub(super) fn settled(&mut self, component: &Component, serving: &ServingWorkload) {
+        if let Some(resize) = self.resize_step(component, serving) {
+            let wait = self.wait_ready(&component.id, &serving.workload);
+            self.stage(at::RESIZE, "resize", "components to size", 0).steps.extend([resize, wait]);
+        }
         self.handover(component, None);
         let changed: Vec<usize> =
             self.routes(component).into_iter().filter(|index| self.changed(*index)).collect();
@@ -117,7 +123,7 @@ impl Site<'_> {
 
     /// Nothing serves the component yet: no holds, no weights.
     pub(super) fn first(&mut self, component: &Component, serving: &ServingWorkload) {
-        let replicas = component.replicas.min;
+        let replicas = self.full_size(component);
         let Some(create) = self.create_step(component, serving, replicas) else { return };
         let wait = self.wait_ready(&component.id, &serving.workload);
         let scale = self.step(
@@ -144,6 +150,7 @@ impl Site<'_> {
         let Some(index) = self.workload_index(serving) else { return };
         let exists = self.input.live.contains_key(&serving.workload);
         let place = if self.needed_by_revisioned(&component.id) { at::FIRST } else { at::IN_PLACE };
+        let mut steps = Vec::new();
         if self.changed(index) {
             let mut step = self.apply_step(
                 Some(&component.id),
@@ -169,11 +176,15 @@ impl Site<'_> {
                     self.target.id, component.id
                 ));
             }
-            let wait = self.wait_ready(&component.id, &serving.workload);
+            steps.push(step);
+            self.moved.push((component.id.clone(), serving.workload.clone()));
+        }
+        steps.extend(self.resize_in_place(component, serving, index));
+        if !steps.is_empty() {
+            steps.push(self.wait_ready(&component.id, &serving.workload));
             self.stage(place, if place == at::FIRST { "first" } else { "rolling" }, "components in place", 0)
                 .steps
-                .extend([step, wait]);
-            self.moved.push((component.id.clone(), serving.workload.clone()));
+                .extend(steps);
         }
         self.handover(component, None);
     }
@@ -182,7 +193,7 @@ impl Site<'_> {
     pub(super) fn start_at_minimum(&mut self, step: &mut Step, component: &Component, index: usize) {
         let mut object = self.input.named.objects[index].clone();
         if matches!(object.kind(), "Deployment" | "StatefulSet") {
-            object.value["spec"]["replicas"] = json!(component.replicas.min);
+            object.value["spec"]["replicas"] = json!(self.full_size(component));
             let index = self.put(object);
             step.effect = Effect::Apply { objects: vec![index] };
         }

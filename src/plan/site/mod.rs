@@ -14,6 +14,7 @@ mod hooks;
 mod one_box;
 mod partitions;
 mod ready;
+mod sizes;
 mod steps;
 mod turns;
 mod until;
@@ -48,6 +49,7 @@ mod at {
     pub const CHECK_BEHIND: u32 = 1;
     pub const ROUTE_BEHIND: u32 = 2;
     pub const HOLD_BEHIND: u32 = 3;
+    pub const RESIZE: u32 = 1990;
     pub const PROMOTE: u32 = 2000;
     pub const CHECK: u32 = 2010;
     pub const PREVIEW: u32 = 2012;
@@ -142,7 +144,7 @@ impl<'a> Site<'a> {
             .filter(|index| goes_back && objects[*index].kind() == "Job" && !differences[*index].is_empty())
             .map(|index| &references[index])
             .collect();
-        let (mut doomed, mut warnings) = (Vec::new(), Vec::new());
+        let (mut doomed, mut warnings) = (Vec::new(), input.named.told.clone());
         for (reference, fate) in fates(inputs, input, |object| !spent.contains(&object.reference())) {
             match fate {
                 Fate::Delete => doomed.push(reference),

@@ -59,10 +59,10 @@ impl Site<'_> {
         });
         let objects = vec![self.object_index(index)];
         let title = format!("update all pods of {name}");
-        let actions = [
-            self.partition_step(component, serving, index, title, Effect::Apply { objects }),
-            self.wait_ready(&component.id, &serving.workload),
-        ];
+        let mut actions =
+            vec![self.partition_step(component, serving, index, title, Effect::Apply { objects })];
+        actions.extend(self.resize_in_place(component, serving, index));
+        actions.push(self.wait_ready(&component.id, &serving.workload));
         self.stage(at::PROMOTE, "promote", "new revision at full size", 100).steps.extend(actions);
         self.handover(component, None);
         self.moved.push((component.id.clone(), serving.workload.clone()));

@@ -65,8 +65,14 @@ impl Site<'_> {
             && namespaces::leads(object, &self.service_names(component), &serving.workload.namespace)
     }
 
+    /// All of the component's Services that select pods: a turn takes every workload of it along.
     fn service_names(&self, component: &Component) -> Vec<String> {
-        self.services(&component.id).into_iter().map(|service| service.name).collect()
+        let objects = self.input.named.objects.iter();
+        objects
+            .filter(|o| o.component.as_ref() == Some(&component.id) && o.kind() == "Service")
+            .filter(|o| o.value["spec"]["selector"].as_object().is_some_and(|selector| !selector.is_empty()))
+            .map(|service| service.name().to_owned())
+            .collect()
     }
 
     pub(super) fn turn(
@@ -154,7 +160,7 @@ impl Site<'_> {
         let mut steps = Vec::new();
         steps.extend(self.guard_old_side(way));
         steps.extend(self.create_step(way.component, way.serving, 0));
-        let floor = way.component.replicas.min;
+        let floor = self.full_size(way.component);
         let to = if self.autoscalers(id).is_empty() {
             Size::Exactly(floor)
         } else {
@@ -216,7 +222,7 @@ impl Site<'_> {
         let mut steps = vec![self.step(Some(&way.component.id), title, hold.effect, hold.undo)];
         if !self.autoscalers(&way.component.id).is_empty() {
             // The old side may have grown meanwhile.
-            let floor = way.component.replicas.min;
+            let floor = self.full_size(way.component);
             let old = way.stable.workload.clone();
             steps.push(self.scale_new_side(way, Size::SameAs { workload: old, floor, demand: None }));
             steps.push(self.wait_ready(&way.component.id, workload));

@@ -4,6 +4,7 @@
 //! the route divides between the two. A way back begins with weight 0; the canary's route goes after it, its Service after
 //! that, and its pods last of all.
 
+mod at_weight;
 mod dynamic;
 mod mirror;
 
@@ -15,7 +16,9 @@ use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
 use crate::plan::router as routes;
 use crate::rollout::router;
+use at_weight::{at_weight, weighed};
 use serde_json::json;
+use std::collections::BTreeMap;
 
 /// What divides the traffic of a component between two of its revisions. Objects are places in the plan's table.
 pub(super) struct Split {
@@ -24,6 +27,8 @@ pub(super) struct Split {
     services: Vec<String>,
     /// The routes as they are before the release, all traffic to stable.
     before: Vec<Object>,
+    /// Canaries of Ingresses that other components divide, too: their names by those of the Ingresses.
+    apart: BTreeMap<ObjectRef, String>,
     /// Wanted routes that change with the component, by place among the wanted objects.
     wanted: Vec<usize>,
     /// The canary's Services, and what the router needs beside them, leading to the new revision.
@@ -82,6 +87,7 @@ impl Site<'_> {
             router: router.clone(),
             services,
             before: Vec::new(),
+            apart: self.apart(component, router),
             wanted: Vec::new(),
             companions: Vec::new(),
             refuge: Vec::new(),
@@ -130,7 +136,7 @@ impl Site<'_> {
     ) {
         let object = self.input.named.objects[index].clone();
         let label = json!(revision.to_string());
-        let value = router::service_beside(&object.value, &router::canary_name(object.name()));
+        let value = router::canary_service(&split.router, &object.value);
         let canary = Object { value, ..object.clone() };
         split.canaries.push(canary.reference());
         split.passing.push(canary.reference());
@@ -170,8 +176,7 @@ impl Site<'_> {
         }
         let base = if leads { base.unwrap_or(wanted) } else { wanted };
         if let Router::Nginx(_) = split.router {
-            let value = router::weigh(&split.router, &base.value, &split.services, 0);
-            split.passing.insert(0, ObjectRef::of(&value));
+            split.passing.insert(0, at_weight(split, &base, 0).reference());
         }
         split.before.push(base);
         // One that all components share is applied before the canary, but not as it is at a weight.
@@ -477,13 +482,4 @@ fn router_of(component: &Component) -> &'static str {
 
 pub(super) fn names(objects: &[ObjectRef]) -> String {
     objects.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// The routes at a weight.
-fn weighed(split: &Split, percent: u8) -> Vec<Object> {
-    let weigh = |route: &Object| {
-        let value = router::weigh(&split.router, &route.value, &split.services, percent);
-        Object { value, ..route.clone() }
-    };
-    split.before.iter().map(weigh).collect()
 }

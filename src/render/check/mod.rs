@@ -8,6 +8,7 @@ mod pods;
 mod policies;
 mod references;
 mod selectors;
+mod sizes;
 mod versions;
 
 use super::Document;
@@ -32,6 +33,7 @@ pub fn check(environment: &Environment, documents: &[Document]) -> Diagnostics {
     selectors::check(&mut world);
     references::check(&mut world);
     hooks::check(&mut world);
+    sizes::check(&mut world);
     policies::check(&mut world);
     world.out
 }
@@ -71,15 +73,12 @@ impl<'a> World<'a> {
     }
 
     fn duplicates(&mut self) {
-        let mut first: BTreeMap<(String, ObjectRef), &Document> = BTreeMap::new();
+        let mut first: BTreeMap<ObjectRef, &Document> = BTreeMap::new();
         for document in self.documents {
             let reference = document.reference();
-            let group = reference.group().to_owned();
-            // The same object can be written in two API versions of its group.
-            let key = (group, ObjectRef { api_version: String::new(), ..reference.clone() });
-            match first.get(&key) {
+            match first.get(&reference) {
                 None => {
-                    first.insert(key, document);
+                    first.insert(reference, document);
                 }
                 Some(other) => {
                     let message = format!("{reference} is there twice");

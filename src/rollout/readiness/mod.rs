@@ -63,7 +63,8 @@ pub fn sort_of(object: &ObjectRef, rules: &[ReadinessRule]) -> Sort {
 }
 
 /// Whether the API server itself defines the group; all others come from CRDs or aggregated servers.
-fn is_builtin(group: &str) -> bool {
+#[must_use]
+pub fn is_builtin(group: &str) -> bool {
     // The Gateway API and snapshots live under `k8s.io` but come as CRDs.
     let added = ["gateway.networking.k8s.io", "snapshot.storage.k8s.io", "metrics.k8s.io"];
     !group.contains('.')

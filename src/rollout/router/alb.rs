@@ -3,12 +3,15 @@
 //! A rule whose backend port is `use-annotation` is served by `actions.BACKEND`. Field names are written as its guide has
 //! them; it reads them in any case. Source: aws-load-balancer-controller, `docs/guide/ingress/annotations.md`.
 
-use super::{ALWAYS, canary_name, divide};
+use super::{ALWAYS, canary_name, portions};
 use crate::domain::environment::Testers;
 use serde_json::{Map, Value, json};
 
+const PREFIX: &str = "alb.ingress.kubernetes.io/";
 const ACTION: &str = "alb.ingress.kubernetes.io/actions.";
 const CONDITIONS: &str = "alb.ingress.kubernetes.io/conditions.";
+/// Largest weight of a target group. Source: Elastic Load Balancing API, `TargetGroupTuple.Weight`.
+const MOST: u64 = 999;
 
 pub(super) fn leads(ingress: &Value, services: &[String]) -> bool {
     let ours = |name: &Value| services.iter().any(|service| name == service.as_str());
@@ -18,6 +21,18 @@ pub(super) fn leads(ingress: &Value, services: &[String]) -> bool {
         || actions(ingress).iter().any(|(_, action)| {
             groups(action).is_some_and(|groups| groups.iter().any(|group| ours(field(group, "serviceName"))))
         })
+}
+
+pub(super) fn ports(ingress: &Value) -> Vec<(String, Value)> {
+    // A path that an annotation serves names an action, not a Service.
+    let mut named = super::nginx::ports(ingress);
+    named.retain(|(_, port)| port != "use-annotation");
+    for (_, action) in actions(ingress) {
+        named.extend(groups(&action).into_iter().flatten().filter_map(|group| {
+            Some((field(group, "serviceName").as_str()?.to_owned(), field(group, "servicePort").clone()))
+        }));
+    }
+    named
 }
 
 pub(super) fn weigh(testers: &Testers, ingress: &Value, services: &[String], percent: u8) -> Value {
@@ -124,25 +139,42 @@ fn divide_groups(action: &mut Value, services: &[String], percent: u8) -> bool {
     if !before.iter().any(ours) {
         return false;
     }
-    let alone = before.len() == 1;
-    let after = before.iter().flat_map(|group| {
-        let whole = if alone { 100 } else { field(group, "weight").as_u64().unwrap_or(100) };
-        if !ours(group) {
-            return vec![group.clone()];
-        }
-        let (stays, goes) = divide(whole, percent);
-        let mut stable = group.clone();
-        put(&mut stable, "weight", json!(stays));
-        let mut canary = group.clone();
-        put(&mut canary, "weight", json!(goes));
-        let name = field(group, "serviceName").as_str().unwrap_or_default();
-        put(&mut canary, "serviceName", json!(canary_name(name)));
-        vec![stable, canary]
+    // Groups that share a rule say their weights: the controller refuses them otherwise.
+    let weight = |group: &Value| field(group, "weight").as_u64().unwrap_or(100);
+    let weights: Vec<(u64, bool)> = before.iter().map(|group| (weight(group), ours(group))).collect();
+    let after = before.iter().zip(portions(&weights, percent, MOST)).flat_map(|(group, portion)| {
+        let at = |weight: u64| {
+            let mut group = group.clone();
+            put(&mut group, "weight", json!(weight));
+            group
+        };
+        let canary = portion.goes.map(|goes| {
+            let mut canary = at(goes);
+            let name = field(group, "serviceName").as_str().unwrap_or_default();
+            put(&mut canary, "serviceName", json!(canary_name(name)));
+            canary
+        });
+        std::iter::once(at(portion.stays)).chain(canary)
     });
     let after = Value::Array(after.collect());
     let config = action.as_object_mut().and_then(|map| find_mut(map, "forwardConfig"));
     let list = config.and_then(Value::as_object_mut).and_then(|map| find_mut(map, "targetGroups"));
     list.map(|list| *list = after).is_some()
+}
+
+/// The Service of the revision under test. What the controller reads from a Service's annotations (health checks, protocol,
+/// target type) makes its target group, and targets of type `instance` are reached by the node ports that a `NodePort` has,
+/// and a `LoadBalancer` too. Source: its guide, `docs/guide/ingress/annotations.md`, column "Location".
+pub(super) fn service_beside(service: &Value, name: &str) -> Value {
+    let mut canary = super::service_beside(service, name);
+    if service["spec"]["type"] == "LoadBalancer" {
+        canary["spec"]["type"] = json!("NodePort");
+    }
+    let annotations = service["metadata"]["annotations"].as_object().into_iter().flatten();
+    for (key, value) in annotations.filter(|(key, _)| key.starts_with(PREFIX)) {
+        canary["metadata"]["annotations"][key] = value.clone();
+    }
+    canary
 }
 
 /// The annotations that hold actions.

@@ -3,15 +3,26 @@
 //! A backend's share is its weight divided by the sum of the rule's, 1 where none is written; filters of a backend go
 //! along with it. Source: gateway-api, `apis/v1/shared_types.go`, `BackendRef.Weight`.
 
-use super::{ALWAYS, canary_name};
+use super::{ALWAYS, canary_name, portions};
 use crate::domain::environment::Testers;
 use serde_json::{Value, json};
+
+/// Largest weight. Source: gateway-api, `apis/v1/shared_types.go`, `BackendRef.Weight`.
+const MOST: u64 = 1_000_000;
 
 pub(super) fn leads(route: &Value, services: &[String]) -> bool {
     let rules = route["spec"]["rules"].as_array().into_iter().flatten();
     let mut backends = rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten());
     let namespace = &route["metadata"]["namespace"];
     backends.any(|backend| is_ours(backend, namespace, services))
+}
+
+pub(super) fn ports(route: &Value) -> Vec<(String, Value)> {
+    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
+    let backends = rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten());
+    backends
+        .filter_map(|backend| Some((backend["name"].as_str()?.to_owned(), backend["port"].clone())))
+        .collect()
 }
 
 pub(super) fn weigh(testers: &Testers, route: &Value, services: &[String], percent: u8) -> Value {
@@ -35,20 +46,21 @@ fn divided(rule: &Value, namespace: &Value, services: &[String], percent: u8) ->
     if !backends.iter().any(|backend| is_ours(backend, namespace, services)) {
         return rule;
     }
-    let alone = backends.len() == 1;
-    let divided = backends.iter().flat_map(|backend| {
-        let weight = if alone { 1 } else { backend["weight"].as_u64().unwrap_or(1) };
+    let weight = |backend: &Value| backend["weight"].as_u64().unwrap_or(1);
+    let weights: Vec<(u64, bool)> =
+        backends.iter().map(|backend| (weight(backend), is_ours(backend, namespace, services))).collect();
+    let divided = backends.iter().zip(portions(&weights, percent, MOST)).flat_map(|(backend, portion)| {
         let at = |weight: u64| {
             let mut backend = backend.clone();
             backend["weight"] = json!(weight);
             backend
         };
-        if !is_ours(backend, namespace, services) {
-            return vec![at(weight * 100)];
-        }
-        let mut canary = at(weight * u64::from(percent));
-        canary["name"] = json!(canary_name(backend["name"].as_str().unwrap_or_default()));
-        vec![at(weight * u64::from(100 - percent)), canary]
+        let canary = portion.goes.map(|goes| {
+            let mut canary = at(goes);
+            canary["name"] = json!(canary_name(backend["name"].as_str().unwrap_or_default()));
+            canary
+        });
+        std::iter::once(at(portion.stays)).chain(canary)
     });
     rule["backendRefs"] = Value::Array(divided.collect());
     rule

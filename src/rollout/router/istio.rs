@@ -1,12 +1,15 @@
-//! Istio: weights of a `VirtualService`'s destinations, which sum to what they summed to before (100).
+//! Istio: weights of a `VirtualService`'s destinations, each a share of their sum. They sum to what they summed to before
+//! (100), unless a percent of one would not be whole.
 //!
 //! A destination may name a subset; that of stable is kept. The canary's is left out: the canary Service leads to one
 //! revision already. Source: istio/api, `networking/v1/virtual_service.proto`, `HTTPRouteDestination.weight`.
 
-use super::{ALWAYS, canary_name, divide};
+use super::{ALWAYS, canary_name, portions};
 use crate::domain::environment::Testers;
 use serde_json::{Value, json};
 
+/// A weight is an `int32`, and Envoy wants their sum in a `uint32`.
+const MOST: u64 = 1_000_000;
 const PROTOCOLS: [&str; 3] = ["http", "tls", "tcp"];
 
 pub(super) fn leads(service: &Value, services: &[String]) -> bool {
@@ -15,6 +18,19 @@ pub(super) fn leads(service: &Value, services: &[String]) -> bool {
         PROTOCOLS.iter().flat_map(|protocol| service["spec"][protocol].as_array().into_iter().flatten());
     let mut targets = routes.flat_map(|route| route["route"].as_array().into_iter().flatten());
     targets.any(|target| canary_of(target, namespace, services).is_some())
+}
+
+pub(super) fn ports(service: &Value, services: &[String]) -> Vec<(String, Value)> {
+    let namespace = service["metadata"]["namespace"].as_str().unwrap_or_default();
+    let routes =
+        PROTOCOLS.iter().flat_map(|protocol| service["spec"][protocol].as_array().into_iter().flatten());
+    let targets = routes.flat_map(|route| route["route"].as_array().into_iter().flatten());
+    let named = targets.filter_map(|target| {
+        canary_of(target, namespace, services)?;
+        let name = target["destination"]["host"].as_str()?.split('.').next()?;
+        Some((name.to_owned(), target["destination"]["port"]["number"].clone()))
+    });
+    named.collect()
 }
 
 pub(super) fn weigh(testers: &Testers, service: &Value, services: &[String], percent: u8) -> Value {
@@ -32,18 +48,25 @@ pub(super) fn weigh(testers: &Testers, service: &Value, services: &[String], per
             .collect();
         for route in routes.iter_mut() {
             let Some(targets) = route["route"].as_array() else { continue };
-            let alone = targets.len() == 1;
-            let divided = targets.iter().flat_map(|target| {
-                let Some(mut canary) = canary_of(target, &namespace, services) else {
-                    return vec![target.clone()];
-                };
-                let whole = if alone { 100 } else { target["weight"].as_u64().unwrap_or(0) };
-                let (stays, goes) = divide(whole, percent);
-                let mut stable = target.clone();
-                stable["weight"] = json!(stays);
-                canary["weight"] = json!(goes);
-                vec![stable, canary]
-            });
+            let canaries: Vec<Option<Value>> =
+                targets.iter().map(|target| canary_of(target, &namespace, services)).collect();
+            if canaries.iter().all(Option::is_none) {
+                continue;
+            }
+            let weights = targets.iter().zip(&canaries);
+            let weights =
+                weights.map(|(target, canary)| (target["weight"].as_u64().unwrap_or(0), canary.is_some()));
+            let portions = portions(&weights.collect::<Vec<_>>(), percent, MOST);
+            let divided =
+                targets.iter().zip(canaries).zip(portions).flat_map(|((target, canary), portion)| {
+                    let mut stable = target.clone();
+                    stable["weight"] = json!(portion.stays);
+                    let canary = canary.zip(portion.goes).map(|(mut canary, goes)| {
+                        canary["weight"] = json!(goes);
+                        canary
+                    });
+                    std::iter::once(stable).chain(canary)
+                });
             route["route"] = Value::Array(divided.collect());
         }
         // The first route that matches serves.

@@ -39,6 +39,20 @@ pub fn leads(router: &Router, object: &Value, services: &[String]) -> bool {
     }
 }
 
+/// The ports by which a route leads to the Services, with the names of these. One that is not named is whichever the
+/// Service has.
+#[must_use]
+pub fn ports(router: &Router, route: &Value, services: &[String]) -> Vec<(String, Value)> {
+    let named = match router {
+        Router::Pods => Vec::new(),
+        Router::Nginx(_) => nginx::ports(route),
+        Router::Gateway(_) => gateway::ports(route),
+        Router::Istio(_) => istio::ports(route, services),
+        Router::Alb(_) => alb::ports(route),
+    };
+    named.into_iter().filter(|(name, port)| services.contains(name) && !port.is_null()).collect()
+}
+
 /// The route with `percent` (0–100) of what goes to each of `services` sent to its canary. For nginx that is an Ingress
 /// beside the route, for the others the route itself. Testers go to the canary whatever the weight: by a rule before the one that they are
 /// told apart from.
@@ -68,6 +82,16 @@ pub fn mirror(router: &Router, route: &Value, services: &[String], percent: u8) 
 #[must_use]
 pub fn preview_name(name: &str) -> String {
     format!("{name}-preview")
+}
+
+/// The Service that leads to the revision under test, as the router needs it.
+#[must_use]
+pub fn canary_service(router: &Router, service: &Value) -> Value {
+    let name = canary_name(service["metadata"]["name"].as_str().unwrap_or_default());
+    match router {
+        Router::Alb(_) => alb::service_beside(service, &name),
+        _ => service_beside(service, &name),
+    }
 }
 
 /// A Service of this name beside the released one, leading where that leads, reachable inside the cluster only.
@@ -135,10 +159,39 @@ fn beside(object: &Value) -> Value {
     clone
 }
 
-/// `whole` in two: what stays, and what goes to the canary.
-fn divide(whole: u64, percent: u8) -> (u64, u64) {
-    let canary = (whole * u64::from(percent) + 50) / 100;
-    (whole - canary, canary)
+/// What a backend of a rule carries, and its canary if it is one of ours.
+struct Portion {
+    stays: u64,
+    goes: Option<u64>,
+}
+
+/// The weights of a rule's backends (and which of them are ours) with `percent` of ours sent to their canaries. All of
+/// them are multiplied by the smallest number that makes every weight whole; where one would be larger than `most`, all
+/// shrink alike, and none that takes traffic shrinks to nothing.
+fn portions(backends: &[(u64, bool)], percent: u8, most: u64) -> Vec<Portion> {
+    // A rule's only backend carries all of it, whatever its weight.
+    let whole = |weight: u64| if backends.len() == 1 { 100 } else { weight.min(u64::from(u32::MAX)) };
+    let percent = u64::from(percent);
+    let ours = backends.iter().filter(|(_, ours)| *ours);
+    let scale = 100 / ours.fold(100, |common, (weight, _)| divisor(common, whole(*weight) * percent));
+    let exact = backends.iter().map(|(weight, ours)| {
+        let all = whole(*weight) * scale;
+        let goes = ours.then_some(all * percent / 100);
+        Portion { stays: all - goes.unwrap_or(0), goes }
+    });
+    let exact: Vec<Portion> = exact.collect();
+    let largest = exact.iter().map(|portion| portion.stays.max(portion.goes.unwrap_or(0))).max().unwrap_or(0);
+    if largest <= most {
+        return exact;
+    }
+    let fitted = |weight: u64| ((weight * most + largest / 2) / largest).max(u64::from(weight > 0));
+    let shrunk = |portion: Portion| Portion { stays: fitted(portion.stays), goes: portion.goes.map(fitted) };
+    exact.into_iter().map(shrunk).collect()
+}
+
+/// The greatest common divisor.
+fn divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { divisor(b, a % b) }
 }
 
 #[cfg(test)]

@@ -17,6 +17,12 @@ pub fn is_canary(ingress: &Value) -> bool {
     ingress["metadata"]["annotations"].get(CANARY).is_some_and(|value| value == "true")
 }
 
+/// The name of a component's canary of an Ingress that other components divide, too.
+#[must_use]
+pub fn canary_apart(ingress: &str, component: &str) -> String {
+    canary_name(&format!("{ingress}-{component}"))
+}
+
 /// Hosts and paths of an Ingress.
 #[must_use]
 pub fn addresses(ingress: &Value) -> Vec<(String, String)> {
@@ -38,6 +44,18 @@ pub fn backends(ingress: &Value) -> Vec<&str> {
     let default = ingress.pointer("/spec/defaultBackend/service/name");
     let named = paths.filter_map(|path| path.pointer("/backend/service/name")).chain(default);
     named.filter_map(Value::as_str).collect()
+}
+
+/// Names and ports of the Services that the rules of an Ingress lead to.
+pub(super) fn ports(ingress: &Value) -> Vec<(String, Value)> {
+    let rules = ingress["spec"]["rules"].as_array().into_iter().flatten();
+    let paths = rules.flat_map(|rule| rule["http"]["paths"].as_array().into_iter().flatten());
+    let named = paths.filter_map(|path| {
+        let service = path.pointer("/backend/service")?;
+        let port = service["port"].get("number").or_else(|| service["port"].get("name"))?;
+        Some((service["name"].as_str()?.to_owned(), port.clone()))
+    });
+    named.collect()
 }
 
 /// The rules that lead to the Services, with those paths only, leading to the canaries.

@@ -61,14 +61,14 @@ fn a_gateway_keeps_filters_other_backends_and_other_rules() {
     assert_eq!(rules[0]["filters"], route["spec"]["rules"][0]["filters"]);
     assert_eq!(
         rules[1]["backendRefs"],
-        json!([{"name": "api", "port": 80, "weight": 240}, {"name": "api-canary", "port": 80, "weight": 60},
-               {"name": "old", "port": 80, "weight": 100}])
+        json!([{"name": "api", "port": 80, "weight": 12}, {"name": "api-canary", "port": 80, "weight": 3},
+               {"name": "old", "port": 80, "weight": 5}])
     );
     assert_eq!(rules[2], route["spec"]["rules"][2]);
 }
 
 #[test]
-fn istio_sums_to_100_in_every_form_of_a_host() {
+fn istio_keeps_shares_whole_in_every_form_of_a_host() {
     for (host, canary) in [
         ("api", "api-canary"),
         ("api.n", "api-canary.n"),
@@ -90,7 +90,7 @@ fn istio_sums_to_100_in_every_form_of_a_host() {
         );
         let weights = weighed["spec"]["http"][1]["route"].as_array().unwrap().iter();
         let weights: Vec<u64> = weights.map(|target| target["weight"].as_u64().unwrap()).collect();
-        assert_eq!(weights, [30, 3, 67]);
+        assert_eq!(weights, [297, 33, 670]);
     }
     let other = json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService",
         "metadata": {"namespace": "n"},
@@ -170,6 +170,54 @@ fn the_canary_service_is_reached_from_inside_only() {
                "metadata": {"name": "api-canary", "namespace": "n", "labels": {"a": "b"}},
                "spec": {"selector": {"app": "api"}, "ports": [{"port": 80}]}})
     );
+}
+
+#[test]
+fn every_share_is_what_the_percent_says() {
+    for (backends, percent, most, expected) in [
+        // The only backend carries all.
+        (&[(1, true)][..], 30, 999, &[(70, Some(30))][..]),
+        (&[(0, true)], 5, 999, &[(95, Some(5))]),
+        (&[(95, false), (5, true)], 20, 999, &[(95, None), (4, Some(1))]),
+        (&[(95, false), (5, true)], 10, 999, &[(190, None), (9, Some(1))]),
+        (&[(1, false), (1, true)], 50, 999, &[(2, None), (1, Some(1))]),
+        (&[(1, true), (3, true)], 25, 999, &[(3, Some(1)), (9, Some(3))]),
+        (&[(33, true), (67, false)], 0, 999, &[(33, Some(0)), (67, None)]),
+        (&[(33, true), (67, false)], 100, 999, &[(0, Some(33)), (67, None)]),
+        // What has no room shrinks, and nothing shrinks to nothing.
+        (&[(33, true), (67, false)], 1, 999, &[(487, Some(5)), (999, None)]),
+        (&[(1, true), (900, false)], 1, 999, &[(1, Some(1)), (999, None)]),
+        (&[(30_001, true), (970_000, false)], 1, 1_000_000, &[(30_620, Some(309)), (1_000_000, None)]),
+        (&[(0, true), (100, false)], 10, 999, &[(0, Some(0)), (100, None)]),
+    ] {
+        let found = portions(backends, percent, most);
+        let found: Vec<(u64, Option<u64>)> = found.iter().map(|part| (part.stays, part.goes)).collect();
+        assert_eq!(found, expected, "{backends:?} at {percent} %, at most {most}");
+    }
+}
+
+#[test]
+fn the_canary_of_an_alb_has_a_target_group_like_stables() {
+    let service = |kind: &str| {
+        json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "api", "namespace": "n", "annotations": {
+                "cloud": "x", "alb.ingress.kubernetes.io/healthcheck-path": "/health"}},
+            "spec": {"type": kind, "selector": {"app": "api"}, "ports": [{"port": 80, "nodePort": 30001}]}})
+    };
+    for (kind, expected) in
+        [("NodePort", "NodePort"), ("LoadBalancer", "NodePort"), ("ClusterIP", "ClusterIP")]
+    {
+        let canary = canary_service(&Router::Alb(Testers::default()), &service(kind));
+        assert_eq!(canary["metadata"]["name"], "api-canary");
+        assert_eq!(
+            canary["metadata"]["annotations"],
+            json!({"alb.ingress.kubernetes.io/healthcheck-path": "/health"})
+        );
+        assert_eq!(canary["spec"]["type"], expected);
+        assert_eq!(canary["spec"]["ports"], json!([{"port": 80}]));
+    }
+    let canary = canary_service(&Router::Nginx(Testers::default()), &service("LoadBalancer"));
+    assert_eq!((&canary["metadata"].get("annotations"), canary["spec"].get("type")), (&None, None));
 }
 
 fn testers() -> Testers {

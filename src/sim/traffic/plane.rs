@@ -253,11 +253,12 @@ impl Plane {
         rule.backends.first().map(|(backend, _)| backend.clone()).ok_or(Miss::NoEndpoint)
     }
 
-    /// The sum of the weights that a route carries; 100 for one that has a single backend.
+    /// The sum of the weights that divide a route in two. Among more backends a weight is a share of whatever they sum to,
+    /// and a single one carries all: 100.
     #[must_use]
     pub fn weight_sum(&self, host: &str, path: &str) -> f64 {
         match self.rule(host, path) {
-            Some(rule) if rule.backends.len() > 1 => rule.backends.iter().map(|(_, weight)| weight).sum(),
+            Some(rule) if rule.backends.len() == 2 => rule.backends.iter().map(|(_, weight)| weight).sum(),
             _ => 100.0,
         }
     }

@@ -302,3 +302,37 @@ fn a_job_of_the_way_back_is_a_job_beside_one_that_it_undoes() {
         assert!(fits, "{expected}: {found}");
     }
 }
+
+#[test]
+fn a_size_is_said_once_unless_an_autoscaler_decides() {
+    let sized = |said: &str, replicas: &str, more: &str| {
+        let pod = POD.replace("spec:\n  selector", &format!("spec:\n{replicas}  selector"));
+        let environment = MINIMAL.replace("example.com/api", &format!("example.com/api{said}"));
+        assert!(said.is_empty() || environment != MINIMAL, "{environment}");
+        let quiet = "policies: {probes: off, limits: off, security-context: off, image-tag: off, hpa-replicas: off}\n";
+        let project = Project::new(&[
+            ("environments/p.yaml", &format!("{environment}{quiet}")),
+            ("manifests/api/a.yaml", &format!("{pod}{more}")),
+        ]);
+        project.validate("p")
+    };
+    let scaler = "---\napiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: a}\nspec: {maxReplicas: 3, scaleTargetRef: {kind: Deployment, name: api}}\n";
+    let own = ", replicas: 3";
+    for (said, replicas, more) in [
+        ("", "  replicas: 10\n", ""),
+        (own, "", ""),
+        (own, "  replicas: 3\n", ""),
+        (own, "  replicas: {{ replicas.min }}\n", ""),
+        (own, "  replicas: 10\n", scaler),
+    ] {
+        let found = sized(said, replicas, more);
+        assert!(!found.contains("DC0160"), "{said} {replicas} {more}: {found}");
+    }
+    let found = sized(own, "  replicas: 10\n", "");
+    assert!(
+        found.contains(
+            "error[DC0160]: Deployment/api says `replicas: 10`, the environment `components.api.replicas` 3\n  --> manifests/api/a.yaml:5:13"
+        ),
+        "{found}"
+    );
+}
