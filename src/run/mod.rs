@@ -24,6 +24,7 @@ mod judge;
 mod kept;
 pub mod lease;
 pub mod ledger;
+mod nodes_to_come;
 mod partition;
 mod perform;
 pub mod preflight;
