@@ -2,6 +2,7 @@
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Which counters tell requests, errors and latency; the same words select them in Prometheus and in a pod's own
@@ -126,23 +127,50 @@ impl Selector {
     /// As `PromQL`, with more conditions.
     #[must_use]
     pub fn with(&self, more: &[(&str, &str, &str)]) -> String {
-        let mut out = format!("{}{{", self.name);
-        let own = self.matchers.iter().map(|matcher| {
-            let (sign, text) = match &matcher.test {
-                Test::Is(text) => ("=", text),
-                Test::IsNot(text) => ("!=", text),
-                Test::Like(text, _) => ("=~", text),
-                Test::Unlike(text, _) => ("!~", text),
-            };
-            (matcher.label.as_str(), sign, text.as_str())
-        });
-        for (index, (label, sign, text)) in own.chain(more.iter().copied()).enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            let _ = write!(out, "{comma}{label}{sign}\"{}\"", escaped(text));
-        }
-        out.push('}');
-        out
+        let own = self.matchers.iter().map(Matcher::words);
+        format!("{}{}", self.name, braced(own.chain(more.iter().copied())))
     }
+
+    /// As `PromQL`, all series that any of some selectors means, with more conditions; and maybe others, which [`fits`]
+    /// tells apart: only the conditions that all of them share are asked for.
+    ///
+    /// [`fits`]: Self::fits
+    #[must_use]
+    pub fn any_of(selectors: &[&Self], more: &[(&str, &str, &str)]) -> String {
+        // A metric's name holds nothing that a regular expression could mistake.
+        let names: BTreeSet<&str> = selectors.iter().map(|selector| selector.name.as_str()).collect();
+        let names = names.into_iter().collect::<Vec<_>>().join("|");
+        let (first, others) =
+            selectors.split_first().map_or((None, selectors), |(one, more)| (Some(*one), more));
+        let shared =
+            first.into_iter().flat_map(|first| first.matchers.iter().map(Matcher::words)).filter(|words| {
+                others.iter().all(|other| other.matchers.iter().any(|matcher| matcher.words() == *words))
+            });
+        braced([("__name__", "=~", names.as_str())].into_iter().chain(shared).chain(more.iter().copied()))
+    }
+}
+
+impl Matcher {
+    /// Label, sign and text.
+    fn words(&self) -> (&str, &str, &str) {
+        let (sign, text) = match &self.test {
+            Test::Is(text) => ("=", text),
+            Test::IsNot(text) => ("!=", text),
+            Test::Like(text, _) => ("=~", text),
+            Test::Unlike(text, _) => ("!~", text),
+        };
+        (&self.label, sign, text)
+    }
+}
+
+fn braced<'m>(matchers: impl Iterator<Item = (&'m str, &'m str, &'m str)>) -> String {
+    let mut out = "{".to_owned();
+    for (index, (label, sign, text)) in matchers.enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{label}{sign}\"{}\"", escaped(text));
+    }
+    out.push('}');
+    out
 }
 
 /// One matcher, and what follows it.
@@ -258,6 +286,22 @@ mod tests {
             selector.with(&[("namespace", "=", "shop"), ("pod", "=~", r"api\.x-.*")]),
             r#"h_bucket{path!="/health",namespace="shop",pod=~"api\\.x-.*"}"#
         );
+    }
+
+    #[test]
+    fn several_selectors_are_asked_for_at_once_by_what_they_share() {
+        let parse = |text| Selector::parse(text).unwrap();
+        let requests = parse(r#"x_total{job="api",path!="/health"}"#);
+        let errors = parse(r#"x_total{job="api",code=~"5.."}"#);
+        let latency = parse(r#"y_bucket{job="api"}"#);
+        let own = [("pod", "=~", "a-.*")];
+        for (selectors, expected) in [
+            (vec![&requests, &errors, &latency], r#"{__name__=~"x_total|y_bucket",job="api",pod=~"a-.*"}"#),
+            (vec![&errors], r#"{__name__=~"x_total",job="api",code=~"5..",pod=~"a-.*"}"#),
+            (vec![&errors, &parse("x_total")], r#"{__name__=~"x_total",pod=~"a-.*"}"#),
+        ] {
+            assert_eq!(Selector::any_of(&selectors, &own), expected);
+        }
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Metric {
     #[must_use]
     pub fn format(&self, value: f64) -> String {
         match self {
+            // Of the largest number a record keeps what is more than any.
+            _ if value >= f64::MAX => "∞".to_owned(),
+            _ if value <= f64::MIN => "-∞".to_owned(),
             Self::ErrorRate => format!("{:.2} %", value * 100.0),
             Self::Availability => format!("{:.3} %", value * 100.0),
             Self::Latency { .. } => format!("{:.0} ms", value * 1000.0),

@@ -3,7 +3,7 @@
 use crate::domain::definitions::ApiKind;
 use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
-use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
+use crate::domain::observed::{Event, LiveObjects, NodeRoom, Snapshot};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
 use async_trait::async_trait;
 use serde_json::Value;
@@ -236,6 +236,9 @@ pub trait Cluster: Send + Sync {
         &self,
         objects: &[ObjectRef],
     ) -> Result<watch::Receiver<LiveObjects>, ClusterError>;
+
+    /// The events about an object that the server still keeps, of all types.
+    async fn events(&self, about: &ObjectRef) -> Result<Vec<Event>, ClusterError>;
 
     /// How much room each node has left.
     async fn rooms(&self) -> Result<Vec<NodeRoom>, ClusterError>;

@@ -103,15 +103,17 @@ fn parts(line: &str) -> Option<(&str, &str, f64)> {
     if line.starts_with('#') {
         return None;
     }
-    let (name, labels, rest) = if let Some(open) = line.find('{') {
-        let end = closing(&line[open + 1..])?;
-        (&line[..open], &line[open + 1..open + 1 + end], &line[open + 2 + end..])
-    } else {
-        let (name, rest) = line.split_once(char::is_whitespace)?;
-        (name, "", rest)
+    // The first brace need not be of labels: one may follow that belongs to an exemplar.
+    let (name, rest) = line.split_at(line.find(|c: char| c == '{' || c.is_whitespace())?);
+    let rest = rest.trim_start();
+    let (labels, rest) = match rest.strip_prefix('{') {
+        Some(rest) => {
+            let end = closing(rest)?;
+            (&rest[..end], &rest[end + 1..])
+        }
+        None => ("", rest),
     };
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
-    let name = name.trim();
     (value.is_finite() && !name.is_empty()).then_some((name, labels, value))
 }
 
@@ -196,6 +198,25 @@ broken{a="b
             let mut exposition = Exposition::new(&names);
             TEXT.as_bytes().chunks(size).for_each(|piece| exposition.feed(piece));
             assert_eq!(exposition.finish("api-1", 7.0), Some(expected.clone()), "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn samples_have_labels_or_none_and_exemplars_or_none() {
+        let names = names();
+        for (line, expected) in [
+            ("http_requests_total 5", 5.0),
+            (r#"http_requests_total 5 # {trace_id="a"} 1"#, 5.0),
+            (r#"http_requests_total 5 1395066363.000 # {trace_id="a"} 1 1395066363.000"#, 5.0),
+            (r#"http_requests_total{status="200"} 6 # {trace_id="}"} 1"#, 6.0),
+            (r#"http_requests_total {status="200"} 7"#, 7.0),
+            ("http_requests_total{} 8", 8.0),
+            ("http_requests_total\t9", 9.0),
+        ] {
+            let mut exposition = Exposition::new(&names);
+            exposition.feed(line.as_bytes());
+            let read = exposition.finish("p", 0.0).map(|sample| sample.requests);
+            assert_eq!(read, Some(expected), "{line}");
         }
     }
 

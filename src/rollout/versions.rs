@@ -3,8 +3,10 @@
 //! The share seen is judged by the Wilson score interval of a binomial proportion (E. B. Wilson, "Probable inference, the
 //! law of succession, and statistical inference", JASA 22, 1927, pp. 209–212):
 //! `(k + z²/2 ± z·√(k·(n − k)/n + z²/4)) / (n + z²)` for `k` of `n` answers. A share is confirmed when the interval holds
-//! it and no longer holds the share before. Each look has answers of its own, so that what a router sent before it
-//! followed does not count; `z` is chosen so that many looks at one that stands still hardly ever confirm by chance.
+//! it and no longer holds the share before. Looks add up for as long as they fit the share that is wanted, so that small
+//! steps are told apart as well; one that clearly says otherwise begins the count anew, since a router may follow late.
+//! `z` is chosen so that many looks at a router that stands still hardly ever confirm by chance. Shares so near that
+//! [`MOST`] answers, or all that there is time for, cannot tell them apart are [`Share::Undecided`].
 
 use crate::domain::environment::{VersionPlace, VersionProbe};
 use crate::ports::probe::HttpAnswer;
@@ -16,6 +18,8 @@ const Z: f64 = 3.89;
 const POWER: f64 = 1.28;
 /// Fewest and most answers of one look.
 const LOOK: (u32, u32) = (50, 1_000);
+/// Most answers that are counted together: they tell 5 % from 6 % and 48 % from 50 %, not 49 %.
+const MOST: u32 = 30_000;
 /// Cookies that bind a client to what answered it first.
 const AFFINITY: [&str; 5] = ["awsalb", "ingresscookie", "route=", "canary", "session-affinity"];
 
@@ -76,11 +80,13 @@ pub fn look_size(percent: u8, before: u8) -> u32 {
     (size as u32).clamp(LOOK.0, LOOK.1)
 }
 
-/// What one look says.
+/// What the answers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Share {
     /// The router sends what it was told to.
     Confirmed,
+    /// They fit what it was told to send, and the share before as well.
+    Undecided,
     /// Not yet.
     NotYet,
     /// One client's count says nothing here, and why.
@@ -114,32 +120,98 @@ impl Count {
         }
     }
 
+    /// Answers that tell a version.
+    #[must_use]
+    pub fn all(&self) -> u32 {
+        self.wanted + self.other
+    }
+
     /// The share of the new version, percent.
     #[must_use]
     pub fn percent(&self) -> f64 {
-        let all = self.wanted + self.other;
-        if all == 0 { 0.0 } else { f64::from(self.wanted) * 100.0 / f64::from(all) }
+        if self.all() == 0 { 0.0 } else { f64::from(self.wanted) * 100.0 / f64::from(self.all()) }
     }
 
-    /// Judges the look. `before` is the share that a router which stands still would go on with.
+    /// Judges the answers. `before` is the share that a router which stands still would go on with.
     #[must_use]
     pub fn judge(&self, percent: u8, before: u8) -> Share {
-        let all = self.wanted + self.other;
         if self.bound > 0 {
             return Share::Worthless("its answers bind a client to one version by a cookie".to_owned());
         }
-        if self.throttled * 10 > all {
+        if self.throttled * 10 > self.all() {
             return Share::Worthless(format!("{} of the questions were answered 429", self.throttled));
         }
-        if self.silent * 10 > all {
+        if self.all() == 0 || self.is_silent() || !self.fits(percent) {
             return Share::NotYet;
         }
-        let (low, high) = interval(self.wanted, all);
-        let holds = |percent: u8| {
-            let share = f64::from(percent) / 100.0;
-            low - 1e-9 <= share && share <= high + 1e-9
+        if percent == before || !self.fits(before) {
+            return Share::Confirmed;
+        }
+        // Of a router that sends all to one version, a single answer of the other tells: one that is missing does, too.
+        let tells_at_once = matches!(before, 0 | 100);
+        if tells_at_once || self.all() < LOOK.0 { Share::NotYet } else { Share::Undecided }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent * 10 > self.all()
+    }
+
+    /// Whether the answers may come of a router that sends this share.
+    fn fits(&self, percent: u8) -> bool {
+        let (low, high) = interval(self.wanted, self.all());
+        let share = f64::from(percent) / 100.0;
+        low - 1e-9 <= share && share <= high + 1e-9
+    }
+
+    fn plus(&self, more: &Self) -> Self {
+        Self {
+            wanted: self.wanted + more.wanted,
+            other: self.other + more.other,
+            throttled: self.throttled + more.throttled,
+            bound: self.bound + more.bound,
+            silent: self.silent + more.silent,
+        }
+    }
+}
+
+/// Looks at one weight, added up for as long as they fit it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    sum: Count,
+    /// Answers have clearly said otherwise.
+    refuted: bool,
+}
+
+impl Tally {
+    /// Takes one look in, and judges all that counts by then.
+    pub fn add(&mut self, look: &Count, percent: u8, before: u8) -> Share {
+        match look.judge(percent, before) {
+            worthless @ Share::Worthless(_) => return worthless,
+            _ if look.is_silent() => return Share::NotYet,
+            _ => {}
+        }
+        let sum = self.sum.plus(look);
+        self.refuted |= !sum.fits(percent) || !look.fits(percent);
+        self.sum = match (look.fits(percent), sum.fits(percent)) {
+            (true, true) => sum,
+            // The router may have begun to follow with this look.
+            (true, false) => *look,
+            (false, _) => Count::default(),
         };
-        if holds(percent) && (percent == before || !holds(before)) { Share::Confirmed } else { Share::NotYet }
+        self.sum.judge(percent, before)
+    }
+
+    /// What is counted; of a router that does not follow, the newest look.
+    #[must_use]
+    pub fn seen(&self, newest: &Count) -> Count {
+        if self.sum.all() == 0 { *newest } else { self.sum }
+    }
+
+    /// Whether [`Share::Undecided`] is the last word: no more answers are counted, or time is over and none of them ever
+    /// spoke against the share that is wanted. After some did, few that fit it do not prove that the router followed.
+    #[must_use]
+    pub fn is_final(&self, time_is_over: bool) -> bool {
+        self.sum.all() >= MOST || (time_is_over && !self.refuted)
     }
 }
 
@@ -205,6 +277,106 @@ mod tests {
             let right = chance(f64::from(percent) / 100.0, percent, before);
             assert!(right > 0.85, "{before} → {percent}: a right one passes with {right} only");
         }
+    }
+
+    /// Looks as a run takes them, with answers drawn from a seed.
+    struct Draw {
+        state: u64,
+        /// Cumulative probabilities of the number of hits, by look size and share in tenths of a percent.
+        tables: std::collections::HashMap<(u32, u32), Vec<f64>>,
+    }
+
+    impl Draw {
+        /// `SplitMix64`.
+        fn unit(&mut self) -> f64 {
+            self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = self.state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        }
+
+        fn look(&mut self, size: u32, share: f64) -> Count {
+            let drawn = self.unit();
+            let table = self.tables.entry((size, (share * 1000.0).round() as u32)).or_insert_with(|| {
+                let p = share.clamp(1e-12, 1.0 - 1e-12);
+                let (mut log, mut sum) = (0.0, 0.0);
+                let mass = |k: u32| {
+                    if k > 0 {
+                        log += f64::from(size - k + 1).ln() - f64::from(k).ln();
+                    }
+                    sum += (log + f64::from(k) * p.ln() + f64::from(size - k) * (1.0 - p).ln()).exp();
+                    sum
+                };
+                (0..=size).map(mass).collect()
+            });
+            let hits = table.partition_point(|sum| *sum < drawn).min(size as usize) as u32;
+            count(hits, size - hits)
+        }
+
+        /// Whether a router is believed that sends some share, look by look.
+        fn believed(&mut self, percent: u8, before: u8, looks: u32, share: impl Fn(u32) -> f64) -> Share {
+            let size = look_size(percent, before);
+            let mut tally = Tally::default();
+            for number in 1..=looks {
+                let judged = tally.add(&self.look(size, share(number) / 100.0), percent, before);
+                if judged == Share::Confirmed
+                    || (judged == Share::Undecided && tally.is_final(number == looks))
+                {
+                    return judged;
+                }
+            }
+            Share::NotYet
+        }
+
+        /// Of a thousand runs, how many end so.
+        fn thousand(
+            &mut self,
+            (percent, before, looks): (u8, u8, u32),
+            share: impl Fn(u32) -> f64,
+            wanted: &Share,
+        ) -> u32 {
+            (0..1000).filter(|_| self.believed(percent, before, looks, &share) == *wanted).count() as u32
+        }
+    }
+
+    #[test]
+    fn looks_add_up_until_small_steps_are_told_apart() {
+        let mut draw = Draw { state: 1, tables: std::collections::HashMap::new() };
+        for (before, percent) in
+            [(45, 50), (48, 50), (1, 2), (5, 6), (2, 1), (40, 45), (0, 1), (20, 50), (95, 100), (1, 0)]
+        {
+            let (right, still) = (f64::from(percent), f64::from(before));
+            let of = (percent, before, 60);
+            let seen = draw.thousand(of, |_| right, &Share::Confirmed);
+            assert!(seen >= 990, "{before} → {percent}: a right router is confirmed in {seen} of 1000 runs");
+            let seen = draw.thousand(of, |_| still, &Share::NotYet);
+            assert!(seen >= 990, "{before} → {percent}: one that stands still fails in {seen} of 1000 runs");
+            let late = |number| if number <= 12 { still } else { right };
+            let seen = draw.thousand(of, late, &Share::Confirmed);
+            assert!(
+                seen >= 990,
+                "{before} → {percent}: one that follows late is confirmed in {seen} of 1000 runs"
+            );
+        }
+        let seen = draw.thousand((50, 20, 60), |_| 30.0, &Share::NotYet);
+        assert!(seen >= 990, "30 % is neither 20 % nor 50 %: {seen} of 1000 runs");
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_does_not_take_a_right_router_back() {
+        let mut draw = Draw { state: 2, tables: std::collections::HashMap::new() };
+        for (before, percent, looks) in
+            [(48, 50, 60), (49, 50, 60), (99, 98, 60), (45, 50, 1), (5, 6, 2), (45, 50, 2)]
+        {
+            let failed = draw.thousand((percent, before, looks), |_| f64::from(percent), &Share::NotYet);
+            assert!(failed <= 5, "{before} → {percent} in {looks} looks: {failed} of 1000 right ones fail");
+        }
+        // Where the share before is all or nothing, no answer is an answer.
+        assert_eq!(count(0, 300).judge(1, 0), Share::NotYet);
+        assert_eq!(count(300, 0).judge(99, 100), Share::NotYet);
+        assert_eq!(count(480, 520).judge(50, 45), Share::Undecided);
+        assert_eq!(count(20, 20).judge(50, 45), Share::NotYet, "too few for any word");
     }
 
     #[test]

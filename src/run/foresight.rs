@@ -229,7 +229,8 @@ async fn traffic(world: &World, one: &Watched<'_>) -> Result<Figures, String> {
     };
     let rps = requests / LAST_HOUR.as_secs_f64();
     let burst = crate::rollout::sequential::Burst::none(0);
-    let (errors, from) = (reading.value.unwrap_or_default(), "in the last hour".to_owned());
+    let errors = reading.value.filter(|value| value.is_finite()).unwrap_or_default();
+    let from = "in the last hour".to_owned();
     busy(Figures { rps, median: rps, errors, slow: Vec::new(), from, burst })
 }
 

@@ -368,7 +368,10 @@ pub(super) fn taken(
 ) -> Taken {
     let side = |answer: &Answer| match answer {
         Ok(reading) => {
-            let sound = |value: Option<f64>| value.filter(|value| value.is_finite());
+            // JSON has no infinity: the largest number breaches the same limits.
+            let sound = |value: Option<f64>| {
+                value.filter(|value| !value.is_nan()).map(|value| value.clamp(f64::MIN, f64::MAX))
+            };
             Side { value: sound(reading.value), requests: sound(reading.requests), down: false }
         }
         Err(_) => Side { value: None, requests: None, down: true },

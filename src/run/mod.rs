@@ -29,6 +29,7 @@ mod kept;
 pub mod lease;
 pub mod ledger;
 mod left;
+mod nodes_to_come;
 mod partition;
 mod perform;
 pub mod preflight;

@@ -3,17 +3,18 @@
 //! What nobody can judge is looked at for a moment, in case a controller is about to speak, and then taken for ready,
 //! aloud.
 
+use super::nodes_to_come::NodesToCome;
 use super::perform::{Stand, StepError};
 use crate::domain::event::Kind;
 use crate::domain::object::ObjectRef;
 use crate::domain::observed::{LiveObjects, Snapshot};
 use crate::domain::units::human;
-use crate::ports::Cluster;
+use crate::ports::{Cluster, ClusterError};
 use crate::rollout::readiness::{self, Surroundings, pods};
 use crate::rollout::{Verdict, readiness::Sort};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -27,6 +28,16 @@ const TICK: Duration = Duration::from_secs(5);
 const EXPLAIN: Duration = Duration::from_secs(2);
 /// Longest last words of a container in a cause.
 const LAST_WORDS: usize = 160;
+
+/// When a storage class makes the volume of a claim.
+#[derive(Clone, PartialEq, Eq)]
+enum Binding {
+    AtOnce,
+    /// When the first pod that mounts it is scheduled.
+    AtFirstUse,
+    /// We may not read the class, and the server's words.
+    Unseen(String),
+}
 
 impl Stand<'_> {
     /// Waits for all of them at once; the first that can never be ready ends the wait.
@@ -67,6 +78,7 @@ impl Stand<'_> {
         let generation = live.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or(0);
         let mut snapshots = cluster.follow(&workload.namespace);
         let mut waiting_for = String::new();
+        let mut nodes = NodesToCome::default();
         loop {
             let verdict = {
                 let snapshot = snapshots.borrow_and_update();
@@ -75,6 +87,10 @@ impl Stand<'_> {
                 } else {
                     Verdict::Pending { waiting_for: format!("news of {workload}") }
                 }
+            };
+            let verdict = match verdict {
+                Verdict::Failed { why } => self.unless_nodes_come(workload, why, &mut nodes).await,
+                verdict => verdict,
             };
             match verdict {
                 Verdict::Healthy => return Ok(()),
@@ -110,14 +126,16 @@ impl Stand<'_> {
         }
         let cluster = self.cluster()?;
         let began = Instant::now();
-        let lazy = self.lazy_claims(&objects).await?;
+        let bindings = self.bindings(&objects).await?;
         let watched = self.in_contact("watch", async || cluster.watch_objects(&objects).await).await;
         let mut sights = watched?;
         let mut told = String::new();
         loop {
             let looks: Vec<(Verdict, bool)> = {
                 let sight = sights.borrow_and_update();
-                let look = |object| (self.look(&sight, object, &lazy), self.is_silent(&sight, object));
+                let look = |object| {
+                    (self.look(&sight, object, bindings.get(object)), self.is_silent(&sight, object))
+                };
                 objects.iter().map(look).collect()
             };
             let mut waiting = Vec::new();
@@ -163,7 +181,7 @@ impl Stand<'_> {
         made.is_some_and(|made| self.world.clock.now().duration_since(made) >= SILENT_AFTER)
     }
 
-    fn look(&self, sight: &LiveObjects, object: &ObjectRef, lazy: &BTreeSet<ObjectRef>) -> Verdict {
+    fn look(&self, sight: &LiveObjects, object: &ObjectRef, binding: Option<&Binding>) -> Verdict {
         if let Some(words) = sight.unseen.get(object) {
             return Verdict::Assumed { why: format!("{object} may not be watched: {words}") };
         }
@@ -177,32 +195,46 @@ impl Stand<'_> {
             let newest = snapshot.warnings.iter().rev().find(|event| event.about == about)?;
             Some(format!("{}: {}", newest.reason, newest.message))
         });
-        let around = Surroundings { binds_at_first_use: lazy.contains(object), warning };
+        let class_unseen = match binding {
+            Some(Binding::Unseen(words)) => Some(words.clone()),
+            _ => None,
+        };
+        let binds_at_first_use = binding == Some(&Binding::AtFirstUse);
+        let around = Surroundings { binds_at_first_use, class_unseen, warning };
         readiness::judge_object(live, &self.plan.readiness, &around)
     }
 
-    /// Claims whose storage class makes the volume only when a pod needs it.
-    async fn lazy_claims(&self, objects: &[ObjectRef]) -> Result<BTreeSet<ObjectRef>, StepError> {
+    /// Of claims that name a storage class, when it makes the volume.
+    async fn bindings(&self, objects: &[ObjectRef]) -> Result<BTreeMap<ObjectRef, Binding>, StepError> {
         let cluster = self.cluster()?;
-        let mut modes: BTreeMap<String, bool> = BTreeMap::new();
-        let mut lazy = BTreeSet::new();
+        let mut of_class: BTreeMap<String, Binding> = BTreeMap::new();
+        let mut bindings = BTreeMap::new();
         for claim in objects.iter().filter(|object| object.kind == "PersistentVolumeClaim") {
             let live = self.in_contact("read", async || cluster.get(claim).await).await?;
             let class = live.as_ref().and_then(|live| live.pointer("/spec/storageClassName")?.as_str());
             let Some(class) = class.filter(|class| !class.is_empty()) else { continue };
-            if !modes.contains_key(class) {
-                let reference = ObjectRef::new("storage.k8s.io/v1", "StorageClass", "", class);
-                // Who may not read storage classes waits as for any other.
-                let found = cluster.get(&reference).await.ok().flatten();
-                let at_first_use =
-                    found.is_some_and(|c| c["volumeBindingMode"] == json!("WaitForFirstConsumer"));
-                modes.insert(class.to_owned(), at_first_use);
+            if !of_class.contains_key(class) {
+                of_class.insert(class.to_owned(), self.binding(class).await?);
             }
-            if modes[class] {
-                lazy.insert(claim.clone());
-            }
+            bindings.insert(claim.clone(), of_class[class].clone());
         }
-        Ok(lazy)
+        Ok(bindings)
+    }
+
+    async fn binding(&self, class: &str) -> Result<Binding, StepError> {
+        let cluster = self.cluster()?;
+        let class = ObjectRef::new("storage.k8s.io/v1", "StorageClass", "", class);
+        let read = self.in_contact("read", async || match cluster.get(&class).await {
+            Err(ClusterError::Forbidden { message }) => Ok(Err(message)),
+            result => result.map(Ok),
+        });
+        Ok(match read.await? {
+            Err(words) => Binding::Unseen(words),
+            Ok(Some(live)) if live["volumeBindingMode"] == json!("WaitForFirstConsumer") => {
+                Binding::AtFirstUse
+            }
+            Ok(_) => Binding::AtOnce,
+        })
     }
 
     pub(super) fn tell_assumed(&self, why: &str) {

@@ -6,7 +6,7 @@ use crate::domain::event::Kind;
 use crate::domain::object::ObjectRef;
 use crate::domain::units::human;
 use crate::ports::probe::HttpQuestion;
-use crate::rollout::versions::{self, Count, Share};
+use crate::rollout::versions::{self, Count, Share, Tally};
 use futures::stream::{self, StreamExt as _};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -55,44 +55,61 @@ impl Stand<'_> {
             return Ok("there is no canary to take traffic from".to_owned());
         }
         let limit = if self.back { BACK.min(wait.timeout) } else { wait.timeout };
-        let began = Instant::now();
+        let until = Instant::now() + limit;
+        let mut tally = Tally::default();
         loop {
-            let count = self.count_once(wait).await;
-            let seen = format!("{} of {} answers", count.wanted, count.wanted + count.other);
-            match count.judge(wait.percent, wait.before) {
-                Share::Confirmed => return Ok(format!("{seen} came from {}", wait.version)),
+            let look = self.count_once(wait, until).await;
+            let judged = tally.add(&look, wait.percent, wait.before);
+            let over = Instant::now() >= until;
+            let count = tally.seen(&look);
+            let seen = format!("{} of {} answers came from {}", count.wanted, count.all(), wait.version);
+            match judged {
+                Share::Confirmed => return Ok(seen),
                 Share::Worthless(why) => return Ok(self.by_endpoints(wait, &why)),
-                Share::NotYet => {}
+                Share::Undecided if tally.is_final(over) => return Ok(self.by_fit(wait, &count, &seen)),
+                Share::Undecided | Share::NotYet => {}
             }
-            let said = if count.wanted + count.other == 0 {
+            let said = if count.all() == 0 {
                 "the router accepted the weight and gives no answers".to_owned()
             } else {
                 let (percent, seen) = (wait.percent, count.percent());
                 format!("the router accepted {percent} % and {seen:.0} % was seen")
             };
-            self.progress(format!("{said} ({seen} came from {})", wait.version));
-            if began.elapsed() >= limit && self.back {
+            self.progress(format!("{said} ({seen})"));
+            if over && self.back {
                 let message = format!("{said}; the canary's Service is led to stable all the same");
                 let target = Some(self.target.clone());
                 self.teller.tell(Kind::Alert { severity: "warning", target, message });
                 return Ok(said);
             }
-            if began.elapsed() >= limit {
+            if over {
                 return Err(StepError::failed(format!("{said}, still so after {}", human(limit))));
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(PAUSE.min(until.saturating_duration_since(Instant::now()))).await;
         }
     }
 
-    async fn count_once(&self, wait: &Weight<'_>) -> Count {
+    /// One look, or what there is time for of it.
+    async fn count_once(&self, wait: &Weight<'_>, until: Instant) -> Count {
         let size = versions::look_size(wait.percent, wait.before);
-        let mut answers =
-            stream::iter(0..size).map(|_| self.ask_version(wait)).buffer_unordered(ASKED_AT_ONCE);
+        let answers = stream::iter(0..size).map(|_| self.ask_version(wait)).buffer_unordered(ASKED_AT_ONCE);
+        let mut answers = std::pin::pin!(answers.take_until(tokio::time::sleep_until(until)));
         let mut count = Count::default();
         while let Some(told) = answers.next().await {
             count.add(told);
         }
         count
+    }
+
+    /// Where the answers fit the weight and the one before alike, nothing speaks against the router: this is told.
+    fn by_fit(&self, wait: &Weight<'_>, count: &Count, seen: &str) -> String {
+        let Weight { percent, before, .. } = wait;
+        let all = count.all();
+        let message =
+            format!("{seen}: it fits {percent} %, but {all} answers cannot tell it from {before} %");
+        let (severity, target) = ("info", Some(self.target.clone()));
+        self.teller.tell(Kind::Alert { severity, target, message: message.clone() });
+        message
     }
 
     async fn ask_version(&self, wait: &Weight<'_>) -> Option<versions::Told> {

@@ -1,13 +1,17 @@
 //! What is waited for beside workloads, and how early and clearly a release fails that cannot become ready.
 
 use crate::support::{Life, Story, Told, environment, virtually};
+use deployctl::adapters::kubernetes::KubeCluster;
 use deployctl::domain::environment::Environment;
 use deployctl::domain::event::Kind;
 use deployctl::domain::ids::TargetId;
 use deployctl::domain::object::ObjectRef;
+use deployctl::domain::observed::Snapshot;
 use deployctl::ports::cluster::Terms;
 use deployctl::run::Ending;
+use kube::client::Body;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn with_fault(fault: &str) -> Environment {
@@ -146,6 +150,85 @@ fn a_pod_that_fits_nowhere_says_what_is_missing_and_where() {
         assert!(took < Duration::from_secs(170), "a grace for new nodes, not the whole limit: {took:?}");
         let seen = evidence(&told);
         assert!(seen.iter().any(|line| line.contains("2/2 pods unschedulable")), "{seen:#?}");
+    });
+}
+
+/// The cluster as somebody sees it who may not read storage classes.
+fn without_classes(story: &Story) -> KubeCluster {
+    let real = kube::Client::new(story.world.api("east"), "default");
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let real = real.clone();
+        async move {
+            if !request.uri().path().contains("/storageclasses") {
+                return real.send(request).await;
+            }
+            let status =
+                json!({"kind": "Status", "code": 403, "reason": "Forbidden", "message": "not for ana"});
+            Ok(http::Response::builder()
+                .status(403)
+                .body(Body::from(status.to_string().into_bytes()))
+                .unwrap())
+        }
+    });
+    KubeCluster::new(kube::Client::new(service, "default"), "east")
+}
+
+#[test]
+fn a_claim_that_waits_for_a_pod_holds_nothing_up_even_if_its_class_may_not_be_read() {
+    for readable in [true, false] {
+        virtually(with_fault("lazy"), 5, async |story| {
+            let class = json!({
+                "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "fast"},
+                "provisioner": "disk.example.com", "volumeBindingMode": "WaitForFirstConsumer",
+            });
+            cluster(story).apply(&class, Terms::FORCED).await.unwrap();
+            let mut story = story.under(story.env.clone());
+            if !readable {
+                let blind = without_classes(&story);
+                story.doors.sites.get_mut(&TargetId::new("east")).unwrap().cluster = Some(Arc::new(blind));
+            }
+            let (life, told) = release(&story, "1.0.0", "Full").await;
+            assert_eq!(life, Life::Ended(Ending::Deployed), "{readable}");
+            let expected = "assumed ready: PersistentVolumeClaim/store is not bound, and whether storage class fast \
+                            waits for its first pod cannot be read: not for ana";
+            let expected: &[&str] = if readable { &[] } else { &[expected] };
+            assert_eq!(assumed(&told), expected);
+        });
+    }
+}
+
+/// The autoscaler says that it makes a node for each pod that fits nowhere.
+async fn scale_up(story: &Story) {
+    let homeless = |snapshot: &Snapshot| -> Vec<String> {
+        let pods = snapshot.pods.iter().filter(|(_, pod)| pod.unschedulable.is_some());
+        pods.map(|(name, _)| name.clone()).collect()
+    };
+    let mut snapshots = cluster(story).follow("shop");
+    let pods = homeless(&snapshots.wait_for(|snapshot| homeless(snapshot).len() == 2).await.unwrap());
+    for pod in pods {
+        let event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"name": format!("{pod}.up"), "namespace": "shop"},
+            "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": pod, "namespace": "shop"},
+            "type": "Normal", "reason": "TriggeredScaleUp", "message": "pod triggered scale-up: [{large 0->2 (max: 5)}]",
+            "lastTimestamp": story.doors.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        });
+        cluster(story).apply(&event, Terms::FORCED).await.unwrap();
+    }
+}
+
+#[test]
+fn a_pod_is_waited_for_to_the_end_while_an_autoscaler_makes_a_node_for_it() {
+    virtually(with_fault("huge"), 5, async |story| {
+        let before = story.doors.clock.now();
+        let ((life, _), ()) = tokio::join!(release(story, "1.0.0", "Full"), scale_up(story));
+        let Life::Ended(Ending::RolledBack { cause }) = life else { panic!("{life:?}") };
+        assert!(cause.contains("Deployment/parts was not ready within 3m: 2/2 pods of"), "{cause}");
+        assert!(
+            cause.contains("; a node is to come (TriggeredScaleUp: pod triggered scale-up: [{large 0->2"),
+            "{cause}"
+        );
+        let took = story.doors.clock.now().duration_since(before).unsigned_abs();
+        assert!(took >= story.env.limits.ready, "{took:?}");
     });
 }
 

@@ -2,8 +2,11 @@
 
 use crate::adapters::errors::chain;
 use crate::adapters::kubernetes::errors::Status;
-use crate::adapters::kubernetes::request;
+use crate::adapters::kubernetes::request::{self, Selection};
+use crate::adapters::kubernetes::seen::SeenEvent;
 use crate::adapters::kubernetes::send::{Api, Patience};
+use crate::domain::object::ObjectRef;
+use crate::domain::observed::Event;
 use crate::domain::units::human;
 use crate::ports::ClusterError;
 use crate::ports::cluster::{Identity, Permission};
@@ -100,6 +103,20 @@ pub(super) async fn denied(api: &Api, permission: &Permission) -> Result<Option<
     let call = request::access_review(verb, group, resource, namespace);
     let review: Review = api.read(&call, Patience::read()).await?;
     Ok((!review.status.allowed).then(|| permission.clone()))
+}
+
+/// The events about an object: fewer than fit into one piece of a list, the server's recorders see to that.
+pub(super) async fn events(api: &Api, about: &ObjectRef) -> Result<Vec<Event>, ClusterError> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Listed {
+        items: Option<Vec<SeenEvent>>,
+    }
+    let fields = format!("involvedObject.kind={},involvedObject.name={}", about.kind, about.name);
+    let path = request::path("v1", "events", &about.namespace, "", "");
+    let call = request::list(&path, Selection { fields: &fields, labels: "" }, "");
+    let listed: Listed = api.read(&call, Patience::brief()).await?;
+    Ok(listed.items.unwrap_or_default().into_iter().map(SeenEvent::into_domain).collect())
 }
 
 /// The end of a container's log.

@@ -56,23 +56,36 @@ enum Look {
 
 impl KubeCluster {
     pub(crate) async fn delete_object(&self, object: &ObjectRef) -> Result<(), ClusterError> {
-        let path = match self.discovery.path(&self.api, object, "").await {
+        // One patience for all that goes before the write: it must not outlive the lease that its sender has asked for.
+        let patience = Patience::write();
+        let path = match self.discovery.path(&self.api, object, "", patience).await {
             Ok(path) => path,
             Err(ClusterError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
         // Its identity first: an object of that name which somebody creates anew is not the one we wait for.
-        let read = self.api.read::<Doomed>(&request::get_metadata(&path), Patience::read()).await;
+        let read = self.api.read::<Doomed>(&request::get_metadata(&path), patience).await;
         let uid = match read {
             Ok(doomed) => doomed.metadata.uid,
             Err(ClusterError::NotFound { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        match self.api.call(&request::delete(&path, Dependents::First), Patience::write()).await {
+        match self.api.call(&request::delete(&path, Dependents::First, &uid), patience).await {
             Ok(_) => self.await_absence(object, &path, &uid).await,
             Err(ClusterError::NotFound { .. }) => Ok(()),
+            // Somebody deleted it and made another of that name: that one nobody asked us to delete.
+            Err(error @ ClusterError::Conflict { .. }) => {
+                let gone = matches!(self.look_once(object, &path, &uid).await?, Look::Gone);
+                if gone { Ok(()) } else { Err(error) }
+            }
             Err(error) => Err(error),
         }
+    }
+
+    async fn look_once(&self, object: &ObjectRef, path: &str, uid: &str) -> Result<Look, ClusterError> {
+        let collection = path.rsplit_once('/').map_or(path, |(collection, _)| collection);
+        let field = format!("metadata.name={}", object.name);
+        self.look(path, collection, Selection { fields: &field, labels: "" }, uid).await
     }
 
     async fn await_absence(&self, object: &ObjectRef, path: &str, uid: &str) -> Result<(), ClusterError> {

@@ -44,16 +44,21 @@ impl Discovery {
         api: &Api,
         api_version: &str,
         kind: &str,
+        patience: Patience,
     ) -> Result<Option<Resource>, ClusterError> {
         let cell = {
             let mut known = self.known.lock().expect("no panic while held");
             Arc::clone(known.entry(api_version.to_owned()).or_default())
         };
-        let mut kinds = cell.lock().await;
+        // Whoever asks the server meanwhile may have more patience.
+        let Some(mut kinds) = patience.within(cell.lock()).await else {
+            let message = format!("it does not say in time what kinds {api_version} has");
+            return Err(ClusterError::Unreachable { server: api.server.clone(), message });
+        };
         if let Some(resource) = kinds.as_ref().and_then(|kinds| kinds.get(kind)) {
             return Ok(Some(resource.clone()));
         }
-        *kinds = read(api, api_version).await?;
+        *kinds = read(api, api_version, patience).await?;
         Ok(kinds.as_ref().and_then(|kinds| kinds.get(kind)).cloned())
     }
 
@@ -63,19 +68,25 @@ impl Discovery {
         api: &Api,
         object: &ObjectRef,
         subresource: &str,
+        patience: Patience,
     ) -> Result<String, ClusterError> {
-        let resource = self.resource(api, object).await?;
+        let resource = self.resource(api, object, patience).await?;
         let namespace = if resource.namespaced { object.namespace.as_str() } else { "" };
         Ok(request::path(&object.api_version, &resource.plural, namespace, &object.name, subresource))
     }
 
     /// The object's kind; fails when there is none, or when the object lacks the namespace that the kind needs.
-    pub(crate) async fn resource(&self, api: &Api, object: &ObjectRef) -> Result<Resource, ClusterError> {
+    pub(crate) async fn resource(
+        &self,
+        api: &Api,
+        object: &ObjectRef,
+        patience: Patience,
+    ) -> Result<Resource, ClusterError> {
         let ObjectRef { api_version, kind, namespace, name } = object;
         if name.is_empty() {
             return Err(ClusterError::Invalid { message: format!("a {kind} has no name") });
         }
-        let Some(resource) = self.find(api, api_version, kind).await? else {
+        let Some(resource) = self.find(api, api_version, kind, patience).await? else {
             let message = format!("the server knows no kind {kind} in {api_version} (is its CRD installed?)");
             return Err(ClusterError::NotFound { message });
         };
@@ -86,9 +97,9 @@ impl Discovery {
     }
 }
 
-async fn read(api: &Api, api_version: &str) -> Result<Option<Kinds>, ClusterError> {
+async fn read(api: &Api, api_version: &str, patience: Patience) -> Result<Option<Kinds>, ClusterError> {
     let call = request::get(&request::discovery_path(api_version));
-    let list: ResourceList = match api.read(&call, Patience::read()).await {
+    let list: ResourceList = match api.read(&call, patience).await {
         Ok(list) => list,
         Err(ClusterError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),

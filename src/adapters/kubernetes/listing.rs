@@ -75,7 +75,7 @@ impl KubeCluster {
 
     /// All objects of one kind and namespace, piece by piece. A kind that the server does not know has none.
     pub(crate) async fn list_all(&self, kind: &ObjectRef) -> Result<Vec<Value>, ClusterError> {
-        let resource = match self.discovery.resource(&self.api, kind).await {
+        let resource = match self.discovery.resource(&self.api, kind, Patience::read()).await {
             Ok(resource) => resource,
             Err(ClusterError::NotFound { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
@@ -105,7 +105,7 @@ impl KubeCluster {
         places: &[usize],
     ) -> Result<Vec<(usize, Option<Value>)>, ClusterError> {
         let first = &objects[places[0]];
-        let resource = match self.discovery.resource(&self.api, first).await {
+        let resource = match self.discovery.resource(&self.api, first, Patience::read()).await {
             Ok(resource) => resource,
             // A kind that the server does not know has no objects.
             Err(ClusterError::NotFound { .. }) => return Ok(Vec::new()),

@@ -41,7 +41,7 @@ pub(super) async fn watch_objects(
     let mut groups = Vec::new();
     for ((api_version, kind, namespace), names) in by_kind {
         let first = ObjectRef::new(api_version, kind, namespace, names.first().map_or("", String::as_str));
-        let resource = discovery.resource(api, &first).await?;
+        let resource = discovery.resource(api, &first, Patience::read()).await?;
         let namespace = if resource.namespaced { namespace } else { "" };
         let fields = if names.len() == 1 { format!("metadata.name={}", first.name) } else { String::new() };
         groups.push(Group {

@@ -31,12 +31,12 @@ use crate::adapters::kubernetes::discovery::Discovery;
 use crate::adapters::kubernetes::follow::Rooms;
 use crate::adapters::kubernetes::lease::LeaseLock;
 use crate::adapters::kubernetes::openapi::Documents;
-use crate::adapters::kubernetes::send::Api;
+use crate::adapters::kubernetes::send::{Api, Patience};
 use crate::adapters::kubernetes::state::SecretStore;
 use crate::domain::definitions::ApiKind;
 use crate::domain::kube_schema::Schema;
 use crate::domain::object::ObjectRef;
-use crate::domain::observed::{LiveObjects, NodeRoom, Snapshot};
+use crate::domain::observed::{Event, LiveObjects, NodeRoom, Snapshot};
 use crate::domain::secret::redact;
 use crate::ports::cluster::{Applied, Identity, Permission, Terms, Tried};
 use crate::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
@@ -191,6 +191,10 @@ impl Cluster for KubeCluster {
         room::rooms(&self.api).await
     }
 
+    async fn events(&self, about: &ObjectRef) -> Result<Vec<Event>, ClusterError> {
+        access::events(&self.api, about).await
+    }
+
     async fn logs(
         &self,
         namespace: &str,
@@ -212,7 +216,7 @@ impl Cluster for KubeCluster {
     }
 
     async fn plural(&self, api_version: &str, kind: &str) -> Result<Option<String>, ClusterError> {
-        let found = self.discovery.find(&self.api, api_version, kind).await?;
+        let found = self.discovery.find(&self.api, api_version, kind, Patience::read()).await?;
         Ok(found.map(|resource| resource.plural))
     }
 

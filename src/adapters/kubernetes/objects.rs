@@ -88,20 +88,21 @@ impl KubeCluster {
 
     async fn read_object<T: DeserializeOwned>(&self, object: &ObjectRef) -> Result<Option<T>, ClusterError> {
         // A kind that the server does not know has no objects.
-        let path = match self.discovery.path(&self.api, object, "").await {
+        let patience = Patience::read();
+        let path = match self.discovery.path(&self.api, object, "", patience).await {
             Ok(path) => path,
             Err(ClusterError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        absent(self.api.read(&request::get(&path), Patience::read()).await)
+        absent(self.api.read(&request::get(&path), patience).await)
     }
 
     pub(crate) async fn apply_object(&self, object: &Value, terms: Terms) -> Result<Applied, ClusterError> {
         if terms.dry_run {
             return Ok(self.try_object(object, terms).await?.applied);
         }
-        let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
         let patience = Patience::write();
+        let path = self.discovery.path(&self.api, &ObjectRef::of(object), "", patience).await?;
         // Of an object that nobody knows, what was there before tells change and no-op apart.
         let before: Option<Marked> = match terms.known {
             Known::Nothing => absent(self.api.read(&request::get_metadata(&path), patience).await)?,
@@ -121,8 +122,8 @@ impl KubeCluster {
     }
 
     pub(crate) async fn try_object(&self, object: &Value, terms: Terms) -> Result<Tried, ClusterError> {
-        let path = self.discovery.path(&self.api, &ObjectRef::of(object), "").await?;
         let (patience, terms) = (Patience::write(), Terms { dry_run: true, ..terms });
+        let path = self.discovery.path(&self.api, &ObjectRef::of(object), "", patience).await?;
         let before: Option<Value> = match terms.known {
             Known::Absent => None,
             _ => absent(self.api.read(&request::get(&path), patience).await)?,
@@ -170,8 +171,8 @@ impl KubeCluster {
             #[serde(default)]
             replicas: u32,
         }
-        let path = self.discovery.path(&self.api, workload, "scale").await?;
         let patience = Patience::write();
+        let path = self.discovery.path(&self.api, workload, "scale", patience).await?;
         let before: Scale = self.api.read(&request::get(&path), patience).await?;
         if before.spec.replicas != replicas {
             let request = request::merge_patch(&path, &json!({ "spec": { "replicas": replicas } }));
@@ -185,8 +186,8 @@ impl KubeCluster {
         object: &ObjectRef,
         change: &Change<'_>,
     ) -> Result<Applied, ClusterError> {
-        let path = self.discovery.path(&self.api, object, "").await?;
         let patience = Patience::write();
+        let path = self.discovery.path(&self.api, object, "", patience).await?;
         let mut tries = 0;
         loop {
             let live: Value = self.api.read(&request::get(&path), patience).await?;

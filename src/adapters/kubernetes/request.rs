@@ -157,13 +157,16 @@ pub(crate) enum Dependents {
     Later,
 }
 
-/// Deletes an object.
-pub(crate) fn delete(path: &str, dependents: Dependents) -> Call {
+/// Deletes an object; with a `uid` only the one that has it.
+pub(crate) fn delete(path: &str, dependents: Dependents, uid: &str) -> Call {
     let policy = match dependents {
         Dependents::First => "Foreground",
         Dependents::Later => "Background",
     };
-    let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy });
+    let mut options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": policy });
+    if !uid.is_empty() {
+        options["preconditions"] = json!({ "uid": uid });
+    }
     call(Method::DELETE, path, &[server_timeout()], Some(&options))
 }
 
@@ -344,7 +347,12 @@ mod tests {
                  {\"a\":1}",
             ),
             (
-                delete(at, Dependents::First),
+                delete(at, Dependents::Later, "u"),
+                "DELETE /apis/apps/v1/namespaces/n/deployments/d?timeout=10s application/json \
+                 {\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"preconditions\":{\"uid\":\"u\"},\"propagationPolicy\":\"Background\"}",
+            ),
+            (
+                delete(at, Dependents::First, ""),
                 "DELETE /apis/apps/v1/namespaces/n/deployments/d?timeout=10s application/json \
                  {\"apiVersion\":\"v1\",\"kind\":\"DeleteOptions\",\"propagationPolicy\":\"Foreground\"}",
             ),

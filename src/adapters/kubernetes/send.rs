@@ -28,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause that a server's own wish is followed for.
 const LONGEST_WISH: Duration = Duration::from_hours(1);
+/// What is left of patience for a try after a pause that was cut short.
+const LAST_TRY: Duration = Duration::from_secs(2);
 /// Repetitions that a client may owe: each costs one, each success earns one back. A dead server is not stormed.
 const BUDGET: u32 = 256;
 
@@ -54,6 +56,11 @@ impl Patience {
     /// For what helps to explain a failure and must not keep its reader waiting.
     pub(crate) fn brief() -> Self {
         Self { attempt: REQUEST_TIMEOUT / 2, until: Instant::now() + REQUEST_TIMEOUT / 2 }
+    }
+
+    /// What comes of something before patience ends.
+    pub(crate) async fn within<T>(self, work: impl Future<Output = T>) -> Option<T> {
+        timeout_at(self.until, work).await.ok()
     }
 
     /// For leases and for first contact: better a second short try than one long one.
@@ -176,6 +183,7 @@ impl Api {
         let salt = hash(&(call.request.method().as_str(), call.request.uri().path()));
         let mut maybe_done_before = false;
         let mut tries = 0;
+        let mut is_last = false;
         loop {
             let miss = match self.attempt(call, patience).await {
                 Ok(answer) => {
@@ -186,9 +194,13 @@ impl Api {
                 }
                 Err(miss) => miss,
             };
-            let pause = pause(hash(&(self.seed, salt)), tries, miss.retry_after());
-            let in_time = Instant::now() + pause < patience.until;
-            if !miss.may_repeat() || !in_time || !self.spend() {
+            let mut pause = pause(hash(&(self.seed, salt)), tries, miss.retry_after());
+            let left = patience.until.saturating_duration_since(Instant::now());
+            if pause >= left && miss.retry_after().is_some() && !is_last {
+                // Who is told to come back later than there is patience comes back once, as late as there is.
+                (pause, is_last) = (left.saturating_sub(LAST_TRY.min(left / 2)), true);
+            }
+            if !miss.may_repeat() || pause >= left || !self.spend() {
                 return Exchange { result: Err(miss.into_error(&self.server)), maybe_done_before };
             }
             maybe_done_before |= miss.maybe_done();

@@ -148,6 +148,14 @@ impl SecretStore {
         }
     }
 
+    fn doubt(&self, head: &str) {
+        self.doubtful.lock().expect("no panic while held").insert(head.to_owned());
+    }
+
+    fn is_doubtful(&self, head: &str) -> bool {
+        self.doubtful.lock().expect("no panic while held").contains(head)
+    }
+
     /// Whether the record that exists has this content.
     async fn is_identical(&self, head: &str, checksum: &str) -> Result<bool, ClusterError> {
         let call = request::get_metadata(&self.path(head));
@@ -237,20 +245,26 @@ impl StateStore for SecretStore {
         let checksum = hex_sha256(content);
         let annotations = json!({ NAME: name, CHECKSUM: checksum, PARTS: further.join(",") });
         let exchange = self.post(&self.secret(kind, &head, &annotations, first)).await;
-        let in_doubt = |head: &str| self.doubtful.lock().expect("no panic while held").contains(head);
         match exchange.result {
             Ok(_) => Ok(()),
             Err(ClusterError::Conflict { .. }) => {
-                let may_be_ours = exchange.maybe_done_before || in_doubt(&head);
-                if may_be_ours && self.is_identical(&head, &checksum).await.map_err(state_error)? {
-                    return Ok(());
+                if exchange.maybe_done_before {
+                    // Whatever becomes of the look at it: the next attempt must not take it for somebody else's.
+                    self.doubt(&head);
+                }
+                if self.is_doubtful(&head) {
+                    if self.is_identical(&head, &checksum).await.map_err(state_error)? {
+                        return Ok(());
+                    }
+                    // Records do not change: it is somebody else's for good.
+                    self.doubtful.lock().expect("no panic while held").remove(&head);
                 }
                 Err(StateError::Exists { name: name.to_owned() })
             }
             Err(error) => {
                 let error = state_error(error);
                 if matches!(error, StateError::Unreachable { .. }) {
-                    self.doubtful.lock().expect("no panic while held").insert(head);
+                    self.doubt(&head);
                 }
                 Err(error)
             }
@@ -284,13 +298,13 @@ impl StateStore for SecretStore {
     async fn delete(&self, kind: RecordKind, name: &str) -> Result<(), StateError> {
         let head = self.head(kind, name);
         let call = request::get_metadata(&self.path(&head));
-        let found: Option<Secret> =
-            absent(self.api.read(&call, Patience::read()).await).map_err(state_error)?;
+        let patience = Patience::write();
+        let found: Option<Secret> = absent(self.api.read(&call, patience).await).map_err(state_error)?;
         let Some(secret) = found else { return Ok(()) };
         // The head first: what has none is no record.
         for name in std::iter::once(head.as_str()).chain(further_parts(&secret)) {
-            let call = request::delete(&self.path(name), Dependents::Later);
-            absent(self.api.call(&call, Patience::write()).await).map_err(state_error)?;
+            let call = request::delete(&self.path(name), Dependents::Later, "");
+            absent(self.api.call(&call, patience).await).map_err(state_error)?;
         }
         Ok(())
     }

@@ -91,8 +91,9 @@ pub(super) fn read(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError
         }
     };
     let value = sample.and_then(|Sample(_, text)| text.parse::<f64>().ok());
-    // 0/0 of a side without traffic, or a quantile of nothing: no data.
-    Ok(value.filter(|value| value.is_finite()))
+    // 0/0 of a side without traffic, or a quantile of nothing: no data. More than any number is a value: failures divided
+    // by successes, where there are none of these.
+    Ok(value.filter(|value| !value.is_nan()))
 }
 
 fn too_many(series: &[Series]) -> String {
@@ -136,9 +137,9 @@ mod tests {
     fn one_number_or_none_is_read() {
         assert_eq!(vector(&["0.041"]), Ok(Some(0.041)));
         assert_eq!(vector(&[]), Ok(None));
-        for nothing in ["NaN", "+Inf", "-Inf"] {
-            assert_eq!(vector(&[nothing]), Ok(None));
-        }
+        assert_eq!(vector(&["NaN"]), Ok(None));
+        assert_eq!(vector(&["+Inf"]), Ok(Some(f64::INFINITY)));
+        assert_eq!(vector(&["-Inf"]), Ok(Some(f64::NEG_INFINITY)));
         assert_eq!(success(r#"{"resultType":"scalar","result":[1767582000,"7"]}"#), Ok(Some(7.0)));
     }
 

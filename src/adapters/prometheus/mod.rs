@@ -7,7 +7,7 @@ mod store;
 mod way;
 
 use crate::adapters::aws::Aws;
-use crate::domain::counters::PodSample;
+use crate::domain::counters::{CounterNames, PodSample};
 use crate::domain::ids::TargetId;
 use crate::domain::metric_store::PrometheusStore;
 use crate::ports::metrics::{CountersOf, Measurement, MetricsError, Reading};
@@ -54,13 +54,12 @@ pub fn number(status: u16, body: &[u8]) -> Result<Option<f64>, MetricsError> {
     answer::read(status, body)
 }
 
-/// What an answer to a range query tells of each process; each counter's samples are in the same answer here.
+/// What an answer tells of each process.
 ///
 /// # Errors
 /// When it is no answer of a metric store, or holds no raw samples.
-pub fn samples(status: u16, body: &[u8]) -> Result<Vec<PodSample>, MetricsError> {
-    let series = samples::read(status, body)?;
-    Ok(samples::merge(&series, &series, &series))
+pub fn samples(names: &CounterNames, status: u16, body: &[u8]) -> Result<Vec<PodSample>, MetricsError> {
+    Ok(samples::rows(names, &samples::read(status, body)?))
 }
 
 /// The Prometheus servers of an environment, one store per target.
@@ -98,20 +97,6 @@ impl Prometheus {
     async fn query(&self, target: &TargetId, query: &str) -> Result<Option<f64>, MetricsError> {
         self.store(target)?.ask("query", &query::form(query, TIMEOUT), answer::read).await
     }
-
-    /// The series that each of some queries gives.
-    async fn series(
-        &self,
-        target: &TargetId,
-        path: &str,
-        forms: [String; 3],
-    ) -> Result<Vec<PodSample>, MetricsError> {
-        let store = self.store(target)?;
-        let ask = async |form: String| store.ask(path, &form, samples::read).await;
-        let [requests, errors, buckets] = forms;
-        let (requests, errors, buckets) = tokio::try_join!(ask(requests), ask(errors), ask(buckets))?;
-        Ok(samples::merge(&requests, &errors, &buckets))
-    }
 }
 
 #[async_trait]
@@ -129,8 +114,9 @@ impl Metrics for Prometheus {
     }
 
     async fn samples(&self, what: &CountersOf) -> Result<Vec<PodSample>, MetricsError> {
-        let forms = samples::queries(what).map(|query| query::form(&query, TIMEOUT));
-        self.series(&what.target, "query", forms).await
+        let form = query::form(&samples::query(what), TIMEOUT);
+        let series = self.store(&what.target)?.ask("query", &form, samples::read).await?;
+        Ok(samples::rows(&what.names, &series))
     }
 
     async fn history(
@@ -140,8 +126,14 @@ impl Metrics for Prometheus {
         step: Duration,
     ) -> Result<Vec<PodSample>, MetricsError> {
         let until = until.as_millisecond() as f64 / 1000.0;
-        let forms = samples::sums(what).map(|query| samples::range_form(&query, until, what.window, step));
-        self.series(&what.target, "query_range", forms).await
+        let store = self.store(&what.target)?;
+        let ask = async |query: String| {
+            let form = samples::range_form(&query, until, what.window, step);
+            store.ask("query_range", &form, samples::read).await
+        };
+        let [requests, errors, buckets] = samples::sums(what);
+        let (requests, errors, buckets) = tokio::try_join!(ask(requests), ask(errors), ask(buckets))?;
+        Ok(samples::summed(&requests, &errors, &buckets))
     }
 
     fn knows(&self, target: &TargetId) -> bool {

@@ -14,7 +14,7 @@ mod workloads;
 
 pub use custom::{LiveCondition, condition};
 pub use objects::{Surroundings, judge as judge_object};
-pub use scheduling::shortage;
+pub use scheduling::{node_to_come, shortage};
 pub use workloads::{Doom, doom, doomed, judge, refusal, suspect};
 
 use super::Verdict;

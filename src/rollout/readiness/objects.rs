@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Surroundings {
     /// A claim's storage class makes the volume only when a pod needs it.
     pub binds_at_first_use: bool,
+    /// Why a claim's storage class may not be read: it may be one that waits for a pod.
+    pub class_unseen: Option<String>,
     /// The newest warning about the object.
     pub warning: Option<String>,
 }
@@ -96,10 +98,15 @@ fn claim(live: &Value, name: &ObjectRef, around: &Surroundings) -> Verdict {
         "Lost" => failed(format!("{name} has lost its volume {}", text(live, "/spec/volumeName"))),
         // It is bound when the first pod that mounts it is scheduled: waiting for it before would be for ever.
         _ if around.binds_at_first_use => Verdict::Healthy,
-        _ if text(live, "/spec/storageClassName").is_empty() => pending(format!(
-            "{name} to be bound: it names no storage class, and the cluster has no default one"
-        )),
-        _ => pending(format!("{name} to be bound by storage class {}", text(live, "/spec/storageClassName"))),
+        _ => match (text(live, "/spec/storageClassName"), &around.class_unseen) {
+            ("", _) => pending(format!(
+                "{name} to be bound: it names no storage class, and the cluster has no default one"
+            )),
+            (class, None) => pending(format!("{name} to be bound by storage class {class}")),
+            (class, Some(words)) => assumed(format!(
+                "{name} is not bound, and whether storage class {class} waits for its first pod cannot be read: {words}"
+            )),
+        },
     }
 }
 
@@ -180,35 +187,66 @@ fn gateway(live: &Value, name: &ObjectRef) -> Verdict {
     }
 }
 
-/// A route has conditions of its own for each gateway that it names.
+/// A route has conditions of its own for each gateway that it names. Entries of gateways that it names no longer may stay
+/// for ever, as may those of a controller that is gone beside those of its heir: they do not count.
 fn route(live: &Value, name: &ObjectRef) -> Verdict {
-    let parents = items(live, "/status/parents");
-    if parents.is_empty() {
+    let told = items(live, "/status/parents");
+    let named = items(live, "/spec/parentRefs");
+    let said = |gateway: &Value| -> Vec<Verdict> {
+        let own = told.iter().filter(|entry| is_parent(gateway, &entry["parentRef"], name));
+        own.map(|entry| by_parent(live, name, entry)).collect()
+    };
+    let by_gateway: Vec<Vec<Verdict>> = named.iter().map(said).filter(|said| !said.is_empty()).collect();
+    if by_gateway.is_empty() {
         return assumed(format!("no gateway controller has looked at {name}"));
     }
-    for parent in parents {
-        let gateway = text(parent, "/parentRef/name");
-        for kind in ["Accepted", "ResolvedRefs"] {
-            let Some(condition) = custom::condition_in(items(parent, "/conditions"), kind) else { continue };
-            if custom::is_old(live, &condition) {
-                return pending(format!("gateway {gateway} to see {name}"));
-            }
-            match (condition.status.as_str(), kind) {
-                ("True", _) => {}
-                // What it routes to may be made a moment later.
-                (_, "ResolvedRefs") => {
-                    return pending(format!("gateway {gateway} to resolve {name} ({})", condition.said()));
-                }
-                ("False", _) => {
-                    return failed(format!("gateway {gateway} does not accept {name}: {}", condition.said()));
-                }
-                _ => return pending(format!("gateway {gateway} to accept {name}")),
-            }
-        }
+    let seen = by_gateway.len();
+    let unhappy = by_gateway.into_iter().find(|said| !said.contains(&Verdict::Healthy));
+    if let Some(verdict) = unhappy.and_then(|said| said.into_iter().next()) {
+        return verdict;
     }
-    let (seen, named) = (parents.len(), items(live, "/spec/parentRefs").len());
-    if seen < named {
-        return pending(format!("{seen}/{named} gateways to see {name}"));
+    if seen < named.len() {
+        return pending(format!("{seen}/{} gateways to see {name}", named.len()));
+    }
+    Verdict::Healthy
+}
+
+/// Whether an entry of the status is about a parent that a route names, with the API's defaults. A controller may tell of
+/// each section (and port) of a gateway that is named as a whole.
+fn is_parent(named: &Value, told: &Value, route: &ObjectRef) -> bool {
+    let same = |key: &str, default: &str| {
+        let of = |reference: &Value| reference.get(key).and_then(Value::as_str).unwrap_or(default).to_owned();
+        of(named) == of(told)
+    };
+    let part =
+        |key: &str| named.get(key).is_none_or(|wanted| wanted.is_null() || told.get(key) == Some(wanted));
+    same("group", "gateway.networking.k8s.io")
+        && same("kind", "Gateway")
+        && same("namespace", &route.namespace)
+        && same("name", "")
+        && part("sectionName")
+        && part("port")
+}
+
+/// What one gateway's controller says of a route.
+fn by_parent(live: &Value, name: &ObjectRef, parent: &Value) -> Verdict {
+    let gateway = text(parent, "/parentRef/name");
+    for kind in ["Accepted", "ResolvedRefs"] {
+        let Some(condition) = custom::condition_in(items(parent, "/conditions"), kind) else { continue };
+        if custom::is_old(live, &condition) {
+            return pending(format!("gateway {gateway} to see {name}"));
+        }
+        match (condition.status.as_str(), kind) {
+            ("True", _) => {}
+            // What it routes to may be made a moment later.
+            (_, "ResolvedRefs") => {
+                return pending(format!("gateway {gateway} to resolve {name} ({})", condition.said()));
+            }
+            ("False", _) => {
+                return failed(format!("gateway {gateway} does not accept {name}: {}", condition.said()));
+            }
+            _ => return pending(format!("gateway {gateway} to accept {name}")),
+        }
     }
     Verdict::Healthy
 }

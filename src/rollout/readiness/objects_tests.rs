@@ -113,6 +113,12 @@ fn claims_are_bound_or_wait_for_their_first_pod() {
     is(&classy, "pending: PersistentVolumeClaim/data to be bound by storage class fast");
     let lazy = Surroundings { binds_at_first_use: true, ..Surroundings::default() };
     assert_eq!(judge(&classy, &[], &lazy), Verdict::Healthy);
+    let unseen = Surroundings { class_unseen: Some("may not".into()), ..Surroundings::default() };
+    let words = "assumed: PersistentVolumeClaim/data is not bound, and whether storage class fast waits for its first pod \
+                 cannot be read: may not";
+    assert_eq!(said(&judge(&classy, &[], &unseen)), words);
+    let bound = with(classy.clone(), &json!({"status": {"phase": "Bound"}}));
+    assert_eq!(judge(&bound, &[], &unseen), Verdict::Healthy);
     let warned =
         Surroundings { warning: Some("ProvisioningFailed: quota".into()), ..Surroundings::default() };
     let verdict = said(&judge(&classy, &[], &warned));
@@ -219,6 +225,64 @@ fn gateways_and_routes() {
         &route(parent(stranger, resolved)),
         "failed: gateway public does not accept HTTPRoute/x: NotAllowedByListeners",
     );
+}
+
+#[test]
+fn only_gateways_that_a_route_names_have_a_say() {
+    let accepted =
+        |of: i64| with(condition("Accepted", "True", "Accepted", ""), &json!({"observedGeneration": of}));
+    let refused = || condition("Accepted", "False", "NotAllowedByListeners", "");
+    let entry = |parent: Value, controller: &str, said: Value| json!({"parentRef": parent, "controllerName": controller, "conditions": [said]});
+    let (public, inner) =
+        (json!({"name": "public"}), json!({"name": "inner", "sectionName": "web", "port": 80}));
+    let full =
+        json!({"group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "n", "name": "public"});
+    let other = json!({"name": "public", "namespace": "elsewhere"});
+    let web = json!({"name": "public", "sectionName": "web"});
+    let rest = json!({"name": "inner", "port": 80});
+    for (named, told, expected) in [
+        (json!([public]), json!([entry(full, "a", accepted(2))]), "ready"),
+        (json!([public]), json!([entry(web, "a", accepted(2))]), "ready"),
+        (
+            json!([public]),
+            json!([entry(inner.clone(), "a", accepted(1)), entry(public.clone(), "a", accepted(2))]),
+            "ready",
+        ),
+        (
+            json!([public]),
+            json!([entry(other.clone(), "a", refused()), entry(public.clone(), "a", accepted(2))]),
+            "ready",
+        ),
+        (
+            json!([public]),
+            json!([entry(public.clone(), "gone", accepted(1)), entry(public.clone(), "b", accepted(2))]),
+            "ready",
+        ),
+        (
+            json!([public]),
+            json!([entry(other, "a", accepted(2))]),
+            "assumed: no gateway controller has looked at",
+        ),
+        (json!([public]), json!([entry(public.clone(), "a", accepted(1))]), "pending: gateway public to see"),
+        (
+            json!([public, inner]),
+            json!([entry(public.clone(), "a", accepted(2))]),
+            "pending: 1/2 gateways to see",
+        ),
+        (
+            json!([public, inner]),
+            json!([entry(public.clone(), "a", accepted(2)), entry(rest, "a", accepted(2))]),
+            "pending: 1/2",
+        ),
+        (
+            json!([public, inner]),
+            json!([entry(public.clone(), "a", accepted(2)), entry(inner.clone(), "a", refused())]),
+            "failed: gateway inner does not accept",
+        ),
+    ] {
+        let route = json!({"spec": {"parentRefs": named}, "status": {"parents": told}});
+        is(&object("gateway.networking.k8s.io/v1", "HTTPRoute", &route), expected);
+    }
 }
 
 #[test]

@@ -128,6 +128,24 @@ impl Patient<'_> {
         Some(Cause::new(Sort::Node, format!("it was taken off its node ({why})")).unsure())
     }
 
+    /// Whether its status says that its node is away: the node's controller has taken the readiness that its containers still
+    /// claim, or a kubelet has told nothing at all since it was placed there.
+    pub(super) fn is_cut_off(&self) -> bool {
+        let pod = self.pod;
+        if pod.ready || pod.node.is_empty() {
+            return false;
+        }
+        let mut own = pod.containers.iter().filter(|container| !container.init).peekable();
+        match pod.phase.as_str() {
+            "Running" => own.peek().is_some() && own.all(|container| container.ready),
+            "Pending" => {
+                let long = |created| self.now.duration_since(created) >= signed(NODE_GRACE);
+                pod.containers.is_empty() && pod.created.is_some_and(long)
+            }
+            _ => false,
+        }
+    }
+
     fn ended(&self) -> Option<Cause> {
         if self.pod.phase != "Failed" {
             return None;

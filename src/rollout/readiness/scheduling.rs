@@ -1,7 +1,7 @@
 //! Why no node takes a pod: which resource is short, on how many nodes, and by how much.
 
 use super::pods::{Cause, Sort};
-use crate::domain::observed::{NodeRoom, Pod};
+use crate::domain::observed::{Event, NodeRoom, Pod};
 use crate::domain::quantity;
 
 /// The cause in the scheduler's words: `0/6 nodes are available: 6 Insufficient cpu. preemption: …`.
@@ -31,6 +31,22 @@ fn one(reason: &str, nodes: u32) -> String {
         None if what == "Too many pods" => format!("{count} of {nodes} nodes have as many pods as they take"),
         None => format!("{count} of {nodes}: {}", what.trim_start_matches("node(s) ")),
     }
+}
+
+/// What an autoscaler of nodes says that will take a pod, from the events about it; `None` if none is at work for it. The
+/// newest word counts: cluster-autoscaler's `TriggeredScaleUp` or `NotTriggerScaleUp`, Karpenter's `Nominated`.
+#[must_use]
+pub fn node_to_come(pod: &Pod, events: &[Event]) -> Option<String> {
+    // Names come back: a `StatefulSet` gives the next pod the same one. Both are the server's time, to the second.
+    let is_its_own = |event: &&Event| match (event.last, pod.created) {
+        (Some(last), Some(created)) => last.as_second() >= created.as_second(),
+        _ => true,
+    };
+    let words = |event: &&Event| {
+        matches!(event.reason.as_str(), "TriggeredScaleUp" | "NotTriggerScaleUp" | "Nominated")
+    };
+    let newest = events.iter().filter(words).filter(is_its_own).max_by_key(|event| event.last)?;
+    (newest.reason != "NotTriggerScaleUp").then(|| format!("{}: {}", newest.reason, newest.message))
 }
 
 /// How much is missing for one such pod, on the node that comes nearest: `cpu: a pod asks for 2, the roomiest of 6 nodes
@@ -86,6 +102,36 @@ mod tests {
         ];
         for (words, expected) in cases {
             assert_eq!(cause(words).what, expected);
+        }
+    }
+
+    #[test]
+    fn an_autoscalers_newest_word_about_this_very_pod_counts() {
+        let at = |second: i64| jiff::Timestamp::from_second(second).ok();
+        let pod = Pod { created: at(100), ..Pod::default() };
+        let event = |reason: &str, second: i64| Event {
+            about: "Pod/p".into(),
+            reason: reason.into(),
+            message: "m".into(),
+            count: 1,
+            last: at(second),
+        };
+        for (events, expected) in [
+            (vec![], None),
+            (vec![event("FailedScheduling", 110)], None),
+            (
+                vec![event("FailedScheduling", 130), event("TriggeredScaleUp", 120)],
+                Some("TriggeredScaleUp: m"),
+            ),
+            (vec![event("Nominated", 120)], Some("Nominated: m")),
+            (vec![event("TriggeredScaleUp", 120), event("NotTriggerScaleUp", 150)], None),
+            (
+                vec![event("TriggeredScaleUp", 150), event("NotTriggerScaleUp", 120)],
+                Some("TriggeredScaleUp: m"),
+            ),
+            (vec![event("TriggeredScaleUp", 90)], None),
+        ] {
+            assert_eq!(node_to_come(&pod, &events).as_deref(), expected, "{events:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::domain::object::ObjectRef;
 use crate::domain::observed::{Pod, Snapshot, Workload};
 use crate::rollout::Verdict;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Judges a workload against the size that it is asked to have, or a pod.
 #[must_use]
@@ -177,20 +177,46 @@ fn judge_replicas(snapshot: &Snapshot, workload: &ObjectRef, state: &Workload, n
         });
         why.map_or_else(String::new, |why| format!(" ({why})"))
     };
+    let away = nodes_away(snapshot, workload, now);
+    // As many as its own strategy lets be away, and one in any case: beyond that the release may be what its nodes suffer
+    // from. Where no pod is ready nothing is known.
+    let excused = (away.len() as u32).min(state.tolerance.max(1)).min(wanted.saturating_sub(1));
     let to_update = if state.on_delete { 0 } else { wanted.saturating_sub(state.partition) };
-    if state.updated < to_update {
+    if state.updated < to_update.saturating_sub(excused) {
         if state.paused {
             return failed(format!("{workload} is paused: nothing new is rolled out until it is resumed"));
         }
         return pending(format!("{}/{to_update} pods updated{}", state.updated, detail()));
     }
-    if state.available < wanted || state.ready < wanted {
-        return pending(format!("{}/{wanted} pods ready{}", state.ready.min(state.available), detail()));
+    let there = state.available.min(state.ready);
+    if there < wanted.saturating_sub(excused) {
+        return pending(format!("{there}/{wanted} pods ready{}", detail()));
     }
     if state.total > wanted {
         return pending(format!("{} old pods to go", state.total - wanted));
     }
+    if there < wanted || state.updated < to_update {
+        let nodes = away.into_iter().collect::<Vec<_>>().join(", ");
+        return assumed(format!(
+            "{there}/{wanted} pods of {workload} are ready, the rest is on nodes that are away: {nodes}"
+        ));
+    }
     Verdict::Healthy
+}
+
+/// Nodes of a `DaemonSet` that do not answer. It wants a pod on them all the same, for as long as they are in the cluster,
+/// where any other workload gets its pods elsewhere.
+fn nodes_away<'s>(snapshot: &'s Snapshot, workload: &ObjectRef, now: Timestamp) -> BTreeSet<&'s str> {
+    if workload.kind != "DaemonSet" {
+        return BTreeSet::new();
+    }
+    let pods = snapshot.current_pods(workload);
+    let served: BTreeSet<&str> =
+        pods.iter().filter(|(_, pod)| pod.ready).map(|(_, pod)| pod.node.as_str()).collect();
+    let cut_off = pods.into_iter().filter(|(name, pod)| {
+        Patient { snapshot, namespace: &workload.namespace, name, pod, now }.is_cut_off()
+    });
+    cut_off.map(|(_, pod)| pod.node.as_str()).filter(|node| !served.contains(node)).collect()
 }
 
 fn judge_pod(snapshot: &Snapshot, reference: &ObjectRef, now: Timestamp) -> Verdict {

@@ -232,3 +232,67 @@ fn bare_pods_replica_sets_and_jobs() {
     snapshot.replica_sets.insert("rs".into(), ReplicaSet { ready: 2, ..state });
     assert_eq!(judge(&snapshot, &set, NOW), Verdict::Healthy);
 }
+
+/// A `DaemonSet` of three nodes with a pod on each: node, phase, ready, whether its container is ready (`None`: no status).
+#[test]
+fn a_daemon_set_does_not_wait_for_nodes_that_are_away() {
+    type Row = (&'static str, bool, Option<bool>);
+    let judge_daemons = |tolerance: u32, updated: u32, rows: [Row; 3]| {
+        let name = ObjectRef::new("apps/v1", "DaemonSet", "shop", "agent");
+        let ready = rows.iter().filter(|(_, ready, _)| *ready).count() as u32;
+        let state = Workload {
+            uid: "ds".into(),
+            generation: 1,
+            observed_generation: 1,
+            desired: 3,
+            total: 3,
+            updated,
+            ready,
+            available: ready,
+            tolerance,
+            ..Workload::default()
+        };
+        let mut snapshot = Snapshot { synced: true, ..Snapshot::default() };
+        snapshot.workloads.insert(name.clone(), state);
+        for (index, (phase, ready, container)) in rows.into_iter().enumerate() {
+            let containers =
+                container.map(|ready| Container { name: "agent".into(), ready, ..Container::default() });
+            let pod = Pod {
+                owner_uid: "ds".into(),
+                phase: phase.into(),
+                ready,
+                node: format!("node-{index}"),
+                created: Some(NOW),
+                containers: containers.into_iter().collect(),
+                ..Pod::default()
+            };
+            snapshot.pods.insert(format!("agent-{index}"), pod);
+        }
+        judge(&snapshot, &name, Timestamp::from_second(300).unwrap())
+    };
+    let (up, broken) = (("Running", true, Some(true)), ("Running", false, Some(false)));
+    let (away, unheard) = (("Running", false, Some(true)), ("Pending", false, None));
+    let assumed_without = |node: &str| {
+        assumed(format!("2/3 pods of DaemonSet/agent are ready, the rest is on nodes that are away: {node}"))
+    };
+    assert_eq!(judge_daemons(1, 3, [up, up, up]), Verdict::Healthy);
+    assert_eq!(judge_daemons(1, 3, [up, up, away]), assumed_without("node-2"));
+    assert_eq!(judge_daemons(1, 2, [up, up, away]), assumed_without("node-2"), "it keeps the old pod");
+    assert_eq!(judge_daemons(1, 3, [unheard, up, up]), assumed_without("node-0"));
+    assert_eq!(
+        judge_daemons(0, 3, [up, away, up]),
+        assumed_without("node-1"),
+        "none may be away for an update"
+    );
+    for (tolerance, updated, rows) in [
+        (1, 3, [up, up, broken]),
+        (1, 3, [up, away, broken]),
+        (1, 3, [up, away, away]),
+        (0, 3, [up, away, unheard]),
+        (3, 3, [away, away, away]),
+        (1, 1, [up, up, away]),
+    ] {
+        let verdict = judge_daemons(tolerance, updated, rows);
+        assert!(matches!(verdict, Verdict::Pending { .. }), "{tolerance} {updated} {rows:?}: {verdict:?}");
+    }
+}

@@ -6,6 +6,7 @@ mod connecting;
 mod contract;
 mod http;
 mod looking;
+mod patience;
 mod prometheus;
 mod real;
 mod recorded;

@@ -4,12 +4,13 @@ use deployctl::adapters::aws::{Aws, Variables};
 use deployctl::adapters::prometheus::Prometheus;
 use deployctl::adapters::secrets::LocalSecrets;
 use deployctl::config::defaults;
+use deployctl::domain::counters::{CounterNames, Selector};
 use deployctl::domain::gate::Metric;
 use deployctl::domain::ids::{ComponentId, TargetId};
 use deployctl::domain::metric_store::PrometheusStore;
-use deployctl::ports::metrics::{Measurement, MetricsError, Reading};
+use deployctl::ports::metrics::{CountersOf, Measurement, MetricsError, Reading};
 use deployctl::ports::{Metrics, Secrets};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -156,6 +157,38 @@ async fn the_default_queries_give_what_happened() {
     assert!(near(stable.value, 0.0), "no 5xx series is an error rate of zero: {stable:?}");
     let idle = store.measure(&measurement(Metric::ErrorRate, &["api-r3-none"])).await.unwrap();
     assert_eq!((idle.value, idle.requests), (None, None), "no traffic is no data");
+
+    // Raw samples: what one process counted in one scrape stands in one row.
+    let selector = |text: &str| Selector::parse(text).unwrap();
+    let counters = CountersOf {
+        target: east.clone(),
+        namespace: "shop".into(),
+        component: ComponentId::from("api"),
+        owners: vec!["api-r2-abc".into()],
+        names: CounterNames {
+            requests: selector("http_requests_total"),
+            errors: selector(r#"http_requests_total{status=~"5.."}"#),
+            latency: selector(r#"http_request_duration_seconds{job="pods"}"#),
+        },
+        window: Duration::from_secs(2),
+    };
+    let rows = store.samples(&counters).await.unwrap();
+    let pods: BTreeSet<&str> = rows.iter().map(|row| row.pod.as_str()).collect();
+    assert_eq!(pods, BTreeSet::from(["api-r2-abc-x1x1x", "api-r2-abc-x2x2x"]));
+    assert!(rows.len() >= 4, "{rows:?}");
+    for row in &rows {
+        let scrape = row.errors;
+        assert!(scrape >= 1.0 && (row.requests - 10.0 * scrape).abs() < 1e-9, "{row:?}");
+        let buckets = [(0.02, 0.0), (0.05, 10.0 * scrape), (f64::INFINITY, 10.0 * scrape)];
+        assert_eq!(row.buckets, buckets, "{row:?}");
+    }
+    let stable = CountersOf { owners: vec!["api-r1-def".into()], ..counters.clone() };
+    let rows = store.samples(&stable).await.unwrap();
+    assert!(!rows.is_empty() && rows.iter().all(|row| row.errors == 0.0), "no 5xx series: {rows:?}");
+    let nobody = CountersOf { owners: vec!["api-r3-none".into()], ..counters };
+    assert_eq!(store.samples(&nobody).await, Ok(Vec::new()));
+    let endless = measurement(Metric::Query("vector(1) / 0".into()), &new);
+    assert_eq!(store.measure(&endless).await.map(|reading| reading.value), Ok(Some(f64::INFINITY)));
 
     let many = measurement(Metric::Query("http_requests_total{pod=~\"{{ pods }}\"}".into()), &new);
     let Err(MetricsError::Refused { message }) = store.measure(&many).await else { panic!("four series") };

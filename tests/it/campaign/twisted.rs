@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use deployctl::domain::definitions::ApiKind;
 use deployctl::domain::kube_schema::Schema;
 use deployctl::domain::object::ObjectRef;
-use deployctl::domain::observed::{LiveObjects, NodeRoom, Snapshot};
+use deployctl::domain::observed::{Event, LiveObjects, NodeRoom, Snapshot};
 use deployctl::ports::Cluster;
 use deployctl::ports::cluster::{Applied, ClusterError, Identity, Permission, Terms, Tried};
 use deployctl::ports::probe::{HttpAnswer, HttpQuestion, ProbeError};
@@ -185,6 +185,10 @@ impl Cluster for Twisted {
 
     async fn schemas(&self, kinds: &[ApiKind]) -> Vec<Arc<Schema>> {
         self.inner.schemas(kinds).await
+    }
+
+    async fn events(&self, about: &ObjectRef) -> Result<Vec<Event>, ClusterError> {
+        self.inner.events(about).await
     }
 
     async fn proxy(

@@ -140,7 +140,7 @@ http_request_duration_seconds_sum 53423\nhttp_request_duration_seconds_count 144
 const ANSWERS: [&str; 5] = [
     r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{"pod":"a"},"value":[1435781451.781,"1"]}]}}"#,
     r#"{"status":"success","data":{"resultType":"scalar","result":[1435781451.781,"0.5"]}}"#,
-    r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"pod":"a","le":"0.1"},"values":[[1435781430.781,"1"],[1435781445.781,"3"]]}]}}"#,
+    r#"{"status":"success","data":{"resultType":"matrix","result":[{"metric":{"__name__":"http_requests_total","pod":"a","status":"500"},"values":[[1435781430.781,"1"],[1435781445.781,"3"]]},{"metric":{"__name__":"http_request_duration_seconds_bucket","pod":"a","le":"0.1"},"values":[[1435781430.781,"1"],[1435781445.781,"3"]]}]}}"#,
     r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"query\""}"#,
     "<html><body>502</body></html>",
 ];

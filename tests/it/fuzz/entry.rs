@@ -213,12 +213,7 @@ pub fn metrics(bytes: &[u8]) -> Said {
 
 /// A process's own `/metrics`, in two pieces.
 pub fn exposition(bytes: &[u8]) -> Said {
-    let selector = |text: &str| Selector::parse(text).map_err(|error| format!("{error:?}"));
-    let names = CounterNames {
-        requests: selector("http_requests_total")?,
-        errors: selector("http_requests_total{status=~\"5..\"}")?,
-        latency: selector("http_request_duration_seconds")?,
-    };
+    let names = counter_names()?;
     for cut in [0, bytes.len() / 2] {
         let mut reader = Exposition::new(&names);
         reader.feed(&bytes[..cut]);
@@ -231,12 +226,22 @@ pub fn exposition(bytes: &[u8]) -> Said {
     Ok(())
 }
 
+fn counter_names() -> Result<CounterNames, String> {
+    let selector = |text: &str| Selector::parse(text).map_err(|error| format!("{error:?}"));
+    Ok(CounterNames {
+        requests: selector("http_requests_total")?,
+        errors: selector("http_requests_total{status=~\"5..\"}")?,
+        latency: selector("http_request_duration_seconds")?,
+    })
+}
+
 /// A metric store's answer.
 pub fn store_answer(bytes: &[u8]) -> Said {
+    let names = counter_names()?;
     for status in [200, 422, 503] {
         for said in [
             prometheus::number(status, bytes).err().map(|error| error.to_string()),
-            prometheus::samples(status, bytes).err().map(|error| error.to_string()),
+            prometheus::samples(&names, status, bytes).err().map(|error| error.to_string()),
         ] {
             if said.is_some_and(|text| text.is_empty() || text.len() > 1 << 20) {
                 return Err("an error without a text, or with too much".to_owned());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::object;
+use super::volumes;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
 use crate::sim::kube::store::Stored;
@@ -224,9 +225,9 @@ fn unbound_claim(cx: &Context<'_>, pod: &Value) -> bool {
     object::items(pod, &["spec", "volumes"]).iter().any(|volume| {
         let claim = object::text(volume, &["persistentVolumeClaim", "claimName"]);
         !claim.is_empty()
-            && cx
-                .get(KindId::PERSISTENT_VOLUME_CLAIMS, object::namespace(pod), claim)
-                .is_none_or(|claim| object::text(&claim, &["status", "phase"]) != "Bound")
+            && cx.get(KindId::PERSISTENT_VOLUME_CLAIMS, object::namespace(pod), claim).is_none_or(|claim| {
+                object::text(&claim, &["status", "phase"]) != "Bound" && !volumes::waits_for_pod(cx, &claim)
+            })
     })
 }
 

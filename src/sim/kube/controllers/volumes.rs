@@ -34,6 +34,10 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         cx.again(ME, &claim, RETRY);
         return;
     }
+    if waits_for_pod(cx, &claim) && !is_placed(cx, &claim) {
+        cx.again(ME, &claim, PROVISIONING.0);
+        return;
+    }
     let age = cx.seconds_since(object::text(&claim, &["metadata", "creationTimestamp"])).unwrap_or(1.0);
     if age < PROVISIONING.0 as f64 / 1000.0 {
         let wait = cx.random.millis(PROVISIONING);
@@ -41,6 +45,24 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         return;
     }
     provision(cx, &claim);
+}
+
+/// Whether a claim's class makes the volume only once a pod that mounts it has a node.
+pub fn waits_for_pod(cx: &Context<'_>, claim: &Value) -> bool {
+    let class = object::text(claim, &["spec", "storageClassName"]);
+    let class = cx.get(KindId::STORAGE_CLASSES, "", class);
+    class.is_some_and(|class| object::text(&class, &["volumeBindingMode"]) == "WaitForFirstConsumer")
+}
+
+fn is_placed(cx: &Context<'_>, claim: &Value) -> bool {
+    let mounts = |pod: &Value| {
+        let mut volumes = object::items(pod, &["spec", "volumes"]).iter();
+        volumes.any(|volume| {
+            object::text(volume, &["persistentVolumeClaim", "claimName"]) == object::name(claim)
+        })
+    };
+    let pods = cx.list(KindId::PODS, Some(object::namespace(claim)));
+    pods.iter().any(|pod| mounts(pod) && !object::text(pod, &["spec", "nodeName"]).is_empty())
 }
 
 fn provision(cx: &mut Context<'_>, claim: &Value) {
