@@ -67,6 +67,7 @@ fn server(rule: impl Fn(&Asked, usize) -> Answered + Send + Sync + 'static) -> (
 
 const CONFIG_MAP: &str = "/api/v1/namespaces/shop/configmaps/settings";
 
+#[expect(clippy::unnecessary_wraps, reason = "other answers are lost")]
 fn kinds() -> Answered {
     let kind = json!({"name": "configmaps", "kind": "ConfigMap", "namespaced": true});
     Some((200, None, json!({"resources": [kind]})))
@@ -81,10 +82,12 @@ fn object(uid: &str) -> Value {
            "metadata": {"name": "settings", "namespace": "shop", "uid": uid, "resourceVersion": "1"}})
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "other answers are lost")]
 fn busy() -> Answered {
     Some((503, None, json!({"kind": "Status", "code": 503, "message": "busy"})))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "other answers are lost")]
 fn conflict() -> Answered {
     Some((409, None, json!({"kind": "Status", "code": 409, "reason": "AlreadyExists", "message": "exists"})))
 }

@@ -48,7 +48,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
 }
 
 /// Whether a claim's class makes the volume only once a pod that mounts it has a node.
-pub fn waits_for_pod(cx: &Context<'_>, claim: &Value) -> bool {
+pub(super) fn waits_for_pod(cx: &Context<'_>, claim: &Value) -> bool {
     let class = object::text(claim, &["spec", "storageClassName"]);
     let class = cx.get(KindId::STORAGE_CLASSES, "", class);
     class.is_some_and(|class| object::text(&class, &["volumeBindingMode"]) == "WaitForFirstConsumer")
