@@ -66,12 +66,14 @@ pub fn before_already(histories: &BTreeMap<TargetId, Vec<Release>>) -> BTreeMap<
     for (target, debt) in open(histories).into_iter().filter(|(target, _)| histories.contains_key(target)) {
         stay.insert(target, format!("it never had {debt}, which it is owed"));
     }
-    // One that is back, or never had it, whatever its records say of how that went.
+    // One that is back, or never had it, whatever its records say of how that went. A release that was brought back counts
+    // as what it was.
     let serves =
         |releases: &[Release]| releases.iter().rev().find(|r| r.outcome == Outcome::Deployed).cloned();
     let serving: BTreeMap<_, _> = histories.iter().filter_map(|(id, all)| Some((id, serves(all)?))).collect();
-    let newest = serving.values().map(|release| release.revision).max();
-    for (target, release) in serving.iter().filter(|(_, release)| Some(release.revision) < newest) {
+    let age = |release: &Release| release.rollback_of.unwrap_or(release.revision);
+    let newest = serving.values().map(age).max();
+    for (target, release) in serving.iter().filter(|(_, release)| Some(age(release)) < newest) {
         let Release { version, revision, .. } = release;
         let why = || format!("it serves {version} ({revision}), which is older than what goes back now");
         stay.entry((*target).clone()).or_insert_with(why);
