@@ -102,6 +102,7 @@ impl Session {
     pub fn account_for_output(&self, exit: Exit, reads: bool) -> Exit {
         let Some(error) = self.printer.lost() else { return exit };
         self.note(&format!("error: some of the output could not be written: {error}\n"));
+        outlet::settle(None);
         if reads && matches!(exit, Exit::Done | Exit::Changes) { Exit::Internal } else { exit }
     }
 

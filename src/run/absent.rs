@@ -94,8 +94,8 @@ impl Engine<'_> {
             self.absent.lock().expect("no panic while held").keys().cloned().collect();
         let looks = absent.into_iter().filter(|target| self.leases.knows(target)).map(|target| async move {
             let site = self.world.site(&target).ok()?;
-            let cluster = site.cluster().ok()?;
-            let answer = tokio::time::timeout(ANSWER, cluster.identity()).await;
+            // What is read is behind the same credentials as what is written.
+            let answer = tokio::time::timeout(ANSWER, site.lock.inspect()).await;
             matches!(answer, Ok(Ok(_))).then_some(target)
         });
         let back: Vec<TargetId> = futures::future::join_all(looks).await.into_iter().flatten().collect();

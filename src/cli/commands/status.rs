@@ -66,7 +66,7 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         tokio::join!(unfinished::latest(&here), absent::debts(&here), durations::of_rollbacks(&here));
     let (run, unreadable) = match run {
         Ok(run) => (run.filter(unfinished::Run::is_unfinished), None),
-        Err(failure) => (None, Some(cannot_be_read(failure.of_environment(&env.name)))),
+        Err(failure) => (None, Some(cannot_be_read(failure, &env.name))),
     };
     let owed = owed.unwrap_or_default().into_iter().map(|(target, debt)| (target, debt.to_string()));
     let mut targets = BTreeMap::new();
@@ -89,9 +89,10 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
 }
 
 /// What is wrong with records. This command is not a next one.
-fn cannot_be_read(failure: Failure) -> Unreadable {
-    let Failure { code, what, why, mut next, .. } = failure;
-    next.retain(|command| !command.starts_with("deployctl status"));
+fn cannot_be_read(failure: Failure, env: &str) -> Unreadable {
+    let Failure { code, what, why, mut next, .. } = failure.of_environment(env);
+    let this = format!("deployctl status {env}");
+    next.retain(|command| !command.starts_with(&this));
     Unreadable { code: code.to_string(), what, why, next }
 }
 

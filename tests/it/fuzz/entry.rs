@@ -163,7 +163,7 @@ pub fn release(bytes: &[u8]) -> Said {
             Ok(_) => Ok(()),
             Err(failure) => {
                 told(&failure)?;
-                let named = failure.what.contains("000001");
+                let named = failure.why.iter().chain([&failure.what]).any(|text| text.contains("000001"));
                 named.then_some(()).ok_or_else(|| format!("it names no record: {failure:?}"))
             }
         }

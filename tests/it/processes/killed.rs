@@ -132,9 +132,11 @@ fn left() {
     let mut run = stage.desk.start(&RELEASE);
     stage.holds(&mut run);
     run.signal(Signal::TERM);
-    run.says("once more to leave at once (then: deployctl resume)");
+    run.says("once more to leave at once (then: deployctl resume prod)");
     run.signal(Signal::TERM);
-    run.end().with(130);
+    let ended = run.end();
+    // Where this test is slower than the way to stable, that is over already.
+    assert!(matches!(ended.code, Some(9 | 130)), "{:?}: {}", ended.code, ended.said());
     stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     as_before(&stage, &before);
 }

@@ -5,8 +5,13 @@ use super::said::{approved, ending};
 use super::stage::{STAYS, STAYS_NOW, Stage};
 use super::{RELEASE, Story};
 use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read as _, Write as _};
 
-pub const STORIES: &[Story] = &[("one signal, resumed", once), ("a signal that nobody reads of", unread)];
+pub const STORIES: &[Story] = &[
+    ("one signal, resumed", once),
+    ("a signal that nobody reads of", unread),
+    ("a screen that stands still", still),
+];
 
 /// Traffic goes to stable, the lock is given back, and another machine goes on at once.
 fn once() {
@@ -41,4 +46,26 @@ fn unread() {
     kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(stage.answers(&stage.east), ["1.0.0".to_owned()].into());
+}
+
+/// Whoever should read the output does not (Ctrl-S, a pager): the run goes on, and hears the signal.
+fn still() {
+    let stage = Stage::new("still", STAYS);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let mut filler = writer.try_clone().unwrap();
+    let filled = std::thread::spawn(move || filler.write_all(&vec![b' '; 1 << 20]));
+    let mut command = stage.desk.command(&RELEASE);
+    command.stdout(writer.try_clone().unwrap()).stderr(writer);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let both = ["1.0.0".to_owned(), "1.1.0".to_owned()].into();
+    until(|| stage.answers(&stage.east) == both, || "the new version gets no traffic".to_owned());
+    assert!(!filled.is_finished(), "somebody reads");
+    kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
+    let stable = ["1.0.0".to_owned()].into();
+    until(|| stage.answers(&stage.east) == stable, || "the traffic does not go to stable".to_owned());
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    filled.join().unwrap().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said.trim());
 }
