@@ -53,19 +53,19 @@ fn still() {
     let stage = Stage::new("still", STAYS);
     let (mut reader, writer) = std::io::pipe().unwrap();
     let mut filler = writer.try_clone().unwrap();
-    let filled = std::thread::spawn(move || filler.write_all(&vec![b' '; 1 << 20]));
+    let full = std::thread::spawn(move || filler.write_all(&vec![b' '; 1 << 20]));
     let mut command = stage.desk.command(&RELEASE);
     command.stdout(writer.try_clone().unwrap()).stderr(writer);
     let mut child = command.spawn().unwrap();
     drop(command);
     let both = ["1.0.0".to_owned(), "1.1.0".to_owned()].into();
     until(|| stage.answers(&stage.east) == both, || "the new version gets no traffic".to_owned());
-    assert!(!filled.is_finished(), "somebody reads");
+    assert!(!full.is_finished(), "somebody reads");
     kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::TERM).unwrap();
     let stable = ["1.0.0".to_owned()].into();
     until(|| stage.answers(&stage.east) == stable, || "the traffic does not go to stable".to_owned());
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
-    filled.join().unwrap().unwrap();
+    full.join().unwrap().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{}", said.trim());
 }
