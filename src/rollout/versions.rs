@@ -6,7 +6,7 @@
 //! it and no longer holds the share before. Looks add up for as long as they fit the share that is wanted, so that small
 //! steps are told apart as well; one that clearly says otherwise begins the count anew, since a router may follow late.
 //! `z` is chosen so that many looks at a router that stands still hardly ever confirm by chance. Shares so near that
-//! [`MOST`] answers, or all that there is time for, cannot tell them apart are [`Share::Undecided`].
+//! `MOST` answers, or all that there is time for, cannot tell them apart are [`Share::Undecided`].
 
 use crate::domain::environment::{VersionPlace, VersionProbe};
 use crate::ports::probe::HttpAnswer;

@@ -6,7 +6,7 @@ use super::contact::Tries;
 use super::control::Control;
 use super::journal::{Journal, Phase, Replayed};
 use super::lease::{Leases, Loss};
-use super::perform::{Stand, StepError};
+use super::perform::StepError;
 use super::tampered::Tampered;
 use super::world::{Report, Teller, World};
 use crate::domain::effect::Effect;
@@ -386,43 +386,6 @@ impl<'a> Engine<'a> {
 
     async fn perform(&self, step: &Step) -> Result<String, StepError> {
         self.perform_for(&step.target, &step.id, step.component.as_ref(), &step.effect, false).await
-    }
-
-    /// Performs one effect, forward or back, in the name of a step.
-    pub(super) async fn perform_for(
-        &self,
-        target: &TargetId,
-        step: &StepId,
-        component: Option<&ComponentId>,
-        effect: &Effect,
-        back: bool,
-    ) -> Result<String, StepError> {
-        let teller = self.teller();
-        self.stand(&teller, target, step, component, back).perform(effect).await
-    }
-
-    /// What effects on a target are performed with, in the name of a step.
-    pub(super) fn stand<'s>(
-        &'s self,
-        teller: &'s Teller<'s>,
-        target: &'s TargetId,
-        step: &'s StepId,
-        component: Option<&'s ComponentId>,
-        back: bool,
-    ) -> Stand<'s> {
-        Stand {
-            plan: self.plan,
-            world: self.world,
-            leases: self.leases,
-            control: &self.control,
-            teller,
-            comparisons: &self.comparisons,
-            target,
-            step,
-            component,
-            // Bringing an older release back is a way back, too.
-            back: back || self.plan.rollback_of.is_some(),
-        }
     }
 
     // --- the ends ---------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ pub struct Replayed {
     pub asked: Vec<Intent>,
     /// What a guard did last, and when, unless the run went on since.
     pub guarded: Option<(Timestamp, Guarded)>,
-    /// Damaged records by target, where what they said is made up for by assumptions (see [`super::damage`]): the process
+    /// Damaged records by target, where what they said is made up for by assumptions (see `run::damage`): the process
     /// that goes on puts these on record.
     pub assumed: BTreeMap<TargetId, Vec<String>>,
 }

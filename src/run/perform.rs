@@ -12,6 +12,7 @@ use crate::ports::cluster::ClusterError;
 use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
+use crate::run::engine::Engine;
 use crate::run::hold::Limits;
 use crate::run::lease::Leases;
 use crate::run::weigh::Weight;
@@ -56,6 +57,45 @@ pub(super) struct Stand<'a> {
     pub component: Option<&'a ComponentId>,
     /// Whether it is a way back: what was there before is put back whoever wrote since.
     pub back: bool,
+}
+
+impl Engine<'_> {
+    /// Performs one effect, forward or back, in the name of a step.
+    pub(super) async fn perform_for(
+        &self,
+        target: &TargetId,
+        step: &StepId,
+        component: Option<&ComponentId>,
+        effect: &Effect,
+        back: bool,
+    ) -> Result<String, StepError> {
+        let teller = self.teller();
+        self.stand(&teller, target, step, component, back).perform(effect).await
+    }
+
+    /// What effects on a target are performed with, in the name of a step.
+    pub(super) fn stand<'s>(
+        &'s self,
+        teller: &'s Teller<'s>,
+        target: &'s TargetId,
+        step: &'s StepId,
+        component: Option<&'s ComponentId>,
+        back: bool,
+    ) -> Stand<'s> {
+        Stand {
+            plan: self.plan,
+            world: self.world,
+            leases: self.leases,
+            control: &self.control,
+            teller,
+            comparisons: &self.comparisons,
+            target,
+            step,
+            component,
+            // Bringing an older release back is a way back, too.
+            back: back || self.plan.rollback_of.is_some(),
+        }
+    }
 }
 
 impl Stand<'_> {
