@@ -79,6 +79,8 @@ impl Site<'_> {
             let kept = self.keep_step(component, serving, stable, how);
             self.finish.push(kept);
         }
+        let settles = self.time_to_follow(component, serving, stable, how);
+        self.finish.extend(settles);
         // Until the release is on record it may still be taken back: blue comes to size before traffic returns to it.
         let timeout = self.inputs.env.limits.ready;
         let floor = self.live_size(&stable.workload);
@@ -179,7 +181,7 @@ impl Site<'_> {
         }
         let back = self.routes_before(component, &indices);
         let mut undo = self.switch_back(back, stable);
-        let follows = self.ingresses_follow(component, serving, stable, &forward);
+        let follows = self.ingresses_follow(component, serving, stable);
         undo.extend(follows.as_ref().map(|(_, back)| back.clone()));
         let step = self.step(
             Some(&component.id),
@@ -201,30 +203,51 @@ impl Site<'_> {
         steps.extend(follows.and_then(|(forward, _)| forward));
     }
 
-    /// An ingress controller follows when it has noticed: until then nobody may go whom it still asks. Forward, a hold that is
-    /// long enough does as well. On the way back the pods of green go next.
+    /// An ingress controller follows when it has noticed: until then nobody may go whom it still asks. Counted at once where
+    /// that can be; else blue has some time before it goes, and green on the way back.
     fn ingresses_follow(
         &self,
         component: &Component,
         serving: &ServingWorkload,
         stable: &ServingWorkload,
-        switched: &[usize],
     ) -> Option<(Option<Step>, Effect)> {
-        let Strategy::BlueGreen(how) = &component.strategy else { return None };
-        let leads = |index: &usize| self.table.objects()[*index].kind() != "Service";
-        if !is_live(self) || !switched.iter().any(leads) {
-            return None;
-        }
-        let counted = self.unseen(component, serving, stable).is_none();
-        let held = self.inputs.rollback_of.is_none() && how.hold.max(how.scale_down_after) >= FOLLOWS_WITHIN;
-        let title = if counted {
-            format!("count until 100 % of {} come from {}", component.id, serving.workload.name)
-        } else {
-            format!("give the routers {} to follow (not counted)", human(FOLLOWS_WITHIN))
-        };
+        let counted = self.is_counted(component, serving, stable)?;
+        let title = format!("count until 100 % of {} come from {}", component.id, serving.workload.name);
         let follows = |percent| self.all_follow(component, serving, counted, percent);
         let forward = || self.step(Some(&component.id), title, follows(100), waiting());
-        Some(((counted || !held).then(forward), follows(0)))
+        Some((counted.then(forward), follows(0)))
+    }
+
+    /// Time for what nobody counts, unless blue is kept for longer in any case.
+    fn time_to_follow(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+        how: &BlueGreen,
+    ) -> Option<Step> {
+        let kept = self.inputs.rollback_of.is_none() && how.hold.max(how.scale_down_after) >= FOLLOWS_WITHIN;
+        if kept || self.is_counted(component, serving, stable)? {
+            return None;
+        }
+        let title = format!("give the routers {} to follow (not counted)", human(FOLLOWS_WITHIN));
+        let effect = self.all_follow(component, serving, false, 100);
+        Some(self.step(Some(&component.id), title, effect, waiting()))
+    }
+
+    /// Whether it is counted what a router of blue-green sends where; `None` where no router but Services alone switch, or no
+    /// users' requests arrive.
+    fn is_counted(
+        &self,
+        component: &Component,
+        serving: &ServingWorkload,
+        stable: &ServingWorkload,
+    ) -> Option<bool> {
+        let is_router = |index: &usize| self.references[*index].kind != "Service";
+        let routed = matches!(component.strategy, Strategy::BlueGreen(_))
+            && is_live(self)
+            && self.routes(component).iter().any(is_router);
+        routed.then(|| self.unseen(component, serving, stable).is_none())
     }
 
     /// Services first, and what leads to them once they are seen to lead to stable: one that was gone is made anew, and
