@@ -43,48 +43,47 @@ pub(super) struct Post<'a> {
     pub gate: &'a Gate,
     pub arm: &'a Arm,
     watch: Watch,
-    due: Instant,
+    /// `None` while it is being read: a slow store is not asked the same again meanwhile.
+    due: Option<Instant>,
     alerted: bool,
 }
 
-/// How long a hold lasts.
-pub(super) struct Limits<'a> {
+/// What was read for a post, and when it is due again.
+struct Look {
+    post: usize,
+    due: Instant,
+    new: Measured,
+    stable: Option<Measured>,
+}
+
+/// What a hold lasts for and watches.
+pub(super) struct Hold<'a> {
     pub duration: Duration,
     /// How much longer it may last while something stands against going on.
     pub patience: Duration,
     pub until: &'a Until,
+    pub gates: &'a [Gate],
+    pub arms: &'a [Arm],
+    pub probes: &'a [SmokeTest],
+    pub follow: &'a [Follow],
 }
 
 impl Stand<'_> {
     /// Watches gates and pods side by side, and puts on record what the gates see. Neither a store that gives no answer nor
     /// a record holds up the way back of pods that crash: what is under way is dropped.
-    pub async fn hold(
-        &self,
-        limits: &Limits<'_>,
-        gates: &[Gate],
-        arms: &[Arm],
-        probes: &[SmokeTest],
-        follow: &[Follow],
-    ) -> Result<String, StepError> {
+    pub async fn hold(&self, hold: &Hold<'_>) -> Result<String, StepError> {
         tokio::select! {
             biased;
-            crashed = self.crashed(arms) => Err(crashed),
-            watched = Box::pin(self.watch(limits, gates, arms, probes, follow)) => watched,
+            crashed = self.crashed(hold.arms) => Err(crashed),
+            watched = Box::pin(self.watch(hold)) => watched,
             () = self.keep_record() => unreachable!("whoever keeps the record does so until the hold is over"),
         }
     }
 
     /// Watches for the duration; a gate without a verdict, or one that stable breaches too, prolongs it up to `patience`.
     /// Its clock stands still while the run is paused, and whoever promotes ends it.
-    async fn watch(
-        &self,
-        limits: &Limits<'_>,
-        gates: &[Gate],
-        arms: &[Arm],
-        probes: &[SmokeTest],
-        follow: &[Follow],
-    ) -> Result<String, StepError> {
-        let Limits { duration, patience, until } = *limits;
+    async fn watch(&self, hold: &Hold<'_>) -> Result<String, StepError> {
+        let Hold { duration, patience, until, gates, arms, probes, follow } = *hold;
         let began = Instant::now();
         let mut size_due = began;
         let mut clock = HoldClock::start(self.control);
@@ -95,9 +94,10 @@ impl Stand<'_> {
         let mut readings = FuturesUnordered::new();
         let convinced = loop {
             let now = Instant::now();
-            for (index, post) in posts.iter_mut().enumerate().filter(|(_, post)| post.due <= now) {
-                post.due = now + post.gate.interval;
-                readings.push(self.read_post(index, post.gate, post.arm));
+            for (index, post) in posts.iter_mut().enumerate() {
+                if post.due.take_if(|due| *due <= now).is_some() {
+                    readings.push(self.read_post(index, now + post.gate.interval, post.gate, post.arm));
+                }
             }
             let due = contests.iter_mut().filter(|contest| contest.due <= now);
             let compared = join_all(due.map(|contest| self.compare(contest))).await;
@@ -109,6 +109,8 @@ impl Stand<'_> {
             }
             self.keep_up(follow, &mut size_due).await;
             let mut next = clock.at(duration);
+            // What was asked by the end counts, and no store takes longer than this to answer or not.
+            let all_read = |end: Instant| readings.is_empty() || now >= end + MEASURE_TIMEOUT;
             let promoted = clock.skipped().is_some();
             let stands = standing(&posts)
                 .or_else(|| contests.iter().find_map(Contest::standing))
@@ -118,7 +120,7 @@ impl Stand<'_> {
             if let Some(who) = clock.paused() {
                 self.progress(format!("held up: paused by {who}"));
                 next = now;
-            } else if promoted || (readings.is_empty() && (convinced || now >= next)) {
+            } else if promoted || (all_read(next) && (convinced || now >= next)) {
                 if let Some(why) = blind(&posts, &contests).filter(|_| !promoted) {
                     return Err(StepError::failed(why));
                 }
@@ -139,7 +141,8 @@ impl Stand<'_> {
                     Some(why) => self.progress(format!("held up: {why}")),
                 }
             }
-            let looks = posts.iter().map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
+            let looks =
+                posts.iter().filter_map(|post| post.due).chain(contests.iter().map(|contest| contest.due));
             let probe = (!probes.is_empty()).then_some(probe_due);
             let size = (!follow.is_empty()).then_some(size_due);
             let end = (next > Instant::now()).then_some(next);
@@ -147,11 +150,7 @@ impl Stand<'_> {
             self.until(wake, &mut posts, &mut readings, &mut clock).await?;
         };
         self.close(contests).await;
-        let took = seconds(began.elapsed());
-        if arms.is_empty() && gates.is_empty() {
-            return Ok(format!("{took} have passed"));
-        }
-        Ok(over(limits, &clock, convinced, &took))
+        Ok(over(hold, &clock, convinced, &seconds(began.elapsed())))
     }
 
     /// Takes readings in as they come; ends at `wake`, when none is under way any more, or when an operator asks something.
@@ -159,15 +158,16 @@ impl Stand<'_> {
         &self,
         wake: Instant,
         posts: &mut [Post<'_>],
-        readings: &mut FuturesUnordered<impl Future<Output = (usize, Measured, Option<Measured>)>>,
+        readings: &mut FuturesUnordered<impl Future<Output = Look>>,
         clock: &mut HoldClock<'_>,
     ) -> Result<(), StepError> {
         loop {
             tokio::select! {
                 biased;
                 () = clock.changed() => return Ok(()),
-                Some((index, new, stable)) = readings.next(), if !readings.is_empty() => {
-                    self.measured(&mut posts[index], &new, stable.as_ref())?;
+                Some(Look { post, due, new, stable }) = readings.next(), if !readings.is_empty() => {
+                    posts[post].due = Some(due);
+                    self.measured(&mut posts[post], &new, stable.as_ref())?;
                     if readings.is_empty() {
                         return Ok(());
                     }
@@ -260,14 +260,14 @@ impl Stand<'_> {
     }
 
     /// Both sides of a gate, at the same moment.
-    async fn read_post(&self, index: usize, gate: &Gate, arm: &Arm) -> (usize, Measured, Option<Measured>) {
+    async fn read_post(&self, post: usize, due: Instant, gate: &Gate, arm: &Arm) -> Look {
         let (new, stable) = tokio::join!(self.measured_over(gate, arm, Side::New, gate.window), async {
             match &arm.stable {
                 Some(_) => Some(self.measured_over(gate, arm, Side::Stable, gate.window).await),
                 None => None,
             }
         });
-        (index, new, stable)
+        Look { post, due, new, stable }
     }
 
     /// What a gate makes of its readings.
@@ -396,8 +396,11 @@ impl Stand<'_> {
 }
 
 /// How a hold ended.
-fn over(limits: &Limits<'_>, clock: &HoldClock<'_>, convinced: bool, took: &str) -> String {
-    let Limits { duration, patience, until } = *limits;
+fn over(hold: &Hold<'_>, clock: &HoldClock<'_>, convinced: bool, took: &str) -> String {
+    let Hold { duration, patience, until, gates, arms, .. } = *hold;
+    if gates.is_empty() && arms.is_empty() {
+        return format!("{took} have passed");
+    }
     let early = convinced && clock.elapsed() < duration;
     let approved = clock.approved().filter(|_| until.approval.is_some());
     let approved = approved.map_or_else(String::new, |who| format!(", approved by {who}"));
@@ -421,7 +424,7 @@ fn posts<'a>(gates: &'a [Gate], arms: &'a [Arm], began: Instant) -> Vec<Post<'a>
             gate,
             arm,
             watch: Watch::default(),
-            due: began + gate.interval,
+            due: Some(began + gate.interval),
             alerted: false,
         })
         .collect()

@@ -13,7 +13,7 @@ use crate::run::compare::Comparisons;
 use crate::run::contact::{CONTACT, CONTACT_PAUSE};
 use crate::run::control::Control;
 use crate::run::engine::Engine;
-use crate::run::hold::Limits;
+use crate::run::hold::Hold;
 use crate::run::lease::Leases;
 use crate::run::weigh::Weight;
 use crate::run::world::{Site, Teller, World};
@@ -154,8 +154,8 @@ impl Stand<'_> {
                 self.wait_traffic(service, workload, *timeout).await
             }
             Effect::Hold { duration, gates, arms, probes, patience, until, follow } => {
-                let limits = Limits { duration: *duration, patience: *patience, until };
-                self.hold(&limits, gates, arms, probes, follow).await
+                let (duration, patience) = (*duration, *patience);
+                self.hold(&Hold { duration, patience, until, gates, arms, probes, follow }).await
             }
             Effect::Smoke { tests, via } => self.smoke(tests, via).await,
             Effect::Snapshot { instance, snapshot, timeout } => {

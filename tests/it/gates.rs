@@ -4,3 +4,4 @@ mod alignment;
 mod bound;
 mod brake;
 mod replay;
+mod swallowed;
