@@ -323,17 +323,17 @@ impl Plan {
         }
     }
 
-    /// The part of it that concerns one target.
+    /// The part of it that concerns some targets.
     #[must_use]
-    pub fn only(&self, target: &TargetId) -> Self {
+    pub fn part(&self, concerns: impl Fn(&TargetId) -> bool) -> Self {
         let mut part = self.clone();
-        part.targets.retain(|id, _| id == target);
+        part.targets.retain(|target, _| concerns(target));
         for wave in &mut part.waves {
-            wave.retain(|id| id == target);
+            wave.retain(&concerns);
         }
         part.waves.retain(|wave| !wave.is_empty());
         for stage in &mut part.stages {
-            stage.steps.retain(|step| step.target == *target);
+            stage.steps.retain(|step| concerns(&step.target));
         }
         part.stages.retain(|stage| !stage.steps.is_empty());
         part

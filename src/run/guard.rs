@@ -333,7 +333,7 @@ impl<'a> Guard<'a> {
         );
         let message = format!("run {run} of {version} to {environment}: {expired}; traffic goes to stable");
         self.tell("warning", None, message);
-        let part = part_of(plan, &targets);
+        let part = plan.part(|target| targets.contains(target));
         let (_count, interrupts) = watch::channel(0);
         let replayed = look.replayed.clone();
         let engine = Engine::new(&part, self.world, leases, journal, replayed, self.report, interrupts);
@@ -381,14 +381,4 @@ async fn first_records(
 async fn record(journal: &Journal, targets: &[TargetId], what: &What, tries: Tries) {
     let writes = targets.iter().map(|target| journal.write(target, what.clone(), tries));
     let _ = join_all(writes).await;
-}
-
-/// The plan as if it were of these targets alone.
-fn part_of(plan: &Plan, targets: &[TargetId]) -> Plan {
-    let mut part = plan.clone();
-    part.targets.retain(|target, _| targets.contains(target));
-    for stage in &mut part.stages {
-        stage.steps.retain(|step| targets.contains(&step.target));
-    }
-    part
 }

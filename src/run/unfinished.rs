@@ -112,7 +112,7 @@ pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failu
             step.target == target && !matches!(status, Status::Pending | Status::Undone)
         });
         if run.is_unfinished() && begun.next().is_some() {
-            let plan = run.plan.only(&target);
+            let plan = run.plan.part(|id| *id == target);
             let mut replayed = run.replayed;
             if !matches!(replayed.phase, Phase::Aborting { .. }) {
                 let cause = "the other targets went on without it".to_owned();

@@ -81,7 +81,7 @@ impl Story<'_> {
                     dry_run: false,
                     despite_damaged_journal: false,
                 };
-                rollback::go(&console, env.clone(), doors, None, &args).await
+                rollback::go(&console, env.clone(), doors, (None, BTreeSet::new()), &args).await
             }
         };
         match result {

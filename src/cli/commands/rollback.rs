@@ -23,24 +23,23 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     crate::cli::session::choose_targets(&mut env, &args.place.targets)?;
     let to = args.to.as_deref().map(|text| revision(text, "rollback", "--to ")).transpose()?;
     // A name that is wrong is told before any cluster is asked.
-    absent::chosen(&env, &args.without)?;
+    let out = absent::chosen(&env, &args.without)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
-        go(&Terminal { session, consent: &args.consent }, env, &world, to, args).await
+        go(&Terminal { session, consent: &args.consent }, env, &world, (to, out), args).await
     })
 }
 
-/// The command, wherever it is given.
+/// The command, wherever it is given: to a release, and without some targets.
 pub(in crate::cli) async fn go(
     console: &impl Console,
     env: Environment,
     world: &World,
-    to: Option<Revision>,
+    (to, mut out): (Option<Revision>, BTreeSet<TargetId>),
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
     let session = console.session();
     let silent = prepare::silent(world).await?;
-    let mut out = absent::chosen(&env, &args.without)?;
     let unforeseen = silent.keys().any(|target| !out.contains(target));
     out.extend(silent.keys().cloned());
     absent::somebody_is_left(&env, &out)?;
