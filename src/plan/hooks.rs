@@ -117,14 +117,28 @@ pub enum Standing {
     Stale,
 }
 
+/// Whether a live Job is one of a way back.
+#[must_use]
+pub fn is_of_way_back(live: &Value) -> bool {
+    live["metadata"]["annotations"][RUN].is_string()
+}
+
+/// Whether a live Job has ended, well or not.
+#[must_use]
+pub fn has_ended(live: &Value) -> bool {
+    ["Complete", "Failed"].iter().any(|kind| holds(live, kind))
+}
+
+fn holds(live: &Value, kind: &str) -> bool {
+    let conditions = live.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
+}
+
 /// How a live Job stands to the one that is to run.
 #[must_use]
 pub fn standing(live: &Value, wanted: &Value) -> Standing {
     let annotation = |object: &Value, name: &str| object["metadata"]["annotations"][name].clone();
-    let holds = |kind: &str| {
-        let conditions = live.pointer("/status/conditions").and_then(Value::as_array);
-        conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
-    };
+    let holds = |kind: &str| holds(live, kind);
     let goes = live.pointer("/metadata/deletionTimestamp").is_some();
     if annotation(live, RUN) != annotation(wanted, RUN) || goes {
         Standing::Stale

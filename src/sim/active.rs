@@ -215,15 +215,20 @@ impl Effects {
         self.tested.get(&run.component) == Some(&revision_number(&run.revision))
     }
 
+    /// Whether the fault concerns `run`.
+    #[must_use]
+    pub fn hits(&self, fault: &Fault, run: &PodRun) -> bool {
+        let tested = fault.kind.spares_no_version() || self.is_tested(run);
+        let meant = run.job == (fault.kind == FaultKind::HookHang) || fault.kind == FaultKind::RegistryDown;
+        tested && meant && fault.hits_component(&self.cluster, &run.component)
+    }
+
     /// How `run` behaves now, if faults change it.
     #[must_use]
     pub fn apply(&self, run: &PodRun) -> Option<Behaviour> {
         let mut changed: Option<Behaviour> = None;
         for fault in &self.faults {
-            let tested = fault.kind.spares_no_version() || self.is_tested(run);
-            let meant =
-                run.job == (fault.kind == FaultKind::HookHang) || fault.kind == FaultKind::RegistryDown;
-            if !tested || !meant || !fault.hits_component(&self.cluster, &run.component) {
+            if !self.hits(fault, run) {
                 continue;
             }
             let behaviour = changed.get_or_insert_with(|| run.own.clone());

@@ -74,7 +74,7 @@ impl Cluster {
             .present()
             .filter(|index| {
                 let run = &self.kubelet.runs[*index];
-                run.stage == Stage::Running && !run.stopping && effects.apply(run).is_some()
+                run.stage == Stage::Running && !run.stopping && effects.hits(fault, run)
             })
             .collect();
         for index in hit {

@@ -3,6 +3,7 @@
 use crate::cli::wiring::{Simulated, Violation};
 use crate::domain::environment::Environment;
 use crate::domain::step::{Status, Step, Undo};
+use crate::plan::hooks;
 use crate::run::journal::Phase;
 use crate::run::{Ending, unfinished};
 use serde_json::{Map, Value};
@@ -10,7 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The objects of the application, with what matters of each.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Picture(BTreeMap<String, Value>);
+pub(super) struct Picture {
+    facts: BTreeMap<String, Value>,
+    /// Jobs that have ended: nothing stands on them, and what would bring one back would run it again.
+    ended: BTreeSet<String>,
+    /// Jobs of a way back, which stay as the record that they have run.
+    of_way_back: BTreeSet<String>,
+}
 
 impl Picture {
     /// As it is now.
@@ -18,20 +25,29 @@ impl Picture {
         let objects = simulated.objects(env);
         let owned = autoscaled(&objects);
         let facts = objects.iter().map(|(name, object)| (name.clone(), facts(object, owned.contains(name))));
-        Self(facts.collect())
+        let those = |is: fn(&Value) -> bool| {
+            let found = objects.iter().filter(|(_, object)| object["kind"] == "Job" && is(object));
+            found.map(|(name, _)| name.clone()).collect()
+        };
+        Self {
+            facts: facts.collect(),
+            ended: those(hooks::has_ended),
+            of_way_back: those(hooks::is_of_way_back),
+        }
     }
 
     /// How another differs from it, one line each; objects that other operators touched (absent from one) are passed over.
     pub fn differences(&self, other: &Self, passed_over: &BTreeSet<String>) -> Vec<String> {
-        let names: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        let names: BTreeSet<&String> = self.facts.keys().chain(other.facts.keys()).collect();
         let lines = names.into_iter().filter(|name| !passed_over.contains(*name)).filter_map(|name| {
-            match (self.0.get(name), other.0.get(name)) {
+            match (self.facts.get(name), other.facts.get(name)) {
                 (Some(before), Some(after)) if before == after => None,
                 (Some(before), Some(after)) => {
                     Some(format!("{name} differs: {}", first_difference(before, after, "")))
                 }
+                (Some(_), None) if self.ended.contains(name) => None,
                 (Some(_), None) => Some(format!("{name} is gone")),
-                _ if is_kept_by_kind(name) => None,
+                _ if is_kept_by_kind(name) || other.of_way_back.contains(name) => None,
                 _ => Some(format!("{name} was left behind")),
             }
         });
@@ -39,7 +55,7 @@ impl Picture {
     }
 
     pub fn names(&self) -> BTreeSet<String> {
-        self.0.keys().cloned().collect()
+        self.facts.keys().cloned().collect()
     }
 }
 
@@ -151,11 +167,13 @@ pub(super) fn settled(
             tell("journal", format!("{} is {:?} though the run ended (deployed)", step.id, status(step)));
         }
         let (wanted, names) = (inventory(run), now.names());
-        for name in wanted.difference(&names).filter(|name| !passed_over.contains(*name)) {
+        // The Jobs of a release that is gone back to have done their work, and do not run again.
+        let may_lack = |name: &&String| run.plan.rollback_of.is_some() && name.contains(" Job/");
+        for name in wanted.difference(&names).filter(|name| !passed_over.contains(*name) && !may_lack(name)) {
             tell("deployed", format!("{name} is not there"));
         }
         let known: BTreeSet<String> = wanted.union(known).cloned().collect();
-        for name in names.difference(&known) {
+        for name in names.difference(&known).filter(|name| !now.of_way_back.contains(*name)) {
             tell("deployed", format!("{name} was left behind"));
         }
     }

@@ -55,6 +55,10 @@ impl Site<'_> {
         for index in indices {
             let reference = self.references[*index].clone();
             match self.before(&reference) {
+                // A Job that is made anew runs: what the one before did is done.
+                Some(_) if reference.kind == "Job" && self.replaced(*index).is_some() => {
+                    remove.push(reference)
+                }
                 Some(before) => restore.push(before),
                 None if inventory::is_kept(&reference.kind) => {}
                 None => remove.push(reference),
@@ -62,7 +66,7 @@ impl Site<'_> {
         }
         remove.reverse();
         // What was replaced has to be replaced again to be what it was.
-        let replaced = !indices.is_empty() && indices.iter().all(|index| self.replaced(*index).is_some());
+        let replaced = indices.iter().any(|index| self.replaced(*index).is_some());
         let apply = |objects| if replaced { Effect::Replace { objects } } else { Effect::Apply { objects } };
         let mut effects = Vec::new();
         if !restore.is_empty() {

@@ -55,6 +55,12 @@ fn a_blue_green_release_by_ingress_and_by_service() {
 }
 
 #[test]
+fn a_migration_that_has_a_way_back() {
+    dies_at_every_write(small("jobs", "db"), false, &schedule(12, &[]));
+    dies_at_every_write(small("jobs", "db"), false, &schedule(13, &["unready@30s"]));
+}
+
+#[test]
 fn a_rolling_release_and_one_that_stops_first() {
     dies_at_every_write(small("canary", "worker"), false, &schedule(6, &[]));
     let mut env = small("canary", "worker");
