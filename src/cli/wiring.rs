@@ -282,9 +282,12 @@ impl Simulated {
         let names = |wave: &Vec<TargetId>| wave.iter().map(ToString::to_string).collect();
         let bake = |place: usize| if place == 0 { env.bake.first } else { env.bake.later };
         let bakes = (0..env.waves.len()).map(|place| if bakes { bake(place).as_millis() as u64 } else { 0 });
-        let rules =
-            sim::invariants::Rules { waves: env.waves.iter().map(names).collect(), bakes: bakes.collect() };
-        self.world.watch(rules);
+        let assumed = env.components.iter().filter(|component| component.version_probe.is_none());
+        self.world.watch(sim::invariants::Rules {
+            waves: env.waves.iter().map(names).collect(),
+            bakes: bakes.collect(),
+            assumed: assumed.map(|component| component.id.to_string()).collect(),
+        });
     }
 
     /// The objects of the application in a target that no controller made, by kind and name: what matters of each.

@@ -27,13 +27,20 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
             .why(why)
             .next("deployctl plan ENV --out FILE")
     };
-    let head: Head =
-        serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
-    if head.format > FORMAT {
-        return Err(refuse(format!("its format is {}, this deployctl knows up to {FORMAT}", head.format))
+    let read: serde_json::Result<Plan> = serde_json::from_slice(content);
+    let format = match &read {
+        Ok(plan) => plan.format,
+        Err(_) => {
+            let head: Head =
+                serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
+            head.format
+        }
+    };
+    if format > FORMAT {
+        return Err(refuse(format!("its format is {format}, this deployctl knows up to {FORMAT}"))
             .next("use the deployctl that wrote it, or a newer one"));
     }
-    let plan: Plan = serde_json::from_slice(content).map_err(|error| refuse(format!("damaged: {error}")))?;
+    let plan = read.map_err(|error| refuse(format!("damaged: {error}")))?;
     for object in plan.objects.iter().filter(|object| object.kind() == "Secret") {
         conceal_manifest(&object.value);
     }

@@ -231,34 +231,41 @@ fn rename_backends(value: &mut Value, names: &[String], revision: Revision) {
 /// SHA-256 of a value's canonical JSON (keys sorted), as hex.
 #[must_use]
 pub fn digest(value: &Value) -> String {
-    let mut hasher = Sha256::new();
-    canonical(value, &mut hasher);
-    hasher.finalize().iter().fold(String::with_capacity(64), |mut text, byte| {
+    let mut text = Vec::new();
+    canonical(value, &mut text);
+    Sha256::digest(&text).iter().fold(String::with_capacity(64), |mut text, byte| {
         use std::fmt::Write as _;
         let _ = write!(text, "{byte:02x}");
         text
     })
 }
 
-fn canonical(value: &Value, hasher: &mut Sha256) {
+fn canonical(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Object(map) => {
             let mut keys: Vec<_> = map.keys().collect();
             keys.sort();
-            hasher.update(b"{");
+            out.push(b'{');
             for key in keys {
-                hasher.update(Value::from(key.as_str()).to_string());
-                canonical(&map[key], hasher);
+                scalar(key, out);
+                canonical(&map[key], out);
             }
-            hasher.update(b"}");
+            out.push(b'}');
         }
         Value::Array(items) => {
-            hasher.update(b"[");
+            out.push(b'[');
             for item in items {
-                canonical(item, hasher);
+                canonical(item, out);
             }
-            hasher.update(b"]");
+            out.push(b']');
         }
-        scalar => hasher.update(format!("{scalar},")),
+        value => {
+            scalar(value, out);
+            out.push(b',');
+        }
     }
+}
+
+fn scalar(value: &impl serde::Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, value).expect("memory takes what JSON holds");
 }

@@ -78,6 +78,10 @@ pub trait StateStore: Send + Sync {
     async fn create(&self, kind: RecordKind, name: &str, content: &[u8]) -> Result<(), StateError>;
     /// All records of a kind whose names begin with `prefix`, sorted by name; those that are damaged with what is wrong.
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError>;
+    /// The last record of a kind by name, if there is one.
+    async fn newest(&self, kind: RecordKind) -> Result<Option<Record>, StateError> {
+        Ok(self.list(kind, "").await?.pop())
+    }
     /// The same, kept current for as long as somebody listens: `None` until it was seen for the first time. What was
     /// seen stays while contact is lost; a record that is damaged is left out.
     fn follow(&self, kind: RecordKind, prefix: &str) -> watch::Receiver<Option<Vec<Record>>>;

@@ -112,8 +112,7 @@ pub async fn live(world: &World, env: &str) -> Result<Live, Failure> {
 
 async fn look(site: &Site) -> Result<Option<Local>, String> {
     let text = |error: StateError| error.to_string();
-    let plans = site.state.list(RecordKind::Plan, "").await.map_err(text)?;
-    let Some(plan) = plans.into_iter().next_back() else { return Ok(None) };
+    let Some(plan) = site.state.newest(RecordKind::Plan).await.map_err(text)? else { return Ok(None) };
     let prefix = format!("{}.", plan.name);
     let (journal, intents, holder) = tokio::join!(
         site.state.list(RecordKind::Journal, &prefix),

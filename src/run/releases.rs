@@ -50,17 +50,25 @@ fn read(target: &TargetId, store: &dyn StateStore, record: &Record) -> Result<Re
     if let Some(damage) = &record.damage {
         return Err(damaged(damage.clone()));
     }
-    let head: Head = serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
-    if head.format > FORMAT {
+    let read: serde_json::Result<Release> = serde_json::from_slice(&record.content);
+    let format = match &read {
+        Ok(release) => release.format,
+        Err(_) => {
+            let head: Head =
+                serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
+            head.format
+        }
+    };
+    if format > FORMAT {
         return Err(Failure::new(
             Code(621),
             Exit::Usage,
             format!("release {} of {target} was written by a newer deployctl", record.name),
         )
-        .why(format!("its format is {}, this one knows up to {FORMAT}", head.format))
+        .why(format!("its format is {format}, this one knows up to {FORMAT}"))
         .next("use the deployctl that wrote it, or a newer one"));
     }
-    serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))
+    read.map_err(|error| damaged(error.to_string()))
 }
 
 /// `r12` for `000012`.

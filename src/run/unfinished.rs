@@ -128,9 +128,8 @@ pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failu
 async fn newest_plans(world: &World) -> Result<BTreeMap<TargetId, Record>, Failure> {
     let mut newest = BTreeMap::new();
     for (target, site) in &world.sites {
-        let records =
-            site.state.list(RecordKind::Plan, "").await.map_err(|error| unreadable(target, &error))?;
-        newest.extend(records.into_iter().next_back().map(|record| (target.clone(), record)));
+        let record = site.state.newest(RecordKind::Plan).await.map_err(|error| unreadable(target, &error))?;
+        newest.extend(record.map(|record| (target.clone(), record)));
     }
     Ok(newest)
 }

@@ -144,14 +144,41 @@ impl Random {
 /// A stable 32-bit hash (FNV-1a), for names that must be the same in every run.
 #[must_use]
 pub fn fnv(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    let mut hash = Fnv::default();
+    hash.add(bytes);
+    hash.0
+}
+
+/// The same of what is written to it.
+pub struct Fnv(pub u32);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0x811c_9dc5)
+    }
+}
+
+impl Fnv {
+    fn add(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    }
+}
+
+impl std::io::Write for Fnv {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The hash of a pod template as it stands in names: decimal digits spelled in the safe alphabet.
 #[must_use]
-pub fn safe_hash(bytes: &[u8]) -> String {
-    fnv(bytes)
-        .to_string()
+pub fn safe_name(hash: u32) -> String {
+    hash.to_string()
         .bytes()
         .map(|digit| char::from(NAME_ALPHABET[usize::from(digit) % NAME_ALPHABET.len()]))
         .collect()

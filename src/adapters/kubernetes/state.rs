@@ -205,19 +205,27 @@ async fn read_all(
 
 /// The records that these Secrets are, sorted by name; those that cannot be read with what is wrong.
 fn records<'s>(secrets: impl Iterator<Item = &'s Secret> + Clone, prefix: &str) -> Vec<Record> {
-    let by_name: BTreeMap<&str, &Secret> =
-        secrets.clone().map(|secret| (secret.metadata.name.as_str(), secret)).collect();
-    let mut found = BTreeMap::new();
-    for head in secrets {
-        let name = head.metadata.annotations.get(NAME).filter(|name| name.starts_with(prefix));
-        let Some(name) = name.cloned() else { continue };
-        let record = match read_record(head, &by_name) {
-            Ok(content) => Record { name: name.clone(), content, damage: None },
-            Err(wrong) => Record { name: name.clone(), content: Vec::new(), damage: Some(wrong) },
-        };
-        found.insert(name, record);
-    }
-    found.into_values().collect()
+    let by_name = by_name(secrets.clone());
+    let found: BTreeMap<&str, &Secret> =
+        heads(secrets).filter(|(name, _)| name.starts_with(prefix)).collect();
+    found.into_iter().map(|(name, head)| record(name, head, &by_name)).collect()
+}
+
+fn by_name<'s>(secrets: impl Iterator<Item = &'s Secret>) -> BTreeMap<&'s str, &'s Secret> {
+    secrets.map(|secret| (secret.metadata.name.as_str(), secret)).collect()
+}
+
+/// The Secrets that are heads, by the names of their records.
+fn heads<'s>(secrets: impl Iterator<Item = &'s Secret>) -> impl Iterator<Item = (&'s str, &'s Secret)> {
+    secrets.filter_map(|head| Some((head.metadata.annotations.get(NAME)?.as_str(), head)))
+}
+
+fn record(name: &str, head: &Secret, by_name: &BTreeMap<&str, &Secret>) -> Record {
+    let (content, damage) = match read_record(head, by_name) {
+        Ok(content) => (content, None),
+        Err(wrong) => (Vec::new(), Some(wrong)),
+    };
+    Record { name: name.to_owned(), content, damage }
 }
 
 impl std::fmt::Debug for SecretStore {
@@ -275,6 +283,14 @@ impl StateStore for SecretStore {
         let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
         let (secrets, _) = found.map_err(state_error)?;
         Ok(records(secrets.iter(), prefix))
+    }
+
+    /// Only this one is unpacked.
+    async fn newest(&self, kind: RecordKind) -> Result<Option<Record>, StateError> {
+        let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
+        let (secrets, _) = found.map_err(state_error)?;
+        let last = heads(secrets.iter()).max_by_key(|(name, _)| *name);
+        Ok(last.map(|(name, head)| record(name, head, &by_name(secrets.iter()))))
     }
 
     fn place(&self, kind: RecordKind, name: &str) -> String {

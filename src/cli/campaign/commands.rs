@@ -9,6 +9,7 @@ use crate::cli::session::{Session, Wanted};
 use crate::cli::{CliError, flow};
 use crate::domain::environment::Platform;
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::ComponentId;
 use crate::plan::Plan;
 use crate::run::lease::Patience;
 use crate::run::{Ending, Report, World, prepare};
@@ -68,7 +69,7 @@ impl Story<'_> {
         let consent = ConsentArgs { auto_approve: true, allow_replace: true, ..ConsentArgs::default() };
         let console = Played { story: self, consent, interrupts, ended: RefCell::default() };
         let result = match command {
-            "deploy" => self.deploy(&console, doors, &self.theatre.wanted).await,
+            "deploy" => self.deploy(&console, doors, &self.theatre.wanted, self.schedule.only.as_ref()).await,
             "resume" => resume::go(&console, env, doors).await,
             _ => {
                 let place = PlaceArgs { env: env.name.clone(), targets: Vec::new() };
@@ -93,8 +94,15 @@ impl Story<'_> {
     }
 
     /// `deployctl ENV`.
-    async fn deploy(&self, console: &Played<'_>, doors: &World, wanted: &Wanted) -> Result<Exit, CliError> {
-        let request = flow::request(wanted, None, None);
+    async fn deploy(
+        &self,
+        console: &Played<'_>,
+        doors: &World,
+        wanted: &Wanted,
+        only: Option<&ComponentId>,
+    ) -> Result<Exit, CliError> {
+        let mut request = flow::request(wanted, None, None);
+        request.components.extend(only.cloned());
         let plan = prepare::plan(doors, &request).await?;
         flow::preflight(console.session(), wanted, doors, &plan).await?;
         if !console.approve(&plan)? {
@@ -124,7 +132,7 @@ impl Elsewhere for Story<'_> {
         let (_count, interrupts) = watch::channel(0);
         let consent = ConsentArgs::default();
         let console = Played { story: self, consent, interrupts, ended: RefCell::default() };
-        if self.deploy(&console, &doors, &wanted).await.is_ok() && console.ended.take().is_some() {
+        if self.deploy(&console, &doors, &wanted, None).await.is_ok() && console.ended.take().is_some() {
             self.overtaken.set(true);
         }
     }

@@ -2,11 +2,14 @@
 
 use super::schedule::{Ask, Crash, Schedule, Then};
 use crate::cli::wiring::{Death, Fault, Random, ScheduledFault, When};
+use crate::domain::ids::ComponentId;
 use std::time::Duration;
 
 /// What a schedule can be made of, as the story without any fault showed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ground {
+    /// The component that is released alone; all are if none.
+    pub only: Option<ComponentId>,
     /// How long the release takes.
     pub lasts: Duration,
     /// How often it writes.
@@ -17,11 +20,14 @@ pub(super) struct Ground {
     pub places: Vec<String>,
 }
 
-/// The schedule of a number.
-pub(super) fn schedule(seed: u64, number: u64, ground: &Ground) -> Schedule {
+/// The schedule of a number: every other one releases all there is, the others one component each, by turns.
+pub(super) fn schedule(seed: u64, number: u64, whole: &Ground, alone: &[Ground]) -> Schedule {
     let mut random = Random::new(seed ^ number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let random = &mut random;
-    let mut schedule = Schedule { seed: random.bits() >> 32, settle: true, ..Schedule::default() };
+    let turn = (number / 2) as usize % alone.len().max(1);
+    let ground = alone.get(turn).filter(|_| number % 2 == 1).unwrap_or(whole);
+    let only = ground.only.clone();
+    let mut schedule = Schedule { only, seed: random.bits() >> 32, settle: true, ..Schedule::default() };
     for _ in 0..few(random, &[2, 4, 3, 1, 1]) {
         schedule.faults.push(fault(random, ground));
     }

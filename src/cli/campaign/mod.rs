@@ -17,6 +17,7 @@ mod watcher;
 
 pub(super) use beginning::virtual_time;
 pub(super) use holds::decisive;
+pub(super) use schedule::given;
 pub use schedule::{Ask, Crash, Schedule, Then};
 pub(super) use theatre::Audience;
 pub use theatre::{Life, Played, Tamper, Theatre};
@@ -24,6 +25,7 @@ pub use theatre::{Life, Played, Tamper, Theatre};
 use crate::cli::CliError;
 use crate::cli::wiring::Violation;
 use crate::domain::error::Failure;
+use crate::domain::ids::ComponentId;
 use draw::Ground;
 pub use figures::{Broken, Figures, Left};
 use std::panic::AssertUnwindSafe;
@@ -37,27 +39,30 @@ const TRIES: usize = 40;
 
 /// What a campaign is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Campaign {
+pub struct Campaign<'a> {
     /// Stories.
     pub stories: u64,
     /// Decides all of them.
     pub seed: u64,
     /// Threads that play; all cores if zero.
     pub threads: usize,
+    /// Flags that say which release goes out into which world: part of the commands that play stories again.
+    pub given: &'a [String],
 }
 
 /// Plays a campaign.
-pub fn run(theatre: &Theatre, campaign: Campaign) -> Result<Figures, CliError> {
+pub fn run(theatre: &Theatre, campaign: Campaign<'_>) -> Result<Figures, CliError> {
     run_before(theatre, campaign, &|_, _| {})
 }
 
 /// Plays a campaign; `told` hears after each story how many are done, and how many of them broke a rule.
 pub(super) fn run_before(
     theatre: &Theatre,
-    campaign: Campaign,
+    campaign: Campaign<'_>,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<Figures, CliError> {
-    let ground = survey(theatre)?;
+    let whole = survey(theatre, campaign.given, None)?;
+    let alone = each_alone(theatre, campaign.given)?;
     let numbers: Vec<u64> = (0..campaign.stories).collect();
     let threads = if campaign.threads > 0 {
         campaign.threads
@@ -66,7 +71,8 @@ pub(super) fn run_before(
     };
     let drawn = |number: &u64| Schedule {
         longest_hold: theatre.longest_hold,
-        ..draw::schedule(campaign.seed, *number, &ground)
+        given: campaign.given.to_vec(),
+        ..draw::schedule(campaign.seed, *number, &whole, &alone)
     };
     let (done, wrong) = (AtomicU64::new(0), AtomicU64::new(0));
     let stories = side_by_side(&numbers, threads, |number| {
@@ -95,10 +101,21 @@ pub(super) fn run_before(
     Ok(figures)
 }
 
+/// What stories of one component can be made of, where several are released.
+fn each_alone(theatre: &Theatre, given: &[String]) -> Result<Vec<Ground>, CliError> {
+    let components = &theatre.wanted.env.components;
+    if components.len() < 2 || !theatre.wanted.components.is_empty() {
+        return Ok(Vec::new());
+    }
+    components.iter().map(|component| survey(theatre, given, Some(&component.id))).collect()
+}
+
 /// The story without any fault: it must end well, and shows what the others can be made of.
-fn survey(theatre: &Theatre) -> Result<Ground, CliError> {
-    let longest_hold = theatre.longest_hold;
-    let quiet = Schedule { seed: 1, settle: true, longest_hold, ..Schedule::default() };
+fn survey(theatre: &Theatre, given: &[String], only: Option<&ComponentId>) -> Result<Ground, CliError> {
+    let (longest_hold, given) = (theatre.longest_hold, given.to_vec());
+    let only = only.cloned();
+    let quiet =
+        Schedule { given, only: only.clone(), seed: 1, settle: true, longest_hold, ..Schedule::default() };
     let played = play(theatre, &quiet);
     if let Some(violation) = played.violations.first() {
         return Err(broken(&theatre.wanted.env.name, &quiet, violation).into());
@@ -108,6 +125,7 @@ fn survey(theatre: &Theatre) -> Result<Ground, CliError> {
     let components = env.components.iter().map(|component| component.id.to_string());
     let waiting = |label: &String| !label.starts_with("step:") || label.len() < 60;
     Ok(Ground {
+        only,
         lasts: played.lives.first().map(|life| life.took).unwrap_or_default(),
         writes: played.writes,
         labels: played.labels.into_iter().filter(waiting).collect(),

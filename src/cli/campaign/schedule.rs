@@ -3,6 +3,7 @@
 use crate::cli::args::RehearseArgs;
 use crate::cli::wiring::{self, Death, ScheduledFault};
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::ComponentId;
 use crate::domain::units;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub enum Then {
 /// One story.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Schedule {
+    /// Flags that say which release goes out into which world, where they were given.
+    pub given: Vec<String>,
+    /// Only this component is released.
+    pub only: Option<ComponentId>,
     /// Decides all chance.
     pub seed: u64,
     /// What goes wrong.
@@ -105,6 +110,34 @@ impl std::fmt::Display for Crash {
     }
 }
 
+/// The flags that say which release goes out into which world, as a shell takes them.
+pub(in crate::cli) fn given(args: &RehearseArgs) -> Vec<String> {
+    let release = &args.release;
+    let version: Vec<String> = release.version.iter().cloned().collect();
+    let repeated = [
+        ("--target", &args.targets),
+        ("--version", &version),
+        ("--component", &release.components),
+        ("--image", &release.images),
+        ("--set", &release.set),
+    ];
+    let flags = repeated
+        .into_iter()
+        .flat_map(|(flag, values)| values.iter().map(move |value| format!("{flag} {}", in_a_shell(value))));
+    let from_nothing = args.from_nothing.then(|| "--from-nothing".to_owned());
+    let replace = args.consent.allow_replace.then(|| "--allow-replace".to_owned());
+    flags.chain(from_nothing).chain(replace).collect()
+}
+
+fn in_a_shell(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
+    if !value.is_empty() && value.chars().all(plain) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
+}
+
 impl Schedule {
     /// As a command line asks for it.
     pub(in crate::cli) fn of(args: &RehearseArgs) -> Result<Self, Failure> {
@@ -117,6 +150,9 @@ impl Schedule {
             crate::cli::args::Then::Rollback => Then::Rollback,
         });
         Ok(Self {
+            given: given(args),
+            // A component that is asked for is so by the flags that were given.
+            only: None,
             seed: args.seed,
             faults: wiring::faults(&args.faults)?,
             asks: args.asks.iter().map(|text| Ask::read(text)).collect::<Result<_, _>>()?,
@@ -131,7 +167,9 @@ impl Schedule {
     /// The flags that play it again.
     #[must_use]
     pub fn flags(&self) -> Vec<String> {
-        let mut flags = vec![format!("--seed {}", self.seed)];
+        let mut flags = self.given.clone();
+        flags.extend(self.only.iter().map(|component| format!("--component {component}")));
+        flags.push(format!("--seed {}", self.seed));
         flags.extend(self.faults.iter().map(|fault| format!("--fault {fault}")));
         flags.extend(self.asks.iter().map(|ask| format!("--ask {}@{}", ask.wish, units::human(ask.at))));
         flags.extend(self.interrupt_at.map(|at| format!("--interrupt-at {}", units::human(at))));

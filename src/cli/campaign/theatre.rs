@@ -142,7 +142,7 @@ pub(super) trait Elsewhere {
 /// One story while it is played.
 pub(super) struct Story<'a> {
     pub(super) theatre: &'a Theatre,
-    schedule: &'a Schedule,
+    pub(super) schedule: &'a Schedule,
     simulated: &'a Simulated,
     pub(super) tally: &'a Tally<'a>,
     pub(super) audience: &'a dyn Audience,
@@ -305,8 +305,8 @@ impl Story<'_> {
                         self.simulated.world().heal();
                         tokio::time::sleep(REST).await;
                     }
-                    if self.is_settled().await {
-                        return self.last_look().await;
+                    if let Some(last) = self.settled().await {
+                        return self.last_look(last.as_ref());
                     }
                     "resume"
                 }
@@ -336,20 +336,18 @@ impl Story<'_> {
         (name, doors, dead)
     }
 
-    async fn is_settled(&self) -> bool {
+    /// The last run, if there is one, once none is unfinished.
+    async fn settled(&self) -> Option<Option<unfinished::Run>> {
         let (_, doors, _) = self.doors("auditor");
-        matches!(unfinished::latest(&doors).await, Ok(run) if !run.as_ref().is_some_and(unfinished::Run::is_unfinished))
+        let last = unfinished::latest(&doors).await.ok()?;
+        (!last.as_ref().is_some_and(unfinished::Run::is_unfinished)).then_some(last)
     }
 
     /// All is over: what is on record, and what stands there.
-    async fn last_look(&self) {
-        let (_, doors, _) = self.doors("auditor");
-        let Ok(Some(run)) = unfinished::latest(&doors).await else { return };
-        if self.overtaken.get() {
-            return;
-        }
+    fn last_look(&self, last: Option<&unfinished::Run>) {
+        let Some(run) = last.filter(|_| !self.overtaken.get()) else { return };
         let (now, at) = (self.picture(), self.simulated.world().clock().millis());
-        let found = checks::settled(&run, &self.known.borrow(), &now, &self.passed_over(), at);
+        let found = checks::settled(run, &self.known.borrow(), &now, &self.passed_over(), at);
         self.violations.borrow_mut().extend(found);
         let back = matches!(&run.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back");
         if back && run.plan.rollback_of.is_none() {

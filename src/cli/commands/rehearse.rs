@@ -31,7 +31,9 @@ pub fn run(session: &Session, args: &RehearseArgs) -> Result<Exit, CliError> {
     if let Some(stories) = args.campaign {
         let longest_hold = longest_hold.unwrap_or_else(|| campaign::decisive(&wanted.env));
         let theatre = Theatre::new(wanted, args.from_nothing, Some(longest_hold))?;
-        return campaign(session, env, &theatre, Campaign { stories, seed: args.seed, threads: 0 });
+        let given = campaign::given(args);
+        let campaign_of = Campaign { stories, seed: args.seed, threads: 0, given: &given };
+        return campaign(session, env, &theatre, campaign_of);
     }
     let mut schedule = Schedule::of(args)?;
     let theatre = Theatre::new(wanted, args.from_nothing, longest_hold)?;
@@ -62,7 +64,12 @@ fn list_faults(session: &Session) {
 }
 
 /// Plays many stories, and says what came of them.
-fn campaign(session: &Session, env: &str, theatre: &Theatre, campaign: Campaign) -> Result<Exit, CliError> {
+fn campaign(
+    session: &Session,
+    env: &str,
+    theatre: &Theatre,
+    campaign: Campaign<'_>,
+) -> Result<Exit, CliError> {
     let progress = Progress { shown: !session.json() && std::io::stderr().is_terminal() };
     let figures =
         campaign::run_before(theatre, campaign, &|done, wrong| progress.tell(done, campaign.stories, wrong));

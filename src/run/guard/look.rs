@@ -26,11 +26,11 @@ pub(super) async fn look(
     let text = |target: &TargetId, error: StateError| format!("{target}: {error}");
     let sites: Vec<_> = targets.filter_map(|target| Some((target, world.sites.get(target)?))).collect();
     let lists = sites.iter().map(|(target, site)| async move {
-        site.state.list(RecordKind::Plan, "").await.map_err(|error| text(target, error))
+        site.state.newest(RecordKind::Plan).await.map_err(|error| text(target, error))
     });
     let mut newest = None;
-    for plans in join_all(lists).await {
-        newest = newest.max(plans?.into_iter().next_back().map(|plan| (plan.name, plan.content)));
+    for plan in join_all(lists).await {
+        newest = newest.max(plan?.map(|plan| (plan.name, plan.content)));
     }
     let Some((name, content)) = newest else { return Ok(None) };
     let plan = file::read(&format!("the plan of run {name}"), &content).map_err(|failure| failure.what)?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Invariant;
+use crate::sim::active::revision_number;
 use crate::sim::cluster::{Cluster, lock};
 use crate::sim::kube::controllers::object;
 use crate::sim::kube::kinds::KindId;
@@ -163,6 +164,24 @@ pub(super) fn sizes(cluster: &Cluster) -> BTreeMap<String, usize> {
         }
     }
     sizes
+}
+
+/// Whether stable lacks only what a node took with it: a way back leads there all the same.
+pub(super) fn node_took(cluster: &Cluster, subject: &Subject) -> bool {
+    let Some(service) = &subject.service else { return false };
+    let stable = cluster.baseline.get(&subject.name);
+    let burdens = cluster.traffic.burdens();
+    let burden = burdens.iter().find(|burden| burden.component == subject.name);
+    let Some((burden, stable)) = burden.zip(stable) else { return false };
+    let share =
+        burden.weights.iter().find(|(known, _)| known == service).map_or(0.0, |(_, percent)| *percent);
+    let runs = cluster.kubelet.present().map(|index| &cluster.kubelet.runs[index]);
+    let of_stable =
+        runs.filter(|run| run.component == subject.name && revision_number(&run.revision) == *stable);
+    let (lost, there): (Vec<_>, Vec<_>) = of_stable.partition(|run| cluster.kubelet.is_lost(&run.node));
+    let ready = there.iter().filter(|run| run.ready).count();
+    let carries = |pods: usize| pods as f64 * burden.pod_capacity >= burden.rps * share / 100.0;
+    !carries(ready) && carries(ready + lost.len())
 }
 
 /// Whether the component has pods enough, if only the traffic went to them.

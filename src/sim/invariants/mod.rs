@@ -76,6 +76,8 @@ pub struct Rules {
     pub waves: Vec<Vec<String>>,
     /// From the last write of each wave to the first of the next, at least, in milliseconds.
     pub bakes: Vec<Millis>,
+    /// Components of which nobody can count who answers: a router that lies about them is the world's.
+    pub assumed: BTreeSet<String>,
 }
 
 /// A breach that goes on.
@@ -203,7 +205,11 @@ impl Referee {
                     || (subject.invariant == Invariant::Capacity
                         && (before.invariant, &before.name) == (subject.invariant, &subject.name))
             };
-            let ours = !watched.before.keys().any(known) && !shaken && cluster.meddled.is_empty();
+            let ours = !watched.before.keys().any(known)
+                && !shaken
+                && cluster.meddled.is_empty()
+                && !capacity::node_took(cluster, subject)
+                && !(cluster.is_hindered() && self.rules.assumed.contains(&subject.name));
             if ours {
                 watched.standing.entry(subject.clone()).or_default().ours = true;
                 self.violations.push(violation(now, subject.invariant, format!("{write}: {what}")));

@@ -176,15 +176,24 @@ fn resource_list(store: &Store, group: &str, version: &str) -> Option<Value> {
     if let Some(list) = builtin()["lists"].get(&group_version) {
         return Some(list.clone());
     }
-    let groups = groups(store);
-    let found = groups.iter().find(|one| one["metadata"]["name"] == group)?;
-    let found = found["versions"].as_array()?.iter().find(|one| one["version"] == version)?;
-    let mut resources = Vec::new();
-    for resource in found["resources"].as_array()? {
-        resources.extend(plain_resources(resource));
+    let kinds = store.kinds();
+    let own = kinds.iter().filter(|(id, kind)| {
+        kind.custom && kind.group == group && kind.version == version && kinds.is_served(*id)
+    });
+    let own = own.flat_map(|(_, kind)| plain_resources(&custom_resource(kind)));
+    let groups = items(&builtin()["groups"]).iter().filter(|one| one["metadata"]["name"] == group);
+    let versions = groups.flat_map(|one| items(&one["versions"])).filter(|one| one["version"] == version);
+    let built_in = versions.flat_map(|one| items(&one["resources"])).flat_map(plain_resources);
+    let resources: Vec<Value> = built_in.chain(own).collect();
+    if resources.is_empty() {
+        return None;
     }
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version,
         "resources": resources}))
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// A resource and its subresources in the form of the plain list.

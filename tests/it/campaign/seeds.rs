@@ -7,7 +7,8 @@ use deployctl::sim::Fault;
 
 fn play(env: Environment, stories: u64, seed: u64, threads: usize) -> Figures {
     let theatre = Theatre::of(env, false).unwrap();
-    campaign::run(&theatre, Campaign { stories, seed, threads }).unwrap_or_else(|error| panic!("{error:?}"))
+    campaign::run(&theatre, Campaign { stories, seed, threads, given: &[] })
+        .unwrap_or_else(|error| panic!("{error:?}"))
 }
 
 fn holds(env: Environment, stories: u64, seed: u64) {

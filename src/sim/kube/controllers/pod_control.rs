@@ -10,7 +10,7 @@ use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
 use crate::sim::kube::store::Stored;
-use crate::sim::random::safe_hash;
+use crate::sim::random::{Fnv, safe_name};
 
 /// The label that ties a pod to the template it was made from, under a Deployment.
 pub const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -21,7 +21,9 @@ pub const REVISION_HASH: &str = "controller-revision-hash";
 /// The hash of a pod template: equal templates have equal hashes in every run.
 #[must_use]
 pub fn hash_of(template: &Value) -> String {
-    safe_hash(template.to_string().as_bytes())
+    let mut hash = Fnv::default();
+    serde_json::to_writer(&mut hash, template).expect("a hash takes anything");
+    safe_name(hash.0)
 }
 
 /// True if the pod has been ready for at least `min_ready` seconds.
