@@ -395,6 +395,12 @@ pub enum SmokeVia {
 }
 
 impl Effect {
+    /// Whether users come to a workload by it.
+    #[must_use]
+    pub fn leads_users(&self) -> bool {
+        matches!(self, Self::Switch { .. }) || matches!(self, Self::Weigh { percent, .. } if *percent > 0)
+    }
+
     /// Whether the effect changes anything (as against waiting, watching, asking).
     #[must_use]
     pub fn writes(&self) -> bool {

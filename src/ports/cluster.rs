@@ -150,7 +150,7 @@ pub enum ClusterError {
         /// The server's words.
         message: String,
     },
-    /// 401 or 403 (quota and admission speak here too).
+    /// 403 (quota and admission speak here too), or no credentials that could be shown.
     #[error("{message}")]
     Forbidden {
         /// The server's words.
@@ -173,15 +173,23 @@ pub enum ClusterError {
 }
 
 impl ClusterError {
-    /// Whether the same request may be answered in a moment: no contact, or a server that sheds load or has no leader. A
-    /// webhook that fails is somebody else's 500, and stays.
+    /// Whether the same request may be answered in a moment: no contact, a server that sheds load, has no leader or has just
+    /// lost the credentials (a token that is about to be renewed, an authenticator that restarts), or an object that others
+    /// write at the same time. A webhook that fails is somebody else's 500, and stays.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Server { code: 429 | 502..=504, .. } => true,
+            Self::Unreachable { .. } | Self::Server { code: 401 | 429 | 502..=504, .. } => true,
             Self::Server { code: 500, message } => !message.contains("webhook"),
+            Self::Conflict { message } => message.contains("has been modified"),
             _ => false,
         }
+    }
+
+    /// Whether it leaves open how things stand there: no answer, or none to us.
+    #[must_use]
+    pub fn leaves_open(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Server { code: 401, .. })
     }
 }
 

@@ -146,7 +146,7 @@ impl Stand<'_> {
     ///
     /// A workload whose size an autoscaler owns is applied without `replicas`. As long as we are the owner still (it was
     /// created with a size and never scaled since), leaving the field out would drop it to 1: so the live size goes along.
-    async fn to_send(&self, object: &Object, known: Known) -> Result<Value, StepError> {
+    pub(super) async fn to_send(&self, object: &Object, known: Known) -> Result<Value, StepError> {
         if object.kind() == "Secret" {
             return sealed::open(self.world.secrets.as_ref(), &object.value).await.map_err(StepError::failed);
         }

@@ -385,7 +385,34 @@ impl<'a> Engine<'a> {
     }
 
     async fn perform(&self, step: &Step) -> Result<String, StepError> {
-        self.perform_for(&step.target, &step.id, step.component.as_ref(), &step.effect, false).await
+        let perform =
+            |effect| self.perform_for(&step.target, &step.id, step.component.as_ref(), effect, false);
+        // A pause, an approval or another process may lie between the wait for pods and the traffic to them.
+        let again = match &step.effect {
+            effect if effect.leads_users() => usize::MAX,
+            // Pods that are not ready are told as such, not as a Service that leads nowhere.
+            Effect::WaitTraffic { .. } => 1,
+            _ => 0,
+        };
+        for wait in self.waited_for(step).into_iter().take(again) {
+            perform(wait).await?;
+        }
+        perform(&step.effect).await
+    }
+
+    /// The last wait for pods before a step, of its component, and those until Services lead to these pods.
+    fn waited_for(&self, step: &Step) -> Vec<&Effect> {
+        let all = self.plan.stages.iter().flat_map(|stage| &stage.steps);
+        let before = all.take_while(|other| other.id != step.id);
+        let own = before.filter(|other| other.target == step.target && other.component == step.component);
+        let own: Vec<&Effect> = own.map(|other| &other.effect).collect();
+        let ready = own.iter().rev().find_map(|effect| match effect {
+            Effect::WaitReady { workloads, .. } => Some((*effect, workloads)),
+            _ => None,
+        });
+        let Some((wait, workloads)) = ready else { return Vec::new() };
+        let leads = |effect: &&Effect| matches!(effect, Effect::WaitTraffic { workload, .. } if workloads.contains(workload));
+        std::iter::once(wait).chain(own.iter().copied().filter(leads)).collect()
     }
 
     // --- the ends ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::units::human;
 use crate::ports::state::{Holder, LockError, REQUEST_TIMEOUT};
+use crate::run::contact::CONTACT;
 use crate::run::world::World;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -210,21 +211,24 @@ impl Leases {
                 Err(Loss::Taken(format!("{} took it over ({})", other.by, other.reason)))
             }
             Err(LockError::Gone(why)) => Err(Loss::Taken(why)),
-            // A refusal may pass like lost contact: a token that is being renewed, an authenticator that fails once.
-            Err(LockError::Forbidden(_)) if self.holds(target, world.clock.now()) => Ok(()),
+            // A refusal may pass like lost contact: a token that is being renewed, an authenticator that is away for a moment.
+            Err(LockError::Forbidden(_)) if self.is_silent_for(target, world.clock.now(), CONTACT) => Ok(()),
             // Credentials that were revoked concern their target alone: what others hold can still be taken back.
             Err(LockError::Forbidden(why)) => Err(Loss::Silent(format!("it refuses our credentials: {why}"))),
             // No contact is not yet a loss. Nothing is written while it lasts, and if nobody else took the lease
             // when its time was up, the next renewal that gets through proves that it was ours all along.
-            Err(LockError::Unreachable(_)) if self.is_bearable(target, world.clock.now()) => Ok(()),
+            Err(LockError::Unreachable(_)) if self.is_silent_for(target, world.clock.now(), ABSENCE) => {
+                Ok(())
+            }
             Err(LockError::Unreachable(why)) => {
                 Err(Loss::Silent(format!("it could not be renewed in time: {why}")))
             }
         }
     }
 
-    fn is_bearable(&self, target: &TargetId, now: Timestamp) -> bool {
-        self.silence(target, now).is_some_and(|silence| silence < self.holder.ttl + ABSENCE)
+    /// Whether the lease has been over for less than this.
+    fn is_silent_for(&self, target: &TargetId, now: Timestamp, less: Duration) -> bool {
+        self.silence(target, now).is_some_and(|silence| silence < self.holder.ttl + less)
     }
 
     /// Holds this one no longer: its target gives no answer, and the lock lapses by itself.

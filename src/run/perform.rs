@@ -40,9 +40,12 @@ impl StepError {
     }
 
     pub fn of(what: &str, error: &ClusterError) -> Self {
-        Self { cause: format!("{what}: {error}"), unknown: matches!(error, ClusterError::Unreachable { .. }) }
+        Self { cause: format!("{what}: {error}"), unknown: error.leaves_open() }
     }
 }
+
+/// What endpoints may lag behind pods that are ready.
+const ENDPOINTS_LAG: Duration = Duration::from_secs(10);
 
 /// What an effect is performed with.
 pub(super) struct Stand<'a> {
@@ -237,16 +240,21 @@ impl Stand<'_> {
         loop {
             let state = {
                 let snapshot = snapshots.borrow_and_update();
-                let own: Vec<&str> =
-                    snapshot.current_pods(workload).into_iter().map(|(name, _)| name).collect();
+                let pods = snapshot.current_pods(workload);
+                let wanted = pods.iter().filter(|(_, pod)| pod.ready && !pod.terminating).count();
+                let own: Vec<&str> = pods.into_iter().map(|(name, _)| name).collect();
                 let endpoints = snapshot.endpoints.get(&service.name).map_or(&[][..], Vec::as_slice);
                 let ready = endpoints.iter().filter(|e| e.ready && own.contains(&e.pod.as_str())).count();
                 let others = endpoints.iter().filter(|e| e.ready && !own.contains(&e.pod.as_str())).count();
-                (ready, others)
+                (ready, wanted, others)
             };
+            // All pods that are ready, or, where a Service leads to some of them only, those that there are after a while.
+            let enough = |ready: usize, wanted| ready >= wanted || began.elapsed() >= ENDPOINTS_LAG;
             match state {
-                (ready, 0) if ready > 0 => return Ok(format!("{} serves from {ready} pods", service.name)),
-                (ready, others) => {
+                (ready, wanted, 0) if ready > 0 && enough(ready, wanted) => {
+                    return Ok(format!("{} serves from {ready} pods", service.name));
+                }
+                (ready, _, others) => {
                     let now = format!(
                         "{} has {ready} endpoints of {}, {others} of others",
                         service.name, workload.name
@@ -258,8 +266,11 @@ impl Stand<'_> {
                 }
             }
             let left = timeout.saturating_sub(began.elapsed());
-            match tokio::time::timeout(left, snapshots.changed()).await {
+            let lag = ENDPOINTS_LAG.saturating_sub(began.elapsed());
+            let look = if lag.is_zero() { left } else { left.min(lag) };
+            match tokio::time::timeout(look, snapshots.changed()).await {
                 Ok(Ok(())) => {}
+                Err(_) if look < left => {}
                 Ok(Err(_)) => return Err(StepError { cause: "the watch ended".to_owned(), unknown: true }),
                 Err(_) => {
                     return Err(StepError::failed(format!(

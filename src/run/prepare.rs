@@ -79,7 +79,7 @@ pub async fn silent(world: &World) -> Result<BTreeMap<TargetId, Failure>, Failur
         let Some(cluster) = &site.cluster else { return Ok(None) };
         match cluster.identity().await {
             Ok(_) => Ok(None),
-            Err(error @ ClusterError::Unreachable { .. }) => Ok(Some((target.clone(), refused(&error)))),
+            Err(error) if error.leaves_open() => Ok(Some((target.clone(), refused(&error)))),
             Err(error) => Err(refused(&error)),
         }
     });

@@ -82,7 +82,8 @@ impl Stand<'_> {
         let Some(pod) = pod else {
             return Err(ProbeError { message: format!("{workload} has no ready pod to ask") });
         };
-        let live = cluster.get(workload).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let live = self.in_contact("read", async || cluster.get(workload).await).await;
+        let live = live.map_err(|error| ProbeError { message: error.cause })?;
         let port = live
             .as_ref()
             .and_then(|live| live.pointer("/spec/template/spec/containers/0/ports/0/containerPort"))
@@ -100,7 +101,8 @@ impl Stand<'_> {
         headers: std::collections::BTreeMap<String, String>,
     ) -> Result<HttpAnswer, ProbeError> {
         let cluster = self.cluster().map_err(|error| ProbeError { message: error.cause })?;
-        let live = cluster.get(service).await.map_err(|error| ProbeError { message: error.to_string() })?;
+        let live = self.in_contact("read", async || cluster.get(service).await).await;
+        let live = live.map_err(|error| ProbeError { message: error.cause })?;
         let port = live
             .as_ref()
             .and_then(|live| live.pointer("/spec/ports/0/port"))

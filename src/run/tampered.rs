@@ -10,9 +10,9 @@ use crate::domain::event::Kind;
 use crate::domain::field_path;
 use crate::domain::ids::{StepId, TargetId};
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
-use crate::domain::step::{Status, Step, Undo};
+use crate::domain::step::{Lane, Status, Step, Undo};
 use crate::plan::{Plan, Verdict, diff};
-use crate::ports::cluster::{ClusterError, Terms};
+use crate::ports::cluster::{ClusterError, Known, Terms};
 use crate::run::prepare::unreachable;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,15 +31,15 @@ pub struct Tampered {
     pub lines: Vec<String>,
     /// Its place in the plan's table, if the run applied it.
     index: Option<usize>,
-    /// The step that sized it last, if its size is to be set again.
-    resize: Option<Step>,
+    /// What sized it last, in the name of which step, if its size is to be set again.
+    resize: Option<(Step, Effect)>,
 }
 
 /// What the run's steps made of a target, as its journal tells.
 #[derive(Default)]
 struct Left<'r> {
     objects: BTreeMap<ObjectRef, usize>,
-    sizes: BTreeMap<ObjectRef, &'r Step>,
+    sizes: BTreeMap<ObjectRef, (&'r Step, &'r Effect)>,
     /// Touched by a step of which nobody knows how far it came.
     uncertain: BTreeSet<ObjectRef>,
 }
@@ -94,7 +94,8 @@ async fn look_at(run: &Run, target: &TargetId, site: &Site) -> Result<Vec<Tamper
         if lines.is_empty() {
             continue;
         }
-        let resize = sized.filter(|_| live.is_none() || resized.is_some()).cloned();
+        let resize = sized.filter(|_| live.is_none() || resized.is_some());
+        let resize = resize.map(|(step, effect)| (step.clone(), effect.clone()));
         found.push(Tampered { target: target.clone(), object: reference, lines, index, resize });
     }
     Ok(found)
@@ -117,12 +118,33 @@ fn left<'r>(run: &'r Run, target: &TargetId) -> Left<'r> {
     }
     for step in steps.iter().rev().filter(|step| status(step) == Status::Undone) {
         undo(step).for_each(|effect| left.take(&run.plan, step, effect));
+        // An autoscaler was turned back with bounds that nobody has noted.
+        undo(step).for_each(|effect| left.uncertain.extend(guarded(&run.plan, effect)));
         // Its size is what the way back gave it; whoever goes on sizes it again.
         for object in touched(&run.plan, &step.effect) {
             left.sizes.remove(&object);
         }
     }
+    let undone = steps.iter().filter(|step| status(step) == Status::Undone);
+    let undone: BTreeSet<ObjectRef> = undone.flat_map(|step| touched(&run.plan, &step.effect)).collect();
+    // Where somebody went on after a way back, what was done again is newer than what was not.
+    let moves = |step: &&&Step| matches!(&step.undo, Undo::Effects { lane: Lane::Traffic, .. });
+    for step in steps.iter().filter(moves).filter(|step| status(step) == Status::Done) {
+        if touched(&run.plan, &step.effect).iter().any(|object| undone.contains(object)) {
+            left.take(&run.plan, step, &step.effect);
+        }
+    }
     left
+}
+
+/// Autoscalers that an effect gives bounds of its own.
+fn guarded(plan: &Plan, effect: &Effect) -> Vec<ObjectRef> {
+    let indices = match effect {
+        Effect::Guard { autoscalers, .. } => autoscalers.as_slice(),
+        Effect::Regrow(stable) => &stable.autoscalers,
+        _ => &[],
+    };
+    indices.iter().map(|index| plan.objects[*index].reference()).collect()
 }
 
 fn undo(step: &Step) -> impl Iterator<Item = &Effect> {
@@ -160,7 +182,7 @@ fn indices(effect: &Effect) -> &[usize] {
 }
 
 impl<'r> Left<'r> {
-    fn take(&mut self, plan: &Plan, step: &'r Step, effect: &Effect) {
+    fn take(&mut self, plan: &Plan, step: &'r Step, effect: &'r Effect) {
         for index in indices(effect) {
             let reference = plan.objects[*index].reference();
             // It is read again in the version that was written last.
@@ -169,7 +191,7 @@ impl<'r> Left<'r> {
         }
         match effect {
             Effect::Scale { workload, .. } => {
-                self.sizes.insert(workload.clone(), step);
+                self.sizes.insert(workload.clone(), (step, effect));
             }
             Effect::Delete { objects } => {
                 for object in objects {
@@ -239,8 +261,8 @@ impl Engine<'_> {
             if let Some(index) = tampered.index {
                 self.apply_again(target, index).await.map_err(failed)?;
             }
-            if let Some(step) = &tampered.resize {
-                let sized = self.perform_for(target, &step.id, step.component.as_ref(), &step.effect, true);
+            if let Some((step, effect)) = &tampered.resize {
+                let sized = self.perform_for(target, &step.id, step.component.as_ref(), effect, true);
                 sized.await.map_err(|error| failed(error.cause))?;
                 let wait =
                     Effect::WaitReady { workloads: vec![object.clone()], timeout: self.plan.limits.ready };
@@ -263,7 +285,7 @@ impl Engine<'_> {
         let reference = object.reference();
         let what = format!("read {reference}");
         let live = stand.in_contact(&what, async || cluster.get(&reference).await).await;
-        let mut value = object.value.clone();
+        let mut value = stand.to_send(object, Known::Nothing).await.map_err(|error| error.cause)?;
         if let Some(size) =
             live.map_err(|error| error.cause)?.as_ref().and_then(|live| live.pointer("/spec/replicas"))
         {

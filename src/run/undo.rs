@@ -15,6 +15,7 @@ use crate::domain::ids::{ComponentId, StepId, TargetId};
 use crate::domain::object::ObjectRef;
 use crate::domain::release::{Outcome, Release};
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
+use crate::plan::Plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -22,9 +23,9 @@ use std::time::Duration;
 const ATTEMPTS: u32 = 5;
 
 /// An effect of a way back that was not achieved.
-pub(super) struct Failed<'s> {
+pub(super) struct Failed {
     error: StepError,
-    effect: &'s Effect,
+    effect: Effect,
 }
 
 type ChainId = (TargetId, Option<ComponentId>);
@@ -42,7 +43,10 @@ impl Engine<'_> {
     /// Takes back, in these lanes, every step that was begun; adds what could not be.
     pub(super) async fn undo(&self, lanes: &[Lane], remaining: &mut Remaining) {
         for lane in lanes {
-            let mut chains = self.chains(*lane, &remaining.stuck);
+            // What is stuck keeps Git off, which is told, not passed over.
+            let nothing = BTreeSet::new();
+            let stuck = if *lane == Lane::Sync { &nothing } else { &remaining.stuck };
+            let mut chains = self.chains(*lane, stuck);
             if *lane == Lane::Sync {
                 leave_paused(&self.plan.environment, &mut chains, remaining);
             }
@@ -52,28 +56,30 @@ impl Engine<'_> {
             self.teller().tell(Kind::RollbackLane { lane: *lane });
             let ways =
                 chains.into_iter().map(|(id, steps)| async move { (id, self.undo_chain(&steps).await) });
-            for (id, result) in futures::future::join_all(ways).await {
-                if let Err((step, failed)) = result {
+            for (id, (failures, is_stuck)) in futures::future::join_all(ways).await {
+                for (step, failed) in failures {
                     if failed.error.unknown {
                         self.lose(&step.target, &failed.error.cause);
                     }
                     remaining.wrong.push(self.not_taken_back(step, failed));
-                    // A Job that undoes something stands in nobody's way.
-                    if *lane != Lane::Jobs {
-                        remaining.stuck.insert(id);
-                    }
+                }
+                // A Job that undoes something stands in nobody's way.
+                if is_stuck && *lane != Lane::Jobs {
+                    // What all share stays, too: what is not back may stand on it.
+                    remaining.stuck.insert((id.0.clone(), None));
+                    remaining.stuck.insert(id);
                 }
             }
         }
     }
 
-    fn not_taken_back(&self, step: &Step, failed: Failed<'_>) -> StillWrong {
-        let what = match failed.effect {
+    fn not_taken_back(&self, step: &Step, failed: Failed) -> StillWrong {
+        let what = match &failed.effect {
             Effect::RunJob(run) => format!("run {}", self.plan.objects[run.job].reference()),
             _ => format!("{} is not taken back", step.title),
         };
         let again = format!("deployctl rollback {}", self.plan.environment);
-        by_hand::still_wrong(self.plan, step, failed.effect, &what, failed.error.cause, &again)
+        by_hand::still_wrong(self.plan, step, &failed.effect, &what, failed.error.cause, &again)
     }
 
     /// The steps to take back in a lane, by target and component, last first.
@@ -93,34 +99,40 @@ impl Engine<'_> {
         chains
     }
 
-    async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> Result<(), (&'s Step, Failed<'s>)> {
-        let Some(first) = steps.first() else { return Ok(()) };
-        let ids = steps.iter().map(|step| step.id.clone()).collect();
+    /// What could not be taken back of a chain, and whether that left the rest of it as it is.
+    async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> (Vec<(&'s Step, Failed)>, bool) {
+        let mut failures = Vec::new();
+        let Some(target) = steps.first().map(|step| &step.target) else { return (failures, false) };
         // The journal of an abort is best effort: what could not be written is reconciled by the next resume.
-        let _ = self.journal.steps(&first.target, ids, Transition::StartUndo, None, Tries::One).await;
+        let record = async |steps: &[&Step], transition, cause| {
+            let ids = steps.iter().map(|step| step.id.clone()).collect();
+            let _ = self.journal.steps(target, ids, transition, cause, Tries::One).await;
+        };
+        record(steps, Transition::StartUndo, None).await;
+        let mut recorded = 0;
         for (index, step) in steps.iter().enumerate() {
             let was = self.status(step);
             self.set(step, Transition::StartUndo);
             if let Err(failed) = self.undo_step(step, was).await {
                 self.set(step, Transition::FailUndo);
-                let done = steps[..index].iter().map(|step| step.id.clone()).collect();
-                let _ =
-                    self.journal.steps(&step.target, done, Transition::FinishUndo, None, Tries::One).await;
+                record(&steps[recorded..index], Transition::FinishUndo, None).await;
                 let cause = failed.error.cause.clone();
-                let (id, target) = (step.id.clone(), step.target.clone());
-                let ids = vec![id.clone()];
-                let said = Some(cause.clone());
-                let _ = self.journal.steps(&target, ids, Transition::FailUndo, said, Tries::One).await;
-                self.teller().tell(Kind::UndoFailed { step: id, target, cause });
-                return Err((step, failed));
+                record(&steps[index..=index], Transition::FailUndo, Some(cause.clone())).await;
+                recorded = index + 1;
+                let (step_id, target) = (step.id.clone(), target.clone());
+                self.teller().tell(Kind::UndoFailed { step: step_id, target, cause });
+                failures.push((*step, failed));
+                if holds_up(step) {
+                    return (failures, true);
+                }
+                continue;
             }
             self.set(step, Transition::FinishUndo);
             let (id, target, title) = (step.id.clone(), step.target.clone(), step.title.clone());
             self.teller().tell(Kind::StepUndone { step: id, target, title });
         }
-        let ids = steps.iter().map(|step| step.id.clone()).collect();
-        let _ = self.journal.steps(&first.target, ids, Transition::FinishUndo, None, Tries::One).await;
-        Ok(())
+        record(&steps[recorded..], Transition::FinishUndo, None).await;
+        (failures, false)
     }
 
     /// After a rollback the release before must stand there healthy: exit code 5 says so. Where something is stuck that is
@@ -176,12 +188,13 @@ impl Engine<'_> {
         }
     }
 
-    async fn undo_step<'s>(&self, step: &'s Step, was: Status) -> Result<(), Failed<'s>> {
+    async fn undo_step(&self, step: &Step, was: Status) -> Result<(), Failed> {
         let Undo::Effects { effects, .. } = &step.undo else { return Ok(()) };
-        for effect in effects {
+        let released = if holds_up(step) { Vec::new() } else { self.released(step) };
+        for effect in effects.iter().chain(released) {
             if let Effect::RunJob(run) = effect {
                 let nothing = self.never_made(&step.target, run, was).await;
-                if nothing.map_err(|error| Failed { error, effect })? {
+                if nothing.map_err(|error| Failed { error, effect: effect.clone() })? {
                     continue;
                 }
             }
@@ -192,7 +205,7 @@ impl Engine<'_> {
                 // A Job has tried as often as its own limit says.
                 let last = attempt >= ATTEMPTS || matches!(effect, Effect::RunJob(_));
                 if last || error.unknown {
-                    return Err(Failed { error, effect });
+                    return Err(Failed { error, effect: effect.clone() });
                 }
                 attempt += 1;
                 tokio::time::sleep(Duration::from_secs(3)).await;
@@ -200,6 +213,30 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+impl<'s> Engine<'s> {
+    /// What gave an autoscaler its own bounds back, if that was done already: a way back that turns it only now, in another
+    /// attempt, raises them again.
+    fn released(&self, step: &Step) -> Vec<&'s Effect> {
+        let plan: &'s Plan = self.plan;
+        let all = plan.stages.iter().flat_map(|stage| &stage.steps);
+        let own = all.filter(|other| other.target == step.target && other.component == step.component);
+        let guards = own.filter(|other| matches!(other.effect, Effect::Guard { .. }));
+        let undone = guards.filter(|other| self.status(other) == Status::Undone);
+        let effects = undone.filter_map(|other| match &other.undo {
+            Undo::Effects { effects, .. } => Some(effects),
+            Undo::None { .. } => None,
+        });
+        effects.flatten().collect()
+    }
+}
+
+/// Whether nothing before it in its chain can be taken back while it is not. An autoscaler that cannot be turned back holds no
+/// traffic up: stable has its size, and what the autoscaler does not look at it does not shrink.
+fn holds_up(step: &Step) -> bool {
+    let Undo::Effects { effects, lane: Lane::Traffic } = &step.undo else { return true };
+    !effects.iter().any(|effect| matches!(effect, Effect::Guard { .. }))
 }
 
 /// The workload that a cause names, or the first.

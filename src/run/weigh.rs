@@ -56,12 +56,16 @@ impl Stand<'_> {
         }
         let limit = if self.back { BACK.min(wait.timeout) } else { wait.timeout };
         let until = Instant::now() + limit;
-        let mut tally = Tally::default();
+        let (mut tally, mut newest) = (Tally::default(), Count::default());
         loop {
             let look = self.count_once(wait, until).await;
             let judged = tally.add(&look, wait.percent, wait.before);
             let over = Instant::now() >= until;
-            let count = tally.seen(&look);
+            // The look that the limit cut short before any answer tells nothing.
+            if look.all() > 0 || !over {
+                newest = look;
+            }
+            let count = tally.seen(&newest);
             let seen = format!("{} of {} answers came from {}", count.wanted, count.all(), wait.version);
             match judged {
                 Share::Confirmed => return Ok(seen),

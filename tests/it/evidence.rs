@@ -281,10 +281,14 @@ fn suspicion_and_a_silent_source_take_the_traffic_off_until_it_answers() {
         let held = said.iter().position(|(_, said)| said.contains("until its counters can be read again"));
         let Some(held) = held else { continue };
         braked += 1;
-        // It answers again: the weight is back, or the evidence itself has the brake pulled.
+        // It answers again: the weight is back, or the evidence itself has the brake pulled, or has had it since.
         let (at, next) =
             said.get(held + 1).unwrap_or_else(|| panic!("seed {seed}: never released: {said:?}"));
-        let again = ["the counters of api can be read again, ", "until the next samples agree or not"];
+        let again = [
+            "the counters of api can be read again, ",
+            "until the next samples agree or not",
+            "% to the new api again",
+        ];
         assert!(again.iter().any(|again| next.contains(again)), "seed {seed}: {next}");
         released += usize::from(next.contains(again[0]));
         let silent = at - said[held].0;

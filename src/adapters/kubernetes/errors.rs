@@ -74,8 +74,9 @@ impl Status {
         let message = self.message.clone();
         match self.code {
             // The server says one word here, which tells nobody what to do about it.
-            401 => ClusterError::Forbidden {
-                message: format!("401 {message}: the server does not know these credentials"),
+            401 => ClusterError::Server {
+                code: 401,
+                message: format!("{message}: the server does not know these credentials"),
             },
             403 => ClusterError::Forbidden { message },
             404 => ClusterError::NotFound { message },
@@ -133,8 +134,9 @@ mod tests {
         assert_eq!(error(404, &status(gone)), ClusterError::NotFound { message: gone.into() });
         assert_eq!(
             error(401, &status("Unauthorized")),
-            ClusterError::Forbidden {
-                message: "401 Unauthorized: the server does not know these credentials".into()
+            ClusterError::Server {
+                code: 401,
+                message: "Unauthorized: the server does not know these credentials".into()
             }
         );
         let typed = "failed to create typed patch object (g/api; apps/v1, Kind=Deployment): .spec.replicaz: field not \

@@ -354,12 +354,13 @@ fn lock_error(error: ClusterError) -> LockError {
         ClusterError::Unreachable { .. } | ClusterError::Server { code: 429 | 500.., .. } => {
             LockError::Unreachable(error.to_string())
         }
-        ClusterError::Contested { .. } => LockError::Forbidden(error.to_string()),
+        ClusterError::Contested { .. } | ClusterError::Server { .. } => {
+            LockError::Forbidden(error.to_string())
+        }
         ClusterError::NotFound { message }
         | ClusterError::Conflict { message }
         | ClusterError::Forbidden { message }
-        | ClusterError::Invalid { message }
-        | ClusterError::Server { message, .. } => LockError::Forbidden(message),
+        | ClusterError::Invalid { message } => LockError::Forbidden(message),
     }
 }
 

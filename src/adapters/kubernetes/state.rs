@@ -376,7 +376,7 @@ fn read_record(head: &Secret, by_name: &BTreeMap<&str, &Secret>) -> Result<Vec<u
 
 fn state_error(error: ClusterError) -> StateError {
     match error {
-        ClusterError::Unreachable { .. } | ClusterError::Server { code: 429 | 500.., .. } => {
+        ClusterError::Unreachable { .. } | ClusterError::Server { code: 401 | 429 | 500.., .. } => {
             StateError::Unreachable { message: error.to_string() }
         }
         ClusterError::Contested { .. } => StateError::Forbidden { message: error.to_string() },

@@ -53,6 +53,9 @@ impl Console for Played<'_> {
     ) -> Result<Ending, CliError> {
         let heard = Heard { tally: self.story.tally, inner: self.story.audience.report(plan) };
         let ending = run(&heard, self.interrupts.clone()).await?;
+        if ending == Ending::Deployed {
+            self.story.stands();
+        }
         self.ended.replace(Some(ending.clone()));
         Ok(ending)
     }

@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 /// How often an operator looks whether something waits for approval.
 const LOOK: Duration = Duration::from_mins(1);
+/// How often an operator types again what was not heard.
+const PATIENCE: u32 = 30;
 
 /// Asks what is to be asked, and approves what nobody else does. Never ends.
 pub(super) async fn play(simulated: &Simulated, env: &Environment, asks: &[Ask], elsewhere: &dyn Elsewhere) {
@@ -23,27 +25,43 @@ pub(super) async fn play(simulated: &Simulated, env: &Environment, asks: &[Ask],
     if asks.is_empty() && !approving {
         return std::future::pending().await;
     }
-    let (doors, _) = simulated.process(env, "operator");
-    let asking = asks.iter().map(|ask| {
-        let doors = &doors;
-        async move {
-            tokio::time::sleep_until(began + ask.at).await;
-            if ask.wish == "deploy" {
-                elsewhere.second_release().await;
-            } else if let Ok(live) = intents::live(doors, &env.name).await
-                && let Some(wish) = wish(&live, &ask.wish)
-            {
-                let _ = intents::ask(doors, &live, wish, who("operator"), None).await;
+    let asking = asks.iter().map(async |ask| {
+        tokio::time::sleep_until(began + ask.at).await;
+        if ask.wish == "deploy" {
+            return elsewhere.second_release().await;
+        }
+        // Whoever paused a release does not forget it: what was not heard is typed again.
+        let tries = if ask.wish == "resume" { PATIENCE } else { 1 };
+        for _ in 0..tries {
+            if asked(simulated, env, &ask.wish).await {
+                return;
             }
+            tokio::time::sleep(LOOK).await;
         }
     });
     let approving = async {
         if approving {
+            let (doors, _) = simulated.process(env, "operator");
             approve(&doors, &env.name).await;
         }
     };
     tokio::join!(futures::future::join_all(asking), approving);
     std::future::pending::<()>().await;
+}
+
+/// One command, a process of its own; whether the wish was taken down.
+async fn asked(simulated: &Simulated, env: &Environment, wished: &str) -> bool {
+    let (doors, mut dead) = simulated.process(env, "operator");
+    let command = async {
+        let Ok(live) = intents::live(&doors, &env.name).await else { return false };
+        let Some(wish) = wish(&live, wished) else { return false };
+        intents::ask(&doors, &live, wish, who("operator"), None).await.is_ok()
+    };
+    tokio::select! {
+        biased;
+        _ = dead.wait_for(|dead| *dead) => false,
+        taken = command => taken,
+    }
 }
 
 /// Whether any hold of a release waits for a person.

@@ -372,6 +372,15 @@ impl Story<'_> {
         known.extend(fresh);
     }
 
+    /// A run came to a good end: what stands now is what the next way back leads to. One command may end one run and begin
+    /// another.
+    pub(super) fn stands(&self) {
+        let now = self.picture();
+        self.known.borrow_mut().extend(now.names());
+        self.before.replace(now);
+        self.simulated.world().accept();
+    }
+
     /// What other operators changed by hand is theirs.
     fn passed_over(&self) -> BTreeSet<String> {
         let meddled = self.theatre.wanted.env.targets.iter().flat_map(|target| {
@@ -463,12 +472,6 @@ impl Story<'_> {
             }
             End::Ended(ending) => {
                 self.as_it_was(ending);
-                if *ending == Ending::Deployed {
-                    let now = self.picture();
-                    self.known.borrow_mut().extend(now.names());
-                    self.before.replace(now);
-                    self.simulated.world().accept();
-                }
                 let cause = match ending {
                     Ending::RolledBack { cause } | Ending::Unknown { cause } => cause.clone(),
                     Ending::Broken { cause, remaining, .. } => {

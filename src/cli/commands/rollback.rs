@@ -12,6 +12,7 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::units::human;
 use crate::plan::Plan;
+use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Rollback};
 use crate::run::{Ending, World, debts, durations, unfinished};
@@ -138,10 +139,32 @@ async fn take_back(
     cause: String,
 ) -> Result<(Exit, bool), CliError> {
     let way = Way { back: Some(cause), silent, tampered: Vec::new() };
-    let ending = console.go_on(world, run, patience, way).await?;
+    let ending = match console.go_on(world, run, patience, way).await {
+        Err(CliError::Failure(failure)) if failure.code == Code(614) && is_back(world, run).await => {
+            console
+                .session()
+                .note(&format!("run {} was taken back by somebody else meanwhile\n", run.plan.run));
+            return Ok((Exit::Done, false));
+        }
+        Err(CliError::Failure(failure)) if failure.code == Code(612) => {
+            let abort = format!(
+                "deployctl abort {}  # if its run goes on: it goes back itself",
+                run.plan.environment
+            );
+            return Err(failure.next(abort).into());
+        }
+        ending => ending?,
+    };
     // Being back is what was asked for. A run that lacked only its records is concluded: what it brought goes back next.
     let back = matches!(ending, Ending::RolledBack { .. });
     Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
+}
+
+/// Whether the run has been taken back by now.
+async fn is_back(world: &World, run: &unfinished::Run) -> bool {
+    let Ok(Some(now)) = unfinished::latest(world).await else { return false };
+    now.plan.run == run.plan.run
+        && matches!(&now.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back")
 }
 
 /// Measured, or else estimated.

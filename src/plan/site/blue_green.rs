@@ -195,11 +195,18 @@ impl Site<'_> {
         } else {
             Vec::new()
         };
+        // A Service of green's own has its endpoints before a route leads to it; one that turns has them after.
+        let turns = |wait: &Step| match &wait.effect {
+            Effect::WaitTraffic { service, .. } => indices.iter().any(|i| self.references[*i] == *service),
+            _ => false,
+        };
+        let (after, before): (Vec<Step>, Vec<Step>) = waits.into_iter().partition(turns);
         let title =
             if matches!(component.strategy, Strategy::BlueGreen(_)) { "switch to green" } else { SWITCH };
         let steps = &mut self.stage(at::SWITCH, "switch", title, 100).steps;
+        steps.extend(before);
         steps.push(step);
-        steps.extend(waits);
+        steps.extend(after);
         steps.extend(follows.and_then(|(forward, _)| forward));
     }
 

@@ -125,7 +125,7 @@ impl Site<'_> {
         for (what, indices) in [("apply", first), ("replace", replaced), ("apply", after)] {
             if !indices.is_empty() {
                 let count = indices.len();
-                let objects = if what == "replace" && count == 1 { "object" } else { "objects" };
+                let objects = if count == 1 { "object" } else { "objects" };
                 let title = format!("{what} {count} {objects} of configuration");
                 steps.push(self.apply_step(None, title, &indices, Lane::Config));
             }

@@ -167,21 +167,24 @@ pub(super) fn sizes(cluster: &Cluster) -> BTreeMap<String, usize> {
 }
 
 /// Whether stable lacks only what a node took with it: a way back leads there all the same.
-pub(super) fn node_took(cluster: &Cluster, subject: &Subject) -> bool {
+pub(super) fn node_took_of_stable(cluster: &Cluster, subject: &Subject) -> bool {
+    let stable = cluster.baseline.get(&subject.name).copied();
+    node_took(cluster, subject, |revision| Some(revision) == stable)
+}
+
+/// Whether what gets the traffic lacks only pods that a node took with it; of these revisions.
+pub(super) fn node_took(cluster: &Cluster, subject: &Subject, of: impl Fn(u64) -> bool) -> bool {
     let Some(service) = &subject.service else { return false };
-    let stable = cluster.baseline.get(&subject.name);
     let burdens = cluster.traffic.burdens();
-    let burden = burdens.iter().find(|burden| burden.component == subject.name);
-    let Some((burden, stable)) = burden.zip(stable) else { return false };
+    let Some(burden) = burdens.iter().find(|burden| burden.component == subject.name) else { return false };
     let share =
         burden.weights.iter().find(|(known, _)| known == service).map_or(0.0, |(_, percent)| *percent);
+    let ready = cluster.traffic.newest().endpoints_of(service).len();
     let runs = cluster.kubelet.present().map(|index| &cluster.kubelet.runs[index]);
-    let of_stable =
-        runs.filter(|run| run.component == subject.name && revision_number(&run.revision) == *stable);
-    let (lost, there): (Vec<_>, Vec<_>) = of_stable.partition(|run| cluster.kubelet.is_lost(&run.node));
-    let ready = there.iter().filter(|run| run.ready).count();
+    let own = runs.filter(|run| run.component == subject.name && of(revision_number(&run.revision)));
+    let lost = own.filter(|run| cluster.kubelet.is_lost(&run.node)).count();
     let carries = |pods: usize| pods as f64 * burden.pod_capacity >= burden.rps * share / 100.0;
-    !carries(ready) && carries(ready + lost.len())
+    !carries(ready) && carries(ready + lost)
 }
 
 /// Whether the component has pods enough, if only the traffic went to them.

@@ -208,7 +208,7 @@ impl Referee {
             let ours = !watched.before.keys().any(known)
                 && !shaken
                 && cluster.meddled.is_empty()
-                && !capacity::node_took(cluster, subject)
+                && !capacity::node_took_of_stable(cluster, subject)
                 && !(cluster.is_hindered() && self.rules.assumed.contains(&subject.name));
             if ours {
                 watched.standing.entry(subject.clone()).or_default().ours = true;
@@ -281,7 +281,8 @@ impl Referee {
                 continue;
             }
             for (subject, standing) in &mut watched.standing {
-                if standing.told || !capacity::is_mendable(cluster, subject) {
+                let by_node = capacity::node_took(cluster, subject, |_| true);
+                if standing.told || by_node || !capacity::is_mendable(cluster, subject) {
                     continue;
                 }
                 standing.mendable += 1_000;

@@ -9,6 +9,7 @@ use deployctl::run::{Ending, unfinished};
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[derive(Clone, Default)]
 struct Page(Arc<Mutex<Vec<u8>>>);
@@ -80,6 +81,46 @@ fn an_object_that_a_webhook_refuses_is_told_in_its_words() {
         assert_ends_as("webhook", story, &told).await;
         let life = story.go_on(Some("taken back"), &Told::default()).await;
         assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+    });
+}
+
+/// What the autoscaler of the api looks after in the east.
+fn looked_after(story: &Story) -> String {
+    let objects = story.world.snapshot("east");
+    let mut scalers = objects.iter().filter(|object| object["kind"] == "HorizontalPodAutoscaler");
+    scalers.next().map_or_else(String::new, |scaler| scaler["spec"]["scaleTargetRef"]["name"].to_string())
+}
+
+#[test]
+fn an_autoscaler_that_cannot_be_turned_back_holds_nothing_else_up() {
+    virtually(environment("nginx"), 65, async |story| {
+        release(story, "1.0.0").await;
+        let mut before = story.objects();
+        let told = Told::default();
+        let handed_over = async {
+            while !looked_after(story).contains("api-r2") {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            life = story.deploy("1.1.0", &told) => panic!("it ended first: {life:?}"),
+            () = handed_over => {}
+        }
+        let words = "admission webhook \"sizes.policy.example.com\" denied the request: no sizes are changed at night";
+        let refusing = story.behind(vec![Refusal::of("east", "PATCH", "/horizontalpodautoscalers/", words)]);
+        let told = Told::default();
+        let life = refusing.go_on(Some("taken back by ana@desk"), &told).await;
+        let Life::Ended(Ending::Broken { remaining, serves: false, .. }) = &life else { panic!("{life:?}") };
+        assert!(remaining.iter().all(|wrong| wrong.cause.contains("sizes.policy")), "{remaining:#?}");
+        story.rest().await;
+        let mut after = story.objects();
+        for objects in [&mut before, &mut after] {
+            objects.remove("east HorizontalPodAutoscaler/api");
+        }
+        assert_eq!(after, before, "all the rest is as it was");
+        let life = story.go_on(Some("taken back"), &Told::default()).await;
+        assert!(matches!(life, Life::Ended(Ending::RolledBack { .. })), "{life:?}");
+        assert!(looked_after(story).contains("api-r1"));
     });
 }
 

@@ -54,3 +54,55 @@ fn going_back_twice_needs_no_bake() {
     let ends: Vec<_> = played.lives.iter().take(3).map(|life| life.exit).collect();
     assert_eq!(ends, [Some(Exit::Done); 3], "{:#?}", played.lives);
 }
+
+/// Nine writes in a row that meet another writer, credentials that are not known for twenty seconds: neither ends a release,
+/// and no way back leaves users with a Service that is gone.
+#[test]
+fn what_passes_ends_no_release() {
+    let theatre = Theatre::of(held(Duration::from_secs(30)), false).unwrap();
+    for fault in ["conflict:9@stage:w1-switch", "conflict:9@weight:100", "token-expired:20@stage:w1-switch"] {
+        let played = theatre.play(&schedule(6, &[fault]), None);
+        assert_eq!(broken(&played), Vec::<String>::new(), "{fault}: {:#?}", played.lives);
+        let ends: Vec<_> = played.lives.iter().map(|life| life.exit).collect();
+        assert_eq!(ends[0], Some(Exit::Done), "{fault}: {:#?}", played.lives);
+    }
+}
+
+/// Between the wait for green and the switch the process stood still: green is no longer ready when it goes on.
+#[test]
+fn users_are_led_to_no_pods_that_were_ready_once() {
+    let mut env = held(Duration::from_mins(3));
+    env.limits.ready = Duration::from_mins(1);
+    let theatre = Theatre::of(env, false).unwrap();
+    let story = Schedule {
+        interrupt_at: Some(Duration::from_secs(60)),
+        then: vec![Then::Resume],
+        ..schedule(7, &["unready:web@50s"])
+    };
+    let played = theatre.play(&story, None);
+    assert_eq!(broken(&played), Vec::<String>::new(), "{:#?}", played.lives);
+    assert_eq!(played.lives[0].exit, Some(Exit::Interrupted), "{:#?}", played.lives);
+    assert_eq!(played.lives[1].exit, Some(Exit::RolledBack), "{:#?}", played.lives);
+    assert!(
+        played.lives[1].cause.contains("Deployment/web-r2 was not ready within 1m"),
+        "{:#?}",
+        played.lives
+    );
+}
+
+/// `rollback` finds a run that only has to be concluded, concludes it, and then brings the release before back: two ends in
+/// one command.
+#[test]
+fn a_rollback_that_first_concludes_leads_back_to_what_was_concluded() {
+    let theatre = Theatre::of(held(Duration::from_secs(30)), false).unwrap();
+    let whole = theatre.play(&schedule(8, &[]), None);
+    for at in whole.writes - 4..whole.writes {
+        let story = Schedule {
+            crashes: vec![Crash::Write(deployctl::sim::process::Death { at, after: true })],
+            then: vec![Then::Rollback],
+            ..schedule(8, &["quota-shrink:2@2m"])
+        };
+        let played = theatre.play(&story, None);
+        assert_eq!(broken(&played), Vec::<String>::new(), "{at}: {:#?}", played.lives);
+    }
+}

@@ -112,6 +112,8 @@ fn words(step: &Step) -> Option<String> {
             let watched = match (gates.is_empty(), probes.is_empty()) {
                 (false, _) => format!("watch {}", list(gates)),
                 (true, false) => format!("no live traffic: probe {}", list(probes)),
+                // Time that somebody else needs.
+                (true, true) if arms.is_empty() => clean(&step.title),
                 (true, true) => format!("watch the pods of {}", list(arms.iter().map(|arm| &arm.component))),
             };
             Some(format!("{watched}{}", until_words(until)))
