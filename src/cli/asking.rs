@@ -88,6 +88,18 @@ pub(super) async fn is_gone(session: &Session, world: &World, live: &Live) -> bo
     vigil::watch(world, &live.plan, telling).await == Sign::Lapsed
 }
 
+/// The run that somebody works on. Whoever goes on with it, or takes it back, waits for a guard that puts its traffic on
+/// stable.
+pub(super) async fn after_guard(session: &Session, world: &World, env: &str) -> Result<Live, Failure> {
+    let live = intents::live(world, env).await?;
+    if !vigil::is_guard(&live.holder) {
+        return Ok(live);
+    }
+    session.note(&format!("{} puts traffic on stable; this goes on once it has\n", live.holder.by));
+    vigil::until_guard_is_done(world, &live.plan).await;
+    intents::live(world, env).await
+}
+
 fn waits_for(session: &Session, world: &World, holder: &Holder) {
     session.note(&format!("{}\n", lease::lapses("the lock", holder, world.clock.now())));
 }

@@ -151,7 +151,10 @@ pub fn next(status: Status, event: Transition) -> Result<Status, IllegalTransiti
         (S::Started, T::Finish) => Ok(S::Done),
         (S::Started, T::Fail) => Ok(S::Failed),
         (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::StartUndo) => Ok(S::Undoing),
-        (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::FinishUndo) => Ok(S::Undone),
+        // Who does not know whether the record got through writes it once more.
+        (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed | S::Undone, T::FinishUndo) => {
+            Ok(S::Undone)
+        }
         (S::Started | S::Done | S::Failed | S::Undoing | S::UndoFailed, T::FailUndo) => Ok(S::UndoFailed),
         (status, event) => Err(IllegalTransition { status, event }),
     }
@@ -182,6 +185,7 @@ mod tests {
             (S::Done, T::StartUndo, S::Undoing),
             (S::Failed, T::StartUndo, S::Undoing),
             (S::Undoing, T::StartUndo, S::Undoing),
+            (S::Undone, T::FinishUndo, S::Undone),
             (S::UndoFailed, T::StartUndo, S::Undoing),
             (S::Undoing, T::FinishUndo, S::Undone),
             (S::Undoing, T::FailUndo, S::UndoFailed),

@@ -28,13 +28,12 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
             .next("deployctl plan ENV --out FILE")
     };
     let read: serde_json::Result<Plan> = serde_json::from_slice(content);
-    let format = match &read {
-        Ok(plan) => plan.format,
-        Err(_) => {
-            let head: Head =
-                serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
-            head.format
-        }
+    let format = if let Ok(plan) = &read {
+        plan.format
+    } else {
+        let head: Head =
+            serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
+        head.format
     };
     if format > FORMAT {
         return Err(refuse(format!("its format is {format}, this deployctl knows up to {FORMAT}"))

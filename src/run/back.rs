@@ -47,6 +47,7 @@ impl Engine<'_> {
             self.undo(&BEHIND_TRAFFIC, &mut remaining).await;
         }
         self.verify_as_it_was(&mut remaining).await;
+        self.record_late().await;
         remaining.wrong.retain(|wrong| !self.is_absent(&wrong.target));
         let outcome = if remaining.wrong.is_empty() { Outcome::RolledBack } else { Outcome::Broken };
         for target in self.touched() {

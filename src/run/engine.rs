@@ -93,6 +93,8 @@ pub struct Engine<'a> {
     pub(super) backups: Mutex<Vec<String>>,
     /// Targets of earlier waves that keep the new release though the run turned back.
     pub(super) kept: Mutex<Vec<TargetId>>,
+    /// Steps that were taken back, of which the record did not get through.
+    pub(super) unrecorded: Mutex<BTreeMap<TargetId, Vec<StepId>>>,
     /// Targets that give no answer.
     pub(super) absent: Mutex<BTreeMap<TargetId, Absence>>,
     /// What was changed by hand since the run stopped, to be put back before it goes on.
@@ -128,6 +130,7 @@ impl<'a> Engine<'a> {
             left: Mutex::new(Vec::new()),
             backups: Mutex::new(Vec::new()),
             kept: Mutex::new(Vec::new()),
+            unrecorded: Mutex::new(BTreeMap::new()),
             absent: Mutex::new(BTreeMap::new()),
             tampered: Vec::new(),
             began: world.clock.now(),

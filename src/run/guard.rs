@@ -29,6 +29,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// How the reason of a guard's lock begins.
+pub(super) const REASON: &str = "guard: ";
+
 /// From one look at the locks to the next.
 pub const EVERY: Duration = Duration::from_secs(3);
 /// How long a lock that has lapsed must have been seen so. After an API server was away, or this machine slept, whoever
@@ -257,7 +260,7 @@ impl<'a> Guard<'a> {
         let holder = Holder {
             id: format!("{}/guard/{}/{}", plan.run, self.by.host, now.as_nanosecond()),
             by: self.by.clone(),
-            reason: format!("guard: traffic of {} to stable", plan.environment),
+            reason: format!("{REASON}traffic of {} to stable", plan.environment),
             since: now,
             renewed: now,
             ttl: plan.limits.lease,

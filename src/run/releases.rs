@@ -51,13 +51,12 @@ fn read(target: &TargetId, store: &dyn StateStore, record: &Record) -> Result<Re
         return Err(damaged(damage.clone()));
     }
     let read: serde_json::Result<Release> = serde_json::from_slice(&record.content);
-    let format = match &read {
-        Ok(release) => release.format,
-        Err(_) => {
-            let head: Head =
-                serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
-            head.format
-        }
+    let format = if let Ok(release) = &read {
+        release.format
+    } else {
+        let head: Head =
+            serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
+        head.format
     };
     if format > FORMAT {
         return Err(Failure::new(

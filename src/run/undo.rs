@@ -103,10 +103,14 @@ impl Engine<'_> {
     async fn undo_chain<'s>(&self, steps: &[&'s Step]) -> (Vec<(&'s Step, Failed)>, bool) {
         let mut failures = Vec::new();
         let Some(target) = steps.first().map(|step| &step.target) else { return (failures, false) };
-        // The journal of an abort is best effort: what could not be written is reconciled by the next resume.
+        // No journal holds up a way back: what could not be written is written at its end, or by the next resume.
         let record = async |steps: &[&Step], transition, cause| {
-            let ids = steps.iter().map(|step| step.id.clone()).collect();
-            let _ = self.journal.steps(target, ids, transition, cause, Tries::One).await;
+            let ids: Vec<StepId> = steps.iter().map(|step| step.id.clone()).collect();
+            let written = self.journal.steps(target, ids.clone(), transition, cause, Tries::One).await;
+            if written.is_err() && transition == Transition::FinishUndo {
+                let mut late = self.unrecorded.lock().expect("no panic while held");
+                late.entry(target.clone()).or_default().extend(ids);
+            }
         };
         record(steps, Transition::StartUndo, None).await;
         let mut recorded = 0;
@@ -133,6 +137,15 @@ impl Engine<'_> {
         }
         record(&steps[recorded..], Transition::FinishUndo, None).await;
         (failures, false)
+    }
+
+    /// What did not get on record meanwhile; nobody waits for anything else by now.
+    pub(super) async fn record_late(&self) {
+        let late = std::mem::take(&mut *self.unrecorded.lock().expect("no panic while held"));
+        let writes = late.iter().filter(|(target, _)| !self.is_absent(target)).map(|(target, ids)| {
+            self.journal.steps(target, ids.clone(), Transition::FinishUndo, None, Tries::Patient)
+        });
+        futures::future::join_all(writes).await;
     }
 
     /// After a rollback the release before must stand there healthy: exit code 5 says so. Where something is stuck that is

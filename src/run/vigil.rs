@@ -1,6 +1,7 @@
 //! Whether the process that holds a run's locks still lives. Nobody can ask it, so its leases are watched: one that lives
 //! renews them, those of one that was killed lapse.
 
+use super::guard;
 use super::intents::Live;
 use super::journal::{self, Phase};
 use super::lease::MOVED;
@@ -21,6 +22,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long after the time of a lease it counts as lapsed though clocks that disagree say otherwise.
 const LATE: Duration = Duration::from_secs(5);
+
+/// How long a guard is waited for: it brings stable to size if it has to.
+const GUARDS: Duration = Duration::from_mins(15);
 
 /// What the leases of a run told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,24 @@ pub async fn watch(world: &World, plan: &Plan, telling: impl FnOnce(&Holder)) ->
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Waits until no guard works on this run: it puts the traffic on stable, gives the run back and never goes on with it.
+pub async fn until_guard_is_done(world: &World, plan: &Plan) {
+    let began = Instant::now();
+    while began.elapsed() < GUARDS {
+        let (seen, now) = (holders(world, plan).await, world.clock.now());
+        if !seen.values().flatten().any(|holder| is_guard(holder) && !holder.expired(now)) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Whether it is a guard that holds the lock.
+#[must_use]
+pub fn is_guard(holder: &Holder) -> bool {
+    holder.reason.starts_with(guard::REASON)
 }
 
 /// Who holds the locks of this run, in the targets that answer.

@@ -9,7 +9,7 @@ use crate::cli::{absent, asking, flow, paying, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::intent::Wish;
-use crate::run::intents::{self, Live};
+use crate::run::intents::Live;
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::tampered;
@@ -29,7 +29,7 @@ pub(in crate::cli) async fn go(
     env: &Environment,
     world: &World,
 ) -> Result<Exit, CliError> {
-    if let Ok(live) = intents::live(world, &env.name).await
+    if let Ok(live) = asking::after_guard(console.session(), world, &env.name).await
         && let Some(exit) = go_on_there(console, world, &live).await?
     {
         return Ok(exit);

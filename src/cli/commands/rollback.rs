@@ -6,7 +6,7 @@ use crate::cli::args::RollbackArgs;
 use crate::cli::console::{Console, Terminal};
 use crate::cli::flow::Way;
 use crate::cli::session::{Session, Wanted, actor, revision};
-use crate::cli::{absent, flow, report, wiring};
+use crate::cli::{absent, asking, flow, report, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
@@ -40,6 +40,10 @@ pub(in crate::cli) async fn go(
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
     let session = console.session();
+    if !args.dry_run {
+        // Whether anybody works on it is told by the locks.
+        let _ = asking::after_guard(session, world, &env.name).await;
+    }
     let silent = prepare::silent(world).await?;
     let unforeseen = silent.keys().any(|target| !out.contains(target));
     out.extend(silent.keys().cloned());

@@ -57,7 +57,7 @@ impl Site<'_> {
             match self.before(&reference) {
                 // A Job that is made anew runs: what the one before did is done.
                 Some(_) if reference.kind == "Job" && self.replaced(*index).is_some() => {
-                    remove.push(reference)
+                    remove.push(reference);
                 }
                 Some(before) => restore.push(before),
                 None if inventory::is_kept(&reference.kind) => {}

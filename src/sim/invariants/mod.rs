@@ -205,11 +205,11 @@ impl Referee {
                     || (subject.invariant == Invariant::Capacity
                         && (before.invariant, &before.name) == (subject.invariant, &subject.name))
             };
-            let ours = !watched.before.keys().any(known)
-                && !shaken
-                && cluster.meddled.is_empty()
-                && !capacity::node_took_of_stable(cluster, subject)
-                && !(cluster.is_hindered() && self.rules.assumed.contains(&subject.name));
+            let by_world = shaken
+                || !cluster.meddled.is_empty()
+                || capacity::node_took_of_stable(cluster, subject)
+                || (cluster.is_hindered() && self.rules.assumed.contains(&subject.name));
+            let ours = !by_world && !watched.before.keys().any(known);
             if ours {
                 watched.standing.entry(subject.clone()).or_default().ours = true;
                 self.violations.push(violation(now, subject.invariant, format!("{write}: {what}")));

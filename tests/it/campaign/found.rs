@@ -75,7 +75,7 @@ fn users_are_led_to_no_pods_that_were_ready_once() {
     env.limits.ready = Duration::from_mins(1);
     let theatre = Theatre::of(env, false).unwrap();
     let story = Schedule {
-        interrupt_at: Some(Duration::from_secs(60)),
+        interrupt_at: Some(Duration::from_mins(1)),
         then: vec![Then::Resume],
         ..schedule(7, &["unready:web@50s"])
     };
@@ -104,5 +104,16 @@ fn a_rollback_that_first_concludes_leads_back_to_what_was_concluded() {
         };
         let played = theatre.play(&story, None);
         assert_eq!(broken(&played), Vec::<String>::new(), "{at}: {:#?}", played.lives);
+    }
+}
+
+/// Credentials that are not known in the middle of a way back: what it did is on record in the end.
+#[test]
+fn a_way_back_is_on_record_though_its_records_did_not_get_through_at_first() {
+    let theatre = Theatre::of(held(Duration::from_mins(3)), false).unwrap();
+    for at in (60..120).step_by(4) {
+        let fault = format!("token-expired:15@{at}s");
+        let played = theatre.play(&schedule(9, &["unready:web@20s", &fault]), None);
+        assert_eq!(broken(&played), Vec::<String>::new(), "{fault}: {:#?}", played.lives);
     }
 }
