@@ -24,6 +24,7 @@ use crate::ports::Cluster;
 use crate::run::guard;
 use crate::run::intents::{self, Live};
 use crate::run::journal::Phase;
+use crate::run::vigil;
 use crate::run::{Site, World, durations, releases, unfinished};
 use drift::Drift;
 use std::collections::{BTreeMap, BTreeSet};
@@ -325,6 +326,11 @@ fn next_commands(
                 ),
             ]
         }
+        // It gives the run back in a moment, and hears no wishes.
+        (Some(live), _) if vigil::is_guard(&live.holder) => vec![
+            command(&format!("resume {env}"), "waits for the guard, then goes on"),
+            command(&format!("rollback {env}"), "waits for the guard, then takes the rest back"),
+        ],
         (Some(live), _) => {
             let paused = live.orders().pause.is_some();
             let mut next = Vec::new();

@@ -93,6 +93,13 @@ fn walk(table: Table<'_>) -> Result<usize, String> {
                 found.push((format!("{event:?} (not recorded)"), Both { memory, way, begun: true, ..both }));
             }
         }
+        // What did not get on record is recorded at the end of the way back, whether it got there without an answer or not.
+        if (both.way, both.memory, both.begun) == (Way::Back, Status::Undone, true) {
+            match table(both.record, Transition::FinishUndo) {
+                Ok(record) => found.push(("FinishUndo (late)".to_owned(), Both { record, ..both })),
+                Err(illegal) => return wrong(format!("the journal counts as damaged: {illegal}")),
+            }
+        }
         // The process dies; the next one, which goes on or takes back, knows what is on record.
         for way in [Way::Forward, Way::Back] {
             let next = Both { memory: both.record, way, begun: false, ..both };
