@@ -11,6 +11,18 @@ use std::collections::BTreeMap;
 /// 2: journals that tell what operators asked, which freeze was overridden, and which targets are owed a way back.
 pub const FORMAT: u32 = 2;
 
+/// The format that a stored record names, whatever else it holds.
+///
+/// # Errors
+/// It is no record, or names none.
+pub fn format_of(content: &[u8]) -> serde_json::Result<u32> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    serde_json::from_slice(content).map(|head: Head| head.format)
+}
+
 /// The record of one release on one target. Created once, when a run ends; never rewritten.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,14 +2,8 @@
 
 use super::Plan;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::release::FORMAT;
+use crate::domain::release::{FORMAT, format_of};
 use crate::domain::secret::conceal_manifest;
-use serde::Deserialize;
-
-#[derive(Deserialize)]
-struct Head {
-    format: u32,
-}
 
 /// The file's content.
 ///
@@ -28,13 +22,9 @@ pub fn read(name: &str, content: &[u8]) -> Result<Plan, Failure> {
             .next("deployctl plan ENV --out FILE")
     };
     let read: serde_json::Result<Plan> = serde_json::from_slice(content);
-    let format = if let Ok(plan) = &read {
-        plan.format
-    } else {
-        let head: Head =
-            serde_json::from_slice(content).map_err(|error| refuse(format!("not a plan: {error}")))?;
-        head.format
-    };
+    // One that reads as a whole names its format itself.
+    let format = read.as_ref().map_or_else(|_| format_of(content), |plan| Ok(plan.format));
+    let format = format.map_err(|error| refuse(format!("not a plan: {error}")))?;
     if format > FORMAT {
         return Err(refuse(format!("its format is {format}, this deployctl knows up to {FORMAT}"))
             .next("use the deployctl that wrote it, or a newer one"));

@@ -397,8 +397,10 @@ impl<'a> Engine<'a> {
             Effect::WaitTraffic { .. } => 1,
             _ => 0,
         };
-        for wait in self.waited_for(step).into_iter().take(again) {
-            perform(wait).await?;
+        if again > 0 {
+            for wait in self.waited_for(step).into_iter().take(again) {
+                perform(wait).await?;
+            }
         }
         perform(&step.effect).await
     }

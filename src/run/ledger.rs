@@ -11,7 +11,7 @@ use crate::domain::event::Kind;
 use crate::domain::evidence::{Compared, Counted, Evidence, Looked, Measured, Side, Taken};
 use crate::domain::gate::Gate;
 use crate::domain::ids::{ComponentId, Revision, RunId, StepId, TargetId};
-use crate::domain::release::FORMAT;
+use crate::domain::release::{FORMAT, format_of};
 use crate::plan::Plan;
 use crate::ports::state::{RecordKind, StateError, StateStore};
 use crate::rollout::gate::Measured as Answer;
@@ -286,14 +286,10 @@ fn packed(mut evidence: Evidence) -> (Vec<u8>, Evidence) {
 }
 
 fn read(content: &[u8]) -> Result<Evidence, String> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        format: u32,
-    }
     let damaged = |error: serde_json::Error| format!("it is damaged: {error}");
-    let head: Head = serde_json::from_slice(content).map_err(damaged)?;
-    if head.format > FORMAT {
-        return Err(format!("a newer deployctl wrote it (format {}, known up to {FORMAT})", head.format));
+    let format = format_of(content).map_err(damaged)?;
+    if format > FORMAT {
+        return Err(format!("a newer deployctl wrote it (format {format}, known up to {FORMAT})"));
     }
     serde_json::from_slice(content).map_err(damaged)
 }

@@ -4,16 +4,10 @@ use super::journal::{self, Entry, Phase, What};
 use super::ledger;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
-use crate::domain::release::{FORMAT, Outcome, Release};
+use crate::domain::release::{FORMAT, Outcome, Release, format_of};
 use crate::plan::file;
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
-use serde::Deserialize;
 use std::collections::BTreeMap;
-
-#[derive(Deserialize)]
-struct Head {
-    format: u32,
-}
 
 /// Name of a release's record; sorts by revision.
 fn record_name(revision: Revision) -> String {
@@ -51,13 +45,9 @@ fn read(target: &TargetId, store: &dyn StateStore, record: &Record) -> Result<Re
         return Err(damaged(damage.clone()));
     }
     let read: serde_json::Result<Release> = serde_json::from_slice(&record.content);
-    let format = if let Ok(release) = &read {
-        release.format
-    } else {
-        let head: Head =
-            serde_json::from_slice(&record.content).map_err(|error| damaged(error.to_string()))?;
-        head.format
-    };
+    // One that reads as a whole names its format itself.
+    let format = read.as_ref().map_or_else(|_| format_of(&record.content), |release| Ok(release.format));
+    let format = format.map_err(|error| damaged(error.to_string()))?;
     if format > FORMAT {
         return Err(Failure::new(
             Code(621),

@@ -61,12 +61,12 @@ impl Cluster {
         }
     }
 
-    /// A fault of routers begins.
     /// Whether something keeps the routers from what the API says.
     pub(super) fn is_hindered(&self) -> bool {
         self.hindrance != Hindrance::None
     }
 
+    /// A fault of routers begins.
     pub(super) fn hinder(&mut self, fault: &Fault, moment: Moment, follow: &mut Vec<(Millis, Happening)>) {
         self.hindrance = if fault.kind == FaultKind::RouterLate {
             Hindrance::Late { by: (fault.amount * 1000.0) as Millis, since: None }

@@ -17,7 +17,7 @@ use deployctl::ports::secrets::{SecretError, Secrets};
 use deployctl::run::guard::{Guard, Pulse, Round};
 use deployctl::run::journal::Phase;
 use deployctl::run::preflight::{self, Level};
-use deployctl::run::{Ending, Site, World, intents, unfinished};
+use deployctl::run::{Ending, Site, World, intents, unfinished, vigil};
 use futures::future::LocalBoxFuture;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -176,6 +176,30 @@ fn a_guard_leaves_what_an_interrupt_leaves() {
         })
     };
     assert_eq!(after(false), after(true));
+}
+
+/// A guard gives a run back in a moment: whoever goes on with it waits for that instead of giving up.
+#[test]
+fn whoever_goes_on_waits_for_a_guard_that_is_at_work() {
+    virtually(environment("canary"), 5, async |story| {
+        begin(story).await;
+        let watched = Told::default();
+        guarded(story, &watched, async {
+            left_behind(story).await;
+            let plan = loop {
+                match intents::live(&story.doors, "canary").await {
+                    Ok(live) if vigil::is_guard(&live.holder) => break live.plan,
+                    _ => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            };
+            assert!(!has_acted(&watched), "it is at work: {:?}", alerts(&watched));
+            vigil::until_guard_is_done(&story.doors, &plan).await;
+            seconds(1).await;
+            assert!(has_acted(&watched), "{:?}", alerts(&watched));
+            assert_eq!(story.go_on(None, &Told::default()).await, Life::Ended(Ending::Deployed));
+        })
+        .await;
+    });
 }
 
 /// A clock that is wrong, and trembles like one that is told by a server in whole seconds.

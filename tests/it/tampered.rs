@@ -83,9 +83,14 @@ fn nothing_is_found_where_nobody_changed_anything() {
 /// A run that was interrupted (as a guard does it, too), gone on with, and left again: what deployctl did is nobody's edit.
 #[test]
 fn a_way_back_of_our_own_is_nobodys_edit() {
-    for (shop, after, again) in
-        [("nginx", 130, 20), ("nginx", 200, 20), ("nginx", 200, 60), ("nginx", 250, 15), ("canary", 200, 30)]
-    {
+    for (shop, after, again) in [
+        ("nginx", 130, 20),
+        ("nginx", 200, 20),
+        ("nginx", 200, 60),
+        ("nginx", 240, 75),
+        ("nginx", 250, 15),
+        ("canary", 200, 30),
+    ] {
         virtually(environment(shop), 33, async |story| {
             first(story).await;
             let how =

@@ -164,6 +164,11 @@ impl SecretStore {
             .is_some_and(|secret| secret.metadata.annotations.get(CHECKSUM).is_some_and(|c| c == checksum)))
     }
 
+    async fn secrets(&self, kind: RecordKind) -> Result<Vec<Secret>, StateError> {
+        let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
+        found.map(|(secrets, _)| secrets).map_err(state_error)
+    }
+
     fn labels(&self, kind: RecordKind) -> String {
         format!(
             "{LABEL_APPLICATION}={},{LABEL_ENVIRONMENT}={},{LABEL_KIND}={}",
@@ -280,15 +285,12 @@ impl StateStore for SecretStore {
     }
 
     async fn list(&self, kind: RecordKind, prefix: &str) -> Result<Vec<Record>, StateError> {
-        let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
-        let (secrets, _) = found.map_err(state_error)?;
-        Ok(records(secrets.iter(), prefix))
+        Ok(records(self.secrets(kind).await?.iter(), prefix))
     }
 
     /// Only this one is unpacked.
     async fn newest(&self, kind: RecordKind) -> Result<Option<Record>, StateError> {
-        let found = read_all(&self.api, &self.path(""), &self.labels(kind), Patience::read).await;
-        let (secrets, _) = found.map_err(state_error)?;
+        let secrets = self.secrets(kind).await?;
         let last = heads(secrets.iter()).max_by_key(|(name, _)| *name);
         Ok(last.map(|(name, head)| record(name, head, &by_name(secrets.iter()))))
     }

@@ -281,8 +281,11 @@ impl Referee {
                 continue;
             }
             for (subject, standing) in &mut watched.standing {
-                let by_node = capacity::node_took(cluster, subject, |_| true);
-                if standing.told || by_node || !capacity::is_mendable(cluster, subject) {
+                let may_be_ours = || {
+                    capacity::is_mendable(cluster, subject)
+                        && !capacity::node_took(cluster, subject, |_| true)
+                };
+                if standing.told || !may_be_ours() {
                     continue;
                 }
                 standing.mendable += 1_000;
