@@ -2,7 +2,7 @@
 
 use super::CliError;
 use super::args::AskArgs;
-use super::session::{Session, actor};
+use super::session::{Session, actor, choose_targets};
 use super::{flow, wiring};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
@@ -21,7 +21,8 @@ pub(super) fn run(
     args: &AskArgs,
     wish: impl Fn(&Live) -> Result<(Wish, String), Failure>,
 ) -> Result<Exit, CliError> {
-    let env = session.whole(&args.env)?;
+    let mut env = session.whole(&args.env)?;
+    choose_targets(&mut env, &args.targets)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         let live = intents::live(&world, &env.name).await?;
@@ -55,13 +56,17 @@ pub(super) async fn heard(
     intent: &Intent,
     effect: &str,
 ) -> Result<Exit, CliError> {
-    let in_time = vigil::heard(world, live, intent).await;
-    tell(session, live, intent, effect, in_time);
-    if in_time { Ok(Exit::Done) } else { Err(unheard(live).into()) }
+    let hearing = vigil::heard(world, live, intent).await;
+    tell(session, live, intent, effect, hearing == Hearing::Heard);
+    match hearing {
+        Hearing::Heard => Ok(Exit::Done),
+        Hearing::Over(outcome) => Err(too_late(live, &outcome).into()),
+        Hearing::Unheard | Hearing::Lapsed => Err(unheard(live).into()),
+    }
 }
 
 /// The same, and where nobody hears it, waits to see whether anybody is left who could: false once the run's process is
-/// known to be gone.
+/// known to be gone. A run that is over is as good as one that heard: whoever waits for its end is told which.
 pub(super) async fn heard_or_gone(
     session: &Session,
     world: &World,
@@ -76,7 +81,7 @@ pub(super) async fn heard_or_gone(
     let hearing = vigil::hearing(world, live, intent, telling).await;
     tell(session, live, intent, effect, hearing == Hearing::Heard);
     match hearing {
-        Hearing::Heard => Ok(true),
+        Hearing::Heard | Hearing::Over(_) => Ok(true),
         Hearing::Lapsed => Ok(false),
         Hearing::Unheard => Err(unheard(live).into()),
     }
@@ -145,14 +150,7 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
             }
             Ok(Exit::Done)
         }
-        End::Ended(outcome) => Err(Failure::new(
-            Code(627),
-            Exit::Usage,
-            format!("it was too late: run {run} has ended ({outcome})"),
-        )
-        .next(format!("deployctl rollback {env}"))
-        .next(format!("deployctl status {env}"))
-        .into()),
+        End::Ended(outcome) => Err(too_late(live, &outcome).into()),
         End::Owed(targets) => Err(owed(live, &targets).into()),
         End::Left => Err(Failure::new(
             Code(628),
@@ -164,6 +162,14 @@ pub(super) async fn outcome(session: &Session, world: &World, live: &Live) -> Re
         .next(format!("deployctl rollback {env}"))
         .into()),
     }
+}
+
+/// A run was over before it could hear what was asked.
+fn too_late(live: &Live, outcome: &str) -> Failure {
+    let (run, env) = (&live.plan.run, &live.plan.environment);
+    Failure::new(Code(627), Exit::Usage, format!("it was too late: run {run} has ended ({outcome})"))
+        .next(format!("deployctl status {env}"))
+        .next(format!("deployctl rollback {env}, which brings the release before it back"))
 }
 
 /// A run went back where it could.

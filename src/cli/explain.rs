@@ -198,7 +198,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "an approval is needed",
         "The stage waits for a person's yes (`approve:` or `approve_waves:`). A promote shortens holds and does not stand for it.",
     ),
-    (632, "no hold is left", "All holds of the run are over: there is nothing to promote past."),
+    (
+        632,
+        "no hold now",
+        "A promote ends the hold that the run is in, which its author has seen. The run is in none: it is on its way to the next, or all are over. `deployctl promote ENV --full` holds no more at all.",
+    ),
     (
         633,
         "nothing to approve",
@@ -208,6 +212,16 @@ const CODES: &[(u16, &str, &str)] = &[
         634,
         "the environment is frozen",
         "`freeze:` or `allowed:` of the environment says that nothing goes out now; the message says why and when it opens again. `--override-freeze REASON` deploys all the same: the reason goes on record. Rollbacks, aborts and resumed runs are never frozen.",
+    ),
+    (
+        635,
+        "interrupted before anything was begun",
+        "Ctrl-C or a signal came while locks were waited for, or before the plan was stored. Nothing was written and the locks are given back.",
+    ),
+    (
+        636,
+        "several runs are going on",
+        "Targets that are released to on their own (`--target`) have runs of their own. `promote`, `pause`, `approve` and `abort` take `--target`, too: name a target of the run that is meant.",
     ),
     (
         640,

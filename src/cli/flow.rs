@@ -104,6 +104,7 @@ async fn lock(
     holder: Holder,
     patience: Patience,
     silent: &Silent,
+    interrupts: &watch::Receiver<u32>,
 ) -> Result<Leases, Failure> {
     let here = plan.targets.keys().filter(|target| !silent.contains_key(*target));
     let targets: Vec<TargetId> = here.cloned().collect();
@@ -119,7 +120,18 @@ async fn lock(
         };
         session.note(&format!("{line}\n"));
     };
-    Leases::acquire(world, &targets, holder, patience, &waiting).await
+    Leases::acquire(world, &targets, holder, patience, &waiting, given_up(interrupts, plan)).await
+}
+
+/// An interrupt before anything was begun.
+async fn given_up(interrupts: &watch::Receiver<u32>, plan: &Plan) -> Failure {
+    let mut interrupts = interrupts.clone();
+    if interrupts.wait_for(|count| *count > 0).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    Failure::new(Code(635), Exit::Interrupted, format!("interrupted before {} was begun", plan.run))
+        .why("nothing was written; the locks are given back")
+        .next(format!("deployctl status {}", plan.environment))
 }
 
 /// Holders of locks in this process.
@@ -155,17 +167,27 @@ pub(super) async fn perform(
     report: &dyn Report,
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
-    let leases =
-        lock(session, world, plan, holder(world, plan, 1, actor()), patience, &Silent::new()).await?;
-    let prepared = async {
+    let ours = holder(world, plan, 1, actor());
+    let leases = lock(session, world, plan, ours, patience, &Silent::new(), &interrupts).await?;
+    let looks = async {
         let fresh = prepare::plan(world, request).await?;
         prepare::still_valid(plan, &fresh)?;
-        if let Some(run) = unfinished::latest(world).await?.filter(|run| run.bars(world)) {
-            return Err(stopped_in_the_middle(&run, &plan.environment));
+        match unfinished::latest(world).await?.filter(|run| run.bars(world)) {
+            Some(run) => Err(stopped_in_the_middle(&run, &plan.environment)),
+            None => Ok(()),
         }
-        unfinished::store(world, plan).await
     };
-    if let Err(failure) = prepared.await {
+    let looked = tokio::select! {
+        biased;
+        failure = given_up(&interrupts, plan) => Err(failure),
+        looked = looks => looked,
+    };
+    // A plan that is stored is begun.
+    let prepared = match looked {
+        Ok(()) => unfinished::store(world, plan).await,
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = prepared {
         leases.release(world).await;
         return Err(failure.into());
     }
@@ -223,8 +245,13 @@ pub(super) async fn go_on(
     interrupts: watch::Receiver<u32>,
 ) -> Result<Ending, CliError> {
     let holder = holder(world, &run.plan, run.replayed.epoch + 1, actor());
-    let leases = lock(session, world, &run.plan, holder, patience, &way.silent).await?;
-    let (run, way) = match as_it_stands(session, world, run, way).await {
+    let leases = lock(session, world, &run.plan, holder, patience, &way.silent, &interrupts).await?;
+    let stands = tokio::select! {
+        biased;
+        failure = given_up(&interrupts, &run.plan) => Err(failure),
+        stands = as_it_stands(session, world, run, way) => stands,
+    };
+    let (run, way) = match stands {
         Ok(now) => now,
         Err(failure) => {
             leases.release(world).await;
@@ -324,7 +351,7 @@ pub(super) async fn interruptible<T>(
     tokio::select! {
         result = work(receiver) => result,
         () = ticking => unreachable!("time does not end"),
-        error = super::signals::listen(count, env) => {
+        error = super::signals::listen(count, env, || reporter.has_begun()) => {
             Err(Failure::new(Code(1), Exit::Internal, "signals cannot be received").why(error.to_string()).into())
         }
     }

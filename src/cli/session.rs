@@ -189,6 +189,7 @@ pub(super) fn choose_targets(env: &mut Environment, names: &[String]) -> Result<
         }
     }
     env.targets.retain(|target| names.iter().any(|name| name == target.id.as_str()));
+    env.is_part = env.targets.len() < known.len();
     for wave in &mut env.waves {
         wave.retain(|id| names.iter().any(|name| name == id.as_str()));
     }

@@ -40,6 +40,8 @@ pub struct Environment {
     pub cluster_version: (u32, u32),
     /// Where the release goes, in the order of the file.
     pub targets: Vec<Target>,
+    /// Whether these are some of its targets, chosen for one command: the others may have runs of their own at the same time.
+    pub is_part: bool,
     /// Waves of targets; every target is in exactly one.
     pub waves: Vec<Vec<TargetId>>,
     /// What lies between one wave and the next.

@@ -107,21 +107,31 @@ impl Engine<'_> {
     }
 
     /// Does a piece of work while the locks hold. A lock that is lost because its target is silent concerns that target
-    /// alone, for as long as there are others; one that somebody took ends the work.
+    /// alone, for as long as there are others; one that somebody took ends the work. Where it is not certain that they
+    /// hold, that is found out before the work begins: records, too, are written by one hand.
     pub(super) async fn while_held<T>(&self, work: impl Future<Output = T>) -> Result<T, (TargetId, String)> {
         tokio::pin!(work);
+        while let Err((target, loss)) = self.leases.confirm(self.world).await {
+            self.bear(&target, loss)?;
+        }
         loop {
             tokio::select! {
                 biased;
-                (target, loss) = self.leases.keep(self.world) => match loss {
-                    Loss::Silent(why) if self.others_answer(&target) => {
-                        self.lose(&target, &why);
-                        self.leases.forget(&target);
-                    }
-                    Loss::Silent(why) | Loss::Taken(why) => return Err((target, why)),
-                },
+                (target, loss) = self.leases.keep(self.world) => self.bear(&target, loss)?,
                 result = &mut work => return Ok(result),
             }
+        }
+    }
+
+    /// Goes on without a target whose lock is lost to silence.
+    fn bear(&self, target: &TargetId, loss: Loss) -> Result<(), (TargetId, String)> {
+        match loss {
+            Loss::Silent(why) if self.others_answer(target) => {
+                self.lose(target, &why);
+                self.leases.forget(target);
+                Ok(())
+            }
+            Loss::Silent(why) | Loss::Taken(why) => Err((target.clone(), why)),
         }
     }
 }

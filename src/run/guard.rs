@@ -149,23 +149,41 @@ impl<'a> Guard<'a> {
         if due.is_empty() {
             return Round::Quiet;
         }
-        let look = match look(self.world, holders.keys()).await {
-            Ok(look) => look,
+        let looks = match look(self.world, holders.keys()).await {
+            Ok(looks) => looks,
             // Contact was lost, or a record cannot be read: the next look may tell more.
             Err(why) => {
                 self.tell("warning", None, format!("the records of the run cannot be read: {why}"));
                 return Round::Quiet;
             }
         };
-        let Some(look) = look else {
-            self.settle(&due);
-            return Round::Quiet;
-        };
+        // A lock may be nobody's, and its target without any run.
+        let ran = |target: &TargetId| looks.iter().any(|look| look.newest_of.contains(target));
+        self.settle(&due.iter().filter(|target| !ran(target)).cloned().collect::<Vec<_>>());
+        for look in looks {
+            let round = self.look_after(&look, &holders, &due).await;
+            if round != Round::Quiet {
+                return round;
+            }
+        }
+        Round::Quiet
+    }
+
+    /// Acts if nobody works on this run and its traffic is in between.
+    async fn look_after(
+        &mut self,
+        look: &Look,
+        holders: &BTreeMap<TargetId, Option<Holder>>,
+        due: &[TargetId],
+    ) -> Round {
+        let now = self.world.clock.now();
         let prefix = format!("{}/", look.plan.run);
         let works = |holder: &Holder| holder.id.starts_with(&prefix) && !holder.expired(now);
         if holders.values().flatten().any(works) {
             return Round::Quiet;
         }
+        let due: Vec<TargetId> =
+            due.iter().filter(|target| look.newest_of.contains(*target)).cloned().collect();
         // A lock that was given back though traffic could not be put on stable: somebody was told so.
         let free = |target: &TargetId| holders.get(target).is_some_and(Option::is_none);
         let mine = |target: &TargetId| due.contains(target) && !(free(target) && look.gave_up(target));
@@ -173,7 +191,9 @@ impl<'a> Guard<'a> {
         let idle: Vec<TargetId> = due.iter().filter(|target| !targets.contains(target)).cloned().collect();
         self.settle(&idle);
         if targets.is_empty() {
-            self.explain(&look);
+            if !due.is_empty() {
+                self.explain(look);
+            }
             return Round::Quiet;
         }
         let lapsed = targets.iter().filter_map(|target| holders.get(target)?.as_ref());
@@ -310,8 +330,10 @@ impl<'a> Guard<'a> {
         // Now that the locks are ours nobody else writes: what is read here holds.
         let fresh = look(self.world, self.world.sites.keys().filter(|target| !self.silent.contains(*target)));
         let look = match fresh.await {
-            Ok(Some(look)) if look.plan.run == plan.run => look,
-            Ok(_) => return Round::Quiet,
+            Ok(looks) => match looks.into_iter().find(|look| look.plan.run == plan.run) {
+                Some(look) => look,
+                None => return Round::Quiet,
+            },
             Err(why) => return Round::Incomplete { remaining: vec![why], unknown: true },
         };
         let ours = leases.targets();

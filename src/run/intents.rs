@@ -4,6 +4,7 @@
 
 use super::damage;
 use super::journal::{self, Phase, Replayed};
+use super::unfinished;
 use super::world::{Site, World};
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
@@ -87,18 +88,39 @@ async fn looks(world: &World) -> (BTreeMap<TargetId, Local>, BTreeMap<TargetId, 
 /// # Errors
 /// There is none, its process is dead, or no target answers; each with the commands that help.
 pub async fn live(world: &World, env: &str) -> Result<Live, Failure> {
-    let (mut known, silent) = looks(world).await;
-    let Some(newest) = known.values().map(|local| local.plan.name.clone()).max() else {
-        return Err(none(env, &silent));
-    };
-    known.retain(|_, local| local.plan.name == newest);
+    let (known, silent) = looks(world).await;
+    let plans = known.iter().map(|(target, local)| (target.clone(), local.plan.clone())).collect();
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
+    for name in unfinished::current(&plans) {
+        let known = known.iter().filter(|(_, local)| local.plan.name == name).collect();
+        match of_run(world, env, &name, &known, &silent) {
+            Ok(live) => found.push(live),
+            Err(failure) => refused.push(failure),
+        }
+    }
+    if found.len() > 1 {
+        return Err(several(env, &found));
+    }
+    // That one has died tells more than that another is over.
+    refused.sort_by_key(|failure| failure.code == Code(623));
+    found.pop().ok_or_else(|| refused.into_iter().next().unwrap_or_else(|| none(env, &silent)))
+}
+
+/// What the targets that have this run as their newest know of it, if somebody works on it.
+fn of_run(
+    world: &World,
+    env: &str,
+    name: &str,
+    known: &BTreeMap<&TargetId, &Local>,
+    silent: &BTreeMap<TargetId, String>,
+) -> Result<Live, Failure> {
     let whole = known.values().find(|local| local.plan.damage.is_none());
-    let content = &whole.or(known.values().next()).expect("the newest is of one of them").plan.content;
-    let plan = file::read(&format!("the plan of run {newest}"), content)?;
-    let journals = known.iter().map(|(target, local)| (target.clone(), local.journal.clone())).collect();
+    let content = &whole.or(known.values().next()).expect("it is the newest of one of them").plan.content;
+    let plan = file::read(&format!("the plan of run {name}"), content)?;
+    let journals = known.iter().map(|(target, local)| ((*target).clone(), local.journal.clone())).collect();
     let replayed = damage::replay(world, &plan, &journals)?;
     if matches!(replayed.phase, Phase::Ended { .. }) {
-        return Err(none(env, &silent));
+        return Err(none(env, silent));
     }
     let holders = known.values().filter_map(|local| local.holder.clone());
     let prefix = format!("{}/", plan.run);
@@ -107,7 +129,7 @@ pub async fn live(world: &World, env: &str) -> Result<Live, Failure> {
         return Err(dead(env, &plan, &replayed));
     };
     let intents = known.values().flat_map(|local| &local.intents).filter_map(read).collect();
-    Ok(Live { plan, replayed, intents, holder, silent })
+    Ok(Live { plan, replayed, intents, holder, silent: silent.clone() })
 }
 
 async fn look(site: &Site) -> Result<Option<Local>, String> {
@@ -130,6 +152,20 @@ fn none(env: &str, silent: &BTreeMap<TargetId, String>) -> Failure {
     failure.next(format!("deployctl status {env}"))
 }
 
+/// Runs of different targets go on beside each other: whoever asks says which is meant.
+fn several(env: &str, found: &[Live]) -> Failure {
+    let failure = Failure::new(Code(636), Exit::Usage, format!("{} runs of {env} are going on", found.len()));
+    let failure = found.iter().fold(failure, |failure, live| {
+        let targets: Vec<&str> = live.plan.targets.keys().map(TargetId::as_str).collect();
+        let (run, version) = (&live.plan.run, &live.plan.version);
+        failure.why(format!("run {run} of {version} on {}, by {}", targets.join(", "), live.holder.by))
+    });
+    found
+        .iter()
+        .filter_map(|live| live.plan.targets.keys().next())
+        .fold(failure, |failure, target| failure.next(format!("the same command with --target {target}")))
+}
+
 fn dead(env: &str, plan: &Plan, replayed: &Replayed) -> Failure {
     let last = replayed.last.map_or_else(String::new, |last| format!("; its last record is of {last}"));
     Failure::new(
@@ -143,10 +179,16 @@ fn dead(env: &str, plan: &Plan, replayed: &Replayed) -> Failure {
 }
 
 impl Live {
+    /// The process that holds the lock: right after a takeover it has nothing on record yet.
+    fn epoch(&self) -> u64 {
+        let held = self.holder.id.split('/').nth(1).and_then(|epoch| epoch.parse().ok());
+        held.unwrap_or(0).max(self.replayed.epoch).max(1)
+    }
+
     /// What all that was asked amounts to.
     #[must_use]
     pub fn orders(&self) -> Orders {
-        Orders::of(&self.intents, self.replayed.epoch)
+        Orders::of(&self.intents, self.epoch())
     }
 
     /// The first stage that is not done.
@@ -185,13 +227,14 @@ pub async fn ask(
         id: unique(&by, at, number),
         number,
         run: live.plan.run.clone(),
-        epoch: live.replayed.epoch.max(1),
+        epoch: live.epoch(),
         at,
         by,
         wish,
         reason,
     };
-    let writes = live.plan.targets.keys().map(|target| {
+    let asked = live.plan.targets.keys().filter(|target| world.sites.contains_key(*target));
+    let writes = asked.map(|target| {
         let intent = &intent;
         async move {
             let written = tokio::time::timeout(ANSWER, write(world, target, intent)).await;
@@ -200,9 +243,10 @@ pub async fn ask(
         }
     });
     let written = futures::future::join_all(writes).await;
+    let told = written.iter().any(|(_, written)| written.is_ok());
     let silent: BTreeMap<TargetId, String> =
         written.into_iter().filter_map(|(target, written)| Some((target, written.err()?))).collect();
-    if silent.len() < live.plan.targets.len() {
+    if told {
         return Ok((intent, silent));
     }
     let env = &live.plan.environment;

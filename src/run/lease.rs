@@ -64,19 +64,32 @@ impl Leases {
         Self { holder, renewed: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Takes the locks of these targets in sorted order; gives back what it took when one is not to be had.
+    /// Takes the locks of these targets in sorted order; gives back what it took when one is not to be had, or when it is
+    /// given up before it has them all.
     pub async fn acquire(
         world: &World,
         targets: &[TargetId],
         holder: Holder,
         patience: Patience,
         waiting: &(dyn Fn(&TargetId, &Holder) + Sync),
+        given_up: impl Future<Output = Failure>,
     ) -> Result<Self, Failure> {
         let leases = Self { holder, renewed: Mutex::new(BTreeMap::new()) };
         let mut sorted = targets.to_vec();
         sorted.sort();
+        tokio::pin!(given_up);
         for target in &sorted {
-            if let Err(failure) = leases.acquire_one(world, target, patience, waiting).await {
+            let stamp = (tokio::time::Instant::now(), world.clock.now());
+            let taken = tokio::select! {
+                biased;
+                taken = leases.acquire_one(world, target, patience, waiting) => taken,
+                why = &mut given_up => {
+                    // A request that was under way may have arrived.
+                    leases.note(target, stamp);
+                    Err(why)
+                }
+            };
+            if let Err(failure) = taken {
                 leases.release(world).await;
                 return Err(failure);
             }
@@ -182,20 +195,31 @@ impl Leases {
         // a short lease leaves little beyond the longest way of a write: it is renewed in half of that
         let spare = self.holder.ttl.saturating_sub(REQUEST_TIMEOUT);
         let every = (self.holder.ttl / 3).min(spare / 2);
-        let targets: Vec<TargetId> =
-            self.renewed.lock().expect("no panic while held").keys().cloned().collect();
         loop {
-            let now = world.clock.now();
-            let all_hold = targets.iter().all(|target| self.holds(target, now));
-            tokio::time::sleep(if all_hold { every } else { every.min(RETRY) }).await;
-            let renewals =
-                targets.iter().map(|target| async move { (target, self.renew(world, target).await) });
-            for (target, result) in futures::future::join_all(renewals).await {
-                if let Err(loss) = result {
-                    return (target.clone(), loss);
-                }
+            let pause = if self.all_hold(world) { every } else { every.min(RETRY) };
+            tokio::time::sleep(pause).await;
+            if let Err(lost) = self.renew_all(world).await {
+                return lost;
             }
         }
+    }
+
+    /// Asks whether all of them are still ours, if that is not certain: a process that slept does not know.
+    pub(super) async fn confirm(&self, world: &World) -> Result<(), (TargetId, Loss)> {
+        if self.all_hold(world) { Ok(()) } else { self.renew_all(world).await }
+    }
+
+    fn all_hold(&self, world: &World) -> bool {
+        let now = world.clock.now();
+        self.targets().iter().all(|target| self.holds(target, now))
+    }
+
+    async fn renew_all(&self, world: &World) -> Result<(), (TargetId, Loss)> {
+        let targets = self.targets();
+        let renewals =
+            targets.into_iter().map(|target| async move { (self.renew(world, &target).await, target) });
+        let lost = futures::future::join_all(renewals).await.into_iter();
+        lost.map(|(renewed, target)| renewed.map_err(|loss| (target, loss))).collect()
     }
 
     async fn renew(&self, world: &World, target: &TargetId) -> Result<(), Loss> {
@@ -243,9 +267,7 @@ impl Leases {
 
     /// Gives all of them back; what cannot be given back lapses by itself.
     pub async fn release(&self, world: &World) {
-        let targets: Vec<TargetId> =
-            self.renewed.lock().expect("no panic while held").keys().cloned().collect();
-        for target in targets {
+        for target in self.targets() {
             if let Ok(site) = world.site(&target) {
                 let _ = site.lock.release(&self.holder).await;
             }

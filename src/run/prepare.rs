@@ -168,7 +168,7 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         components: request.components.iter().cloned().collect(),
         prune: request.prune.clone(),
         rollback_of,
-        run: run_id(revision, created),
+        run: run_id(request.env, revision, created),
         by: request.by.clone(),
         reason: request.reason.clone(),
         created,
@@ -204,7 +204,7 @@ async fn compose(world: &World, request: &Request<'_>) -> Result<Plan, Failure> 
     let input = ComposeInput {
         env: request.env,
         version: request.version.clone(),
-        run: run_id(newest.unwrap_or_default().next(), created),
+        run: run_id(request.env, newest.unwrap_or_default().next(), created),
         by: request.by.clone(),
         reason: request.reason.clone(),
         created,
@@ -328,9 +328,12 @@ async fn observe(
     Ok(input)
 }
 
-/// `r000012-20260105t030000z`: sorts by release, is a DNS name.
-fn run_id(revision: Revision, now: Timestamp) -> RunId {
-    RunId::new(format!("r{:06}-{}", revision.0, now.strftime("%Y%m%dt%H%M%Sz")))
+/// `r000012-20260105t030000z`: sorts by release, is a DNS name. Where targets are released to on their own, two such runs may
+/// begin in the same second: they have no target in common, and each is named after its first.
+fn run_id(env: &Environment, revision: Revision, now: Timestamp) -> RunId {
+    let part = env.targets.first().filter(|_| env.is_part);
+    let part = part.map_or_else(String::new, |target| format!("-{}", target.id));
+    RunId::new(format!("r{:06}-{}{part}", revision.0, now.strftime("%Y%m%dt%H%M%Sz")))
 }
 
 /// Refuses a plan that was made for another state of the world.

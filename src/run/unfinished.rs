@@ -78,13 +78,41 @@ pub async fn store(world: &World, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The newest run on record, if any, joined over all targets of the world.
+/// The run that is to be looked after, joined over all targets of the world: the newest that is not over, or else the newest.
 pub async fn latest(world: &World) -> Result<Option<Run>, Failure> {
     let plans = newest_plans(world).await?;
-    match plans.values().map(|record| record.name.clone()).max() {
-        Some(newest) => joined(world, &plans, &newest).await.map(Some),
-        None => Ok(None),
+    let mut newest = None;
+    for name in current(&plans) {
+        let run = joined(world, &plans, &name).await?;
+        if run.is_unfinished() {
+            return Ok(Some(run));
+        }
+        newest.get_or_insert(run);
     }
+    Ok(newest)
+}
+
+/// The runs that are some target's newest, the newest first, but for those that others went on without. Targets that were
+/// released to on their own (`--target`) each have a run of their own.
+#[must_use]
+pub(super) fn current(plans: &BTreeMap<TargetId, Record>) -> Vec<String> {
+    let mut names: Vec<String> = plans.values().map(|record| record.name.clone()).collect();
+    names.sort_by(|a, b| b.cmp(a));
+    names.dedup();
+    if names.len() < 2 {
+        return names;
+    }
+    let whole = plans.values().filter(|record| record.damage.is_none());
+    let whole: BTreeMap<&str, Plan> = whole
+        .filter_map(|record| Some((record.name.as_str(), file::read(&record.name, &record.content).ok()?)))
+        .collect();
+    let is_left = |name: &String| {
+        plans.iter().filter(|(_, record)| record.name == *name).any(|(target, _)| {
+            let mut newer = whole.iter().filter(|(other, _)| **other > name.as_str());
+            newer.any(|(_, plan)| plan.owed.contains_key(target) || plan.targets.contains_key(target))
+        })
+    };
+    names.iter().filter(|name| !is_left(name)).cloned().collect()
 }
 
 /// The newest run for a way back: where its journal is damaged, all that it may have begun counts as begun.
@@ -103,9 +131,9 @@ pub async fn despite_damage(world: &World) -> Result<Option<Run>, Failure> {
 /// run is taken back, never gone on with, however far its own journal had come.
 pub async fn left_behind(world: &World) -> Result<BTreeMap<TargetId, Run>, Failure> {
     let plans = newest_plans(world).await?;
-    let newest = plans.values().map(|record| record.name.clone()).max().unwrap_or_default();
+    let current = current(&plans);
     let mut left = BTreeMap::new();
-    for (target, record) in plans.iter().filter(|(_, record)| record.name != newest) {
+    for (target, record) in plans.iter().filter(|(_, record)| !current.contains(&record.name)) {
         let (target, run) = (target.clone(), joined(world, &plans, &record.name).await?);
         let mut begun = run.plan.stages.iter().flat_map(|stage| &stage.steps).filter(|step| {
             let status = run.replayed.status.get(&step.id).copied().unwrap_or_default();
@@ -208,11 +236,20 @@ async fn journals(world: &World, plan: &Plan) -> Result<damage::Journals, Failur
 /// # Errors
 /// The records cannot be read, or the run is over by now.
 pub async fn again(world: &World, run: &Run) -> Result<Run, Failure> {
-    let now = if run.replayed.assumed.is_empty() { latest(world).await } else { despite_damage(world).await };
-    let now = match now? {
-        Some(now) if now.plan.run == run.plan.run => Some(now),
+    let now = if run.replayed.assumed.is_empty() {
+        let plans = newest_plans(world).await?;
+        let name = current(&plans).into_iter().find(|name| *name == run.plan.run.as_str());
+        match name {
+            Some(name) => Some(joined(world, &plans, &name).await?),
+            None => None,
+        }
+    } else {
+        despite_damage(world).await?.filter(|now| now.plan.run == run.plan.run)
+    };
+    let now = match now {
+        Some(now) => Some(now),
         // The others have left it behind: it is looked for where it was left.
-        _ => left_behind(world).await?.into_values().find(|left| {
+        None => left_behind(world).await?.into_values().find(|left| {
             left.plan.run == run.plan.run && left.plan.targets.keys().eq(run.plan.targets.keys())
         }),
     };

@@ -36,10 +36,12 @@ pub enum Sign {
 }
 
 /// What became of a wish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hearing {
-    /// It is on record that the run heard it, or the run is over.
+    /// It is on record that the run heard it.
     Heard,
+    /// The run is over, and ended so: nobody obeys any more.
+    Over(String),
     /// The run's process shows signs of life, but has not heard it.
     Unheard,
     /// The run's process is gone.
@@ -112,23 +114,24 @@ async fn holders(world: &World, plan: &Plan) -> BTreeMap<TargetId, Option<Holder
 
 /// Whether a wish is heard within a moment; if not, whether anybody is left who could hear it.
 pub async fn hearing(world: &World, live: &Live, intent: &Intent, telling: impl FnOnce(&Holder)) -> Hearing {
-    if heard(world, live, intent).await {
-        return Hearing::Heard;
+    let heard = heard(world, live, intent).await;
+    if heard != Hearing::Unheard {
+        return heard;
     }
     match watch(world, &live.plan, telling).await {
         Sign::Lapsed => Hearing::Lapsed,
-        Sign::Renewed if heard(world, live, intent).await => Hearing::Heard,
-        Sign::Renewed => Hearing::Unheard,
+        Sign::Renewed => self::heard(world, live, intent).await,
     }
 }
 
 /// Whether the run puts a wish on record within a moment, or is over by then.
-pub async fn heard(world: &World, live: &Live, intent: &Intent) -> bool {
-    tokio::time::timeout(HEARING, on_record(world, live, intent)).await.is_ok()
+pub async fn heard(world: &World, live: &Live, intent: &Intent) -> Hearing {
+    let heard = tokio::time::timeout(HEARING, on_record(world, live, intent)).await;
+    heard.unwrap_or(Hearing::Unheard)
 }
 
 /// Ends when the journal of any target holds the wish, or the run is over.
-async fn on_record(world: &World, live: &Live, intent: &Intent) {
+async fn on_record(world: &World, live: &Live, intent: &Intent) -> Hearing {
     let prefix = format!("{}.", live.plan.run);
     let sites = world.sites.iter().filter(|(target, _)| live.plan.targets.contains_key(*target));
     let waits = sites.map(|(target, site)| {
@@ -141,9 +144,11 @@ async fn on_record(world: &World, live: &Live, intent: &Intent) {
                     .map(|records| (target.clone(), records.clone()))
                     .collect();
                 let replayed = journal::replay(&live.plan.run, &journals).unwrap_or_default();
-                let known = replayed.asked.iter().any(|known| known.id == intent.id);
-                if known || matches!(replayed.phase, Phase::Ended { .. }) {
-                    return;
+                if replayed.asked.iter().any(|known| known.id == intent.id) {
+                    return Hearing::Heard;
+                }
+                if let Phase::Ended { outcome } = replayed.phase {
+                    return Hearing::Over(outcome);
                 }
                 if door.changed().await.is_err() {
                     std::future::pending::<()>().await;
@@ -152,5 +157,5 @@ async fn on_record(world: &World, live: &Live, intent: &Intent) {
         })
     });
     let waits: Vec<_> = waits.collect();
-    futures::future::select_all(waits).await;
+    futures::future::select_all(waits).await.0
 }

@@ -1,13 +1,13 @@
 //! A process that was killed a moment ago: its lease has not lapsed yet, and an operator speaks to the run from elsewhere.
 
 use crate::support::{Life, Story, Told, environment, virtually};
-use deployctl::domain::error::{Code, Exit};
+use deployctl::domain::error::{Code, Exit, Failure};
 use deployctl::domain::intent::Wish;
 use deployctl::domain::release::Actor;
 use deployctl::domain::step::Status;
 use deployctl::ports::state::Holder;
 use deployctl::run::intents::{self, Live};
-use deployctl::run::lease::{self, Patience};
+use deployctl::run::lease::{self, Leases, Patience};
 use deployctl::run::queue::Queue;
 use deployctl::run::vigil::{self, Hearing, Sign};
 use deployctl::run::{Ending, World, prepare, unfinished};
@@ -246,5 +246,105 @@ fn a_plan_that_another_overtook_in_the_queue_is_refused_before_anything_is_writt
         assert_eq!(prepare::still_valid(&plan, &fresh).unwrap_err().code, Code(607));
         assert!(queue.is_patient());
         assert_eq!(story.new_run(&fresh, &Told::default(), None).await, Life::Ended(Ending::Deployed));
+    });
+}
+
+/// Two regions that are released to on their own, at the same time: whoever asks says which run is meant.
+#[test]
+fn two_runs_of_different_targets_are_spoken_to_one_at_a_time() {
+    virtually(environment("canary"), 26, async |story| {
+        begin(story).await;
+        let ((east, _), (west, _)) = (story.without(&["west"], "1.1.0"), story.without(&["east"], "1.1.0"));
+        let (told_east, told_west) = (Told::default(), Told::default());
+        let elsewhere = async {
+            let doors = story.elsewhere();
+            let refused = loop {
+                match intents::live(&doors, "canary").await {
+                    Err(refused) if refused.code == Code(636) => break refused,
+                    _ => seconds(1).await,
+                }
+            };
+            assert_eq!(refused.exit, Exit::Usage);
+            assert_eq!(
+                refused.next,
+                ["the same command with --target west", "the same command with --target east"]
+            );
+            let doors = doors.but([&"west".into()]);
+            let live = intents::live(&doors, "canary").await.unwrap();
+            assert_eq!(live.plan.targets.keys().map(|target| target.as_str()).collect::<Vec<_>>(), ["east"]);
+            let intent = ask(&doors, &live, Wish::Abort { superseded_by: None }).await;
+            assert_eq!(vigil::heard(&doors, &live, &intent).await, Hearing::Heard);
+        };
+        let second = async {
+            seconds(1).await;
+            west.deploy("1.1.0", &told_west).await
+        };
+        let (east, west, ()) = tokio::join!(east.deploy("1.1.0", &told_east), second, elsewhere);
+        assert_eq!(west, Life::Ended(Ending::Deployed));
+        assert!(matches!(east, Life::Ended(Ending::RolledBack { .. })), "{east:?}");
+    });
+}
+
+/// A wish that comes too late is not told as heard.
+#[test]
+fn a_run_that_is_over_hears_nothing() {
+    virtually(environment("canary"), 27, async |story| {
+        begin(story).await;
+        let told = Told::default();
+        let elsewhere = async {
+            seconds(100).await;
+            intents::live(&story.elsewhere(), "canary").await.unwrap()
+        };
+        let (life, live) = tokio::join!(story.deploy("1.1.0", &told), elsewhere);
+        assert_eq!(life, Life::Ended(Ending::Deployed));
+        let doors = story.elsewhere();
+        let intent = ask(&doors, &live, Wish::Pause).await;
+        assert_eq!(vigil::heard(&doors, &live, &intent).await, Hearing::Over("deployed".to_owned()));
+    });
+}
+
+/// Whoever took a run over a moment ago has nothing on record yet, and is the one who is asked.
+#[test]
+fn a_wish_is_for_the_process_that_holds_the_lock() {
+    virtually(environment("canary"), 28, async |story| {
+        begin(story).await;
+        killed_after(story, 110, async {}).await;
+        seconds(120).await;
+        let doors = story.elsewhere();
+        let run = unfinished::latest(&doors).await.unwrap().unwrap();
+        for site in doors.sites.values() {
+            site.lock.acquire(&holder(&doors, &format!("{}/2/phone.7.0", run.plan.run))).await.unwrap();
+        }
+        let live = intents::live(&doors, "canary").await.unwrap();
+        assert_eq!(live.replayed.epoch, 1);
+        assert_eq!(ask(&doors, &live, Wish::Pause).await.epoch, 2);
+    });
+}
+
+fn holder(doors: &World, id: &str) -> Holder {
+    let now = doors.clock.now();
+    let by = Actor { user: "bo".into(), host: "phone".into(), ci: None };
+    let (reason, ttl) = ("test".into(), Duration::from_mins(1));
+    Holder { id: id.to_owned(), by, reason, since: now, renewed: now, ttl }
+}
+
+/// Locks that are given up while one of them is waited for are all given back.
+#[test]
+fn a_wait_for_locks_can_be_given_up() {
+    virtually(environment("canary"), 29, async |story| {
+        let doors = story.elsewhere();
+        let targets: Vec<_> = doors.sites.keys().cloned().collect();
+        let other = holder(&doors, "other");
+        doors.sites[&targets[1]].lock.acquire(&other).await.unwrap();
+        let why = Failure::new(Code(635), Exit::Interrupted, "given up");
+        let given_up = async {
+            seconds(3).await;
+            why.clone()
+        };
+        let patience = Patience::UpTo(Duration::from_mins(5));
+        let waits = Leases::acquire(&doors, &targets, holder(&doors, "we"), patience, &|_, _| {}, given_up);
+        assert_eq!(waits.await.unwrap_err(), why);
+        assert_eq!(doors.sites[&targets[0]].lock.inspect().await.unwrap(), None);
+        assert_eq!(doors.sites[&targets[1]].lock.inspect().await.unwrap().unwrap().id, "other");
     });
 }

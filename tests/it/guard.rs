@@ -202,6 +202,35 @@ fn whoever_goes_on_waits_for_a_guard_that_is_at_work() {
     });
 }
 
+/// Regions that are released to on their own have runs of their own: that a newer one goes on, or is over, elsewhere does not
+/// hide one that died.
+#[test]
+fn each_target_is_watched_for_its_own_run() {
+    virtually(environment("canary"), 5, async |story| {
+        begin(story).await;
+        let ((east, _), (west, _)) = (story.without(&["west"], "1.1.0"), story.without(&["east"], "1.1.0"));
+        let watched = Told::default();
+        guarded(story, &watched, async {
+            let told = Told::default();
+            let life = tokio::time::timeout(Duration::from_secs(90), east.deploy("1.1.0", &told)).await;
+            assert!(life.is_err(), "the process is gone");
+            assert_eq!(west.deploy("1.1.0", &Told::default()).await, Life::Ended(Ending::Deployed));
+            seconds(120).await;
+        })
+        .await;
+        assert!(has_acted(&watched), "{:?}", alerts(&watched));
+        let run = unfinished::latest(&story.doors).await.unwrap().unwrap();
+        assert!(run.plan.targets.keys().eq([&TargetId::from("east")]), "{}", run.plan.run);
+        assert_eq!(run.replayed.phase, Phase::Interrupted);
+        assert_eq!(
+            unfinished::left_behind(&story.doors).await.unwrap().len(),
+            0,
+            "nobody went on without it"
+        );
+        assert_eq!(story.go_on(None, &Told::default()).await, Life::Ended(Ending::Deployed));
+    });
+}
+
 /// A clock that is wrong, and trembles like one that is told by a server in whole seconds.
 struct Wrong(Arc<dyn Clock>, i64);
 

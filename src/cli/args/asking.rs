@@ -8,6 +8,9 @@ pub struct AskArgs {
     /// Environment: `environments/ENV.yaml`
     #[arg(value_name = "ENV")]
     pub env: String,
+    /// Only the run of this target (repeat for more)
+    #[arg(short, long = "target", value_name = "TARGET")]
+    pub targets: Vec<String>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

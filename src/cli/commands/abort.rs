@@ -4,7 +4,7 @@ use super::rollback;
 use crate::cli::CliError;
 use crate::cli::args::{AbortArgs, ConsentArgs};
 use crate::cli::console::Terminal;
-use crate::cli::session::{Session, actor};
+use crate::cli::session::{Session, actor, choose_targets};
 use crate::cli::{asking, flow, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit};
@@ -14,7 +14,8 @@ use crate::run::journal::Phase;
 use crate::run::{World, unfinished};
 
 pub fn run(session: &Session, args: &AbortArgs) -> Result<Exit, CliError> {
-    let env = session.whole(&args.ask.env)?;
+    let mut env = session.whole(&args.ask.env)?;
+    choose_targets(&mut env, &args.ask.targets)?;
     flow::block_on(async {
         let world = wiring::real(&env).await?;
         let live = match intents::live(&world, &env.name).await {

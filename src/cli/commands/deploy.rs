@@ -39,8 +39,10 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
         let owed = debts::take_out(&mut wanted.rendered, &out);
         let world = world.but(&out);
         let queue = Queue::new(flow::patience(args.consent.wait.as_deref(), Patience::None)?);
-        if args.supersede {
-            supersede::make_way(session, &world, &wanted, &args.consent).await?;
+        if args.supersede
+            && let Some(exit) = supersede::make_way(session, &world, &wanted, &args.consent).await?
+        {
+            return Ok(exit);
         }
         let mut tested = false;
         loop {

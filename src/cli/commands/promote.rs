@@ -33,16 +33,23 @@ pub(in crate::cli) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Fa
     if live.orders().pause.is_some() && !holds(present) {
         return Ok((Wish::Resume, format!("goes on with `{}`", present.title)));
     }
-    let from = live.plan.stages.iter().skip_while(|stage| stage.id != present.id);
-    match from.into_iter().find(|stage| holds(stage)) {
-        Some(stage) => {
-            let effect = format!("`{}` is over for it, the run goes on", stage.title);
-            Ok((Wish::Promote { stage: stage.id.clone() }, effect))
-        }
-        None => Err(Failure::new(Code(632), Exit::Usage, format!("run {} holds no more", live.plan.run))
-            .why(format!("it stands at `{}`, and no hold comes after it", present.title))
-            .next(format!("deployctl status {env} --watch"))),
+    if holds(present) {
+        let effect = format!("`{}` is over for it, the run goes on", present.title);
+        return Ok((Wish::Promote { stage: present.id.clone() }, effect));
     }
+    // Somebody else may have promoted a moment ago: nobody has seen the next hold yet.
+    let after = live.plan.stages.iter().skip_while(|stage| stage.id != present.id);
+    let failure = Failure::new(Code(632), Exit::Usage, format!("run {} does not hold now", live.plan.run));
+    Err(match after.into_iter().find(|stage| holds(stage)) {
+        Some(next) => failure
+            .why(format!("it is at `{}`, on its way to `{}`", present.title, next.title))
+            .next(format!("deployctl status {env} --watch"))
+            .next(format!("deployctl promote {env}, once it holds there"))
+            .next(format!("deployctl promote {env} --full, to hold no more at all")),
+        None => failure
+            .why(format!("it is at `{}`, and no hold comes after it", present.title))
+            .next(format!("deployctl status {env} --watch")),
+    })
 }
 
 fn holds(stage: &Stage) -> bool {

@@ -84,7 +84,7 @@ pub(in crate::cli) async fn go(
 }
 
 /// Takes a run back whose process is gone, for somebody who told it to abort.
-pub(super) async fn in_its_place(
+pub(in crate::cli) async fn in_its_place(
     console: &impl Console,
     env: &Environment,
     world: &World,

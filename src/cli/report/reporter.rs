@@ -8,12 +8,14 @@ use crate::domain::event::Event;
 use crate::run::world::Report;
 use jiff::Timestamp;
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Takes a run's events and prints them through a [`Printer`].
 pub struct Reporter {
     printer: Arc<Printer>,
     view: Mutex<View>,
+    has_begun: AtomicBool,
 }
 
 enum View {
@@ -43,7 +45,12 @@ impl Reporter {
                 View::Plain(Box::new(Lines::new(facts, output.paint(), heartbeat)))
             }
         };
-        Self { printer, view: Mutex::new(view) }
+        Self { printer, view: Mutex::new(view), has_begun: AtomicBool::new(false) }
+    }
+
+    /// Whether the run has told anything yet: before that it holds locks at most.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
     }
 
     /// Time has passed: elapsed times move on, and a log shows a sign of life. Call it about once a second; not needed
@@ -65,6 +72,7 @@ impl Reporter {
 
 impl Report for Reporter {
     fn event(&self, event: &Event) {
+        self.has_begun.store(true, Ordering::Relaxed);
         // Written while the lock is held: lines of two targets must not change places.
         match &mut *self.view.lock().unwrap_or_else(PoisonError::into_inner) {
             View::Live(live) => self.printer.raw(&live.take(event, self.printer.size())),

@@ -72,6 +72,7 @@ pub fn convert(
         version: file.version.as_ref().map(|version| version.0.clone()),
         cluster_version: cx.cluster_version(file),
         targets,
+        is_part: false,
         waves,
         bake: calendar::bake(file),
         one_box,

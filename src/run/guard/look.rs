@@ -6,34 +6,55 @@ use crate::domain::step::{Lane, Status, Step, Undo};
 use crate::plan::{Plan, file};
 use crate::ports::state::{RecordKind, StateError};
 use crate::run::journal::{Phase, Replayed, replay};
-use crate::run::world::World;
+use crate::run::world::{Site, World};
 use futures::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The newest run as the targets that answer know of it.
+/// A run that is the newest of some target, as the targets that answer know of it.
 pub(super) struct Look {
     pub plan: Plan,
     pub replayed: Replayed,
+    /// Targets that have no newer run on record.
+    pub newest_of: BTreeSet<TargetId>,
     /// Whose journals were read.
     known: BTreeSet<TargetId>,
 }
 
-/// The newest run on record, as these targets know it; nothing if there is none.
+/// The runs that are the newest of these targets, the newest first. Targets that are released to on their own each have one.
 pub(super) async fn look(
     world: &World,
     targets: impl Iterator<Item = &TargetId>,
-) -> Result<Option<Look>, String> {
-    let text = |target: &TargetId, error: StateError| format!("{target}: {error}");
+) -> Result<Vec<Look>, String> {
     let sites: Vec<_> = targets.filter_map(|target| Some((target, world.sites.get(target)?))).collect();
     let lists = sites.iter().map(|(target, site)| async move {
-        site.state.newest(RecordKind::Plan).await.map_err(|error| text(target, error))
+        let plan = site.state.newest(RecordKind::Plan).await.map_err(|error| text(target, error))?;
+        Ok::<_, String>(((*target).clone(), plan))
     });
-    let mut newest = None;
-    for plan in join_all(lists).await {
-        newest = newest.max(plan?.map(|plan| (plan.name, plan.content)));
+    let mut runs: BTreeMap<String, (Vec<u8>, BTreeSet<TargetId>)> = BTreeMap::new();
+    for newest in join_all(lists).await {
+        let (target, plan) = newest?;
+        if let Some(plan) = plan {
+            runs.entry(plan.name).or_insert_with(|| (plan.content, BTreeSet::new())).1.insert(target);
+        }
     }
-    let Some((name, content)) = newest else { return Ok(None) };
-    let plan = file::read(&format!("the plan of run {name}"), &content).map_err(|failure| failure.what)?;
+    let mut looks = Vec::new();
+    for (name, (content, newest_of)) in runs.into_iter().rev() {
+        looks.push(look_at(&sites, &name, &content, newest_of).await?);
+    }
+    Ok(looks)
+}
+
+fn text(target: &TargetId, error: StateError) -> String {
+    format!("{target}: {error}")
+}
+
+async fn look_at(
+    sites: &[(&TargetId, &Site)],
+    name: &str,
+    content: &[u8],
+    newest_of: BTreeSet<TargetId>,
+) -> Result<Look, String> {
+    let plan = file::read(&format!("the plan of run {name}"), content).map_err(|failure| failure.what)?;
     let prefix = format!("{}.", plan.run);
     let lists = sites.iter().filter(|(target, _)| plan.targets.contains_key(*target));
     let lists = lists.map(|(target, site)| {
@@ -45,7 +66,7 @@ pub(super) async fn look(
     });
     let journals: BTreeMap<_, _> = join_all(lists).await.into_iter().collect::<Result<_, _>>()?;
     let replayed = replay(&plan.run, &journals).map_err(|failure| failure.what)?;
-    Ok(Some(Look { known: journals.into_keys().collect(), plan, replayed }))
+    Ok(Look { known: journals.into_keys().collect(), plan, replayed, newest_of })
 }
 
 impl Look {

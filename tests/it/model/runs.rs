@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +214,8 @@ fn live(
             ttl: plan.limits.lease,
         };
         let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
-        let leases = Leases::acquire(&world, &targets, holder, Patience::None, &|_, _| {}).await.unwrap();
+        let leases =
+            Leases::acquire(&world, &targets, holder, Patience::None, &|_, _| {}, pending()).await.unwrap();
         let stores = world.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));
         let journal = Journal::new(plan.run.clone(), epoch, stores, world.clock.clone());
         let report = Told::default();

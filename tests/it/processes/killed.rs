@@ -7,6 +7,7 @@ use super::{RELEASE, Story};
 use rustix::process::Signal;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub const STORIES: &[Story] = &[
     ("killed in the first wave, resumed", first_wave),
@@ -133,6 +134,8 @@ fn left() {
     stage.holds(&mut run);
     run.signal(Signal::TERM);
     run.says("once more to leave at once (then: deployctl resume prod)");
+    // Closer together they are one: job runners signal a process and its group.
+    std::thread::sleep(Duration::from_millis(400));
     run.signal(Signal::TERM);
     let ended = run.end();
     // Where this test is slower than the way to stable, that is over already.

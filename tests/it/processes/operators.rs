@@ -4,12 +4,14 @@ use super::machine::{Running, until};
 use super::said::{approved, ending};
 use super::stage::{ASKS, STAYS, STAYS_NOW, Stage};
 use super::{RELEASE, Story};
+use rustix::process::Signal;
 
 pub const STORIES: &[Story] = &[
     ("paused and promoted", paused),
     ("approved", approval),
     ("aborted", aborted),
     ("queued", queued),
+    ("supersedes what a cancelled job left", superseded),
     ("two at once", two_at_once),
 ];
 
@@ -70,6 +72,24 @@ fn queued() {
     stage.elsewhere("phone").run(&["promote", "prod", "--full"]).with(0);
     let done = waits.end().with(0);
     assert!(done.stdout.contains("1.1.0 (r2) → 1.2.0 (r3)"), "{}", done.said());
+    assert_eq!(stage.answers(&stage.east), ["1.2.0".to_owned()].into());
+}
+
+/// A job was killed a moment ago; the next one takes its run back, then goes out.
+fn superseded() {
+    let stage = Stage::new("superseded", STAYS);
+    let mut run = stage.desk.start(&RELEASE);
+    stage.holds(&mut run);
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().signal, Some(9));
+    let next = ["deploy", "prod", "--auto-approve", "--version", "1.2.0", "--supersede"];
+    let mut next = stage.desk.start(&next);
+    next.says("nobody works on that run any more: it is taken back here, then 1.2.0 is planned");
+    next.says(STAYS_NOW);
+    stage.elsewhere("phone").run(&["promote", "prod", "--full"]).with(0);
+    let done = next.end().with(0);
+    assert!(done.stdout.contains("1.0.0 (r1) serves again, all healthy"), "{}", done.said());
+    assert!(done.stdout.contains("1.0.0 (r1) → 1.2.0 (r3)"), "{}", done.said());
     assert_eq!(stage.answers(&stage.east), ["1.2.0".to_owned()].into());
 }
 

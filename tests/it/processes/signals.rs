@@ -9,6 +9,7 @@ use std::io::{Read as _, Write as _};
 
 pub const STORIES: &[Story] = &[
     ("one signal, resumed", once),
+    ("a terminal that goes away, and a job that is cancelled", insisted),
     ("a signal that nobody reads of", unread),
     ("a screen that stands still", still),
 ];
@@ -31,6 +32,20 @@ fn once() {
     stage.elsewhere("tablet").run(&["promote", "prod", "--full"]).with(0);
     resumed.end().with(0);
     assert_eq!(stage.answers(&stage.east), ["1.1.0".to_owned()].into());
+}
+
+/// What shells and job runners send on their own is one interrupt, not somebody who insists.
+fn insisted() {
+    let stage = Stage::new("insisted", STAYS);
+    let mut run = stage.desk.start(&RELEASE);
+    stage.holds(&mut run);
+    for signal in [Signal::HUP, Signal::HUP, Signal::INT, Signal::TERM, Signal::TERM] {
+        run.signal(signal);
+    }
+    run.end().with(130);
+    for region in [&stage.east, &stage.west] {
+        assert_eq!(stage.answers(region), ["1.0.0".to_owned()].into());
+    }
 }
 
 /// Whoever read stdout and stderr is gone: the traffic goes to stable all the same.

@@ -28,6 +28,7 @@ use deployctl::run::tampered::Tampered;
 use deployctl::run::{Ending, Engine, Report, Site, World, debts, unfinished};
 use deployctl::sim;
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -350,7 +351,7 @@ impl Story {
             ttl: plan.limits.lease,
         };
         let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
-        Leases::acquire(&self.doors, &targets, holder, Patience::UntilLapsed, &|_, _| {}).await
+        Leases::acquire(&self.doors, &targets, holder, Patience::UntilLapsed, &|_, _| {}, pending()).await
     }
 
     /// One process: it works until it ends or dies.
