@@ -67,7 +67,9 @@ impl Site<'_> {
             }
         }
         open.retain(|index| self.fits_none_of_both(component, *index));
-        open.into_iter().for_each(|index| self.warn_of(component, index));
+        for index in open {
+            self.warn_of(component, index);
+        }
         if pinned.is_empty() {
             return None;
         }
