@@ -145,6 +145,10 @@ pub struct ServingWorkload {
     pub image: String,
     /// Hash of the pod template and size rules: equal means that nothing has to roll.
     pub hash: String,
+    /// Pods that it starts with, and has where no autoscaler decides: whoever brings it back when the environment knows
+    /// the component no more needs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u32>,
 }
 
 /// How a run ended on a target.

@@ -369,7 +369,7 @@ pub(super) fn target_plan(
         previous_version: previous.map(|release| release.version.clone()),
         fingerprint: fingerprint(site.input),
         changes,
-        workloads: site.input.named.workloads.clone(),
+        workloads: site.sized(),
         inventory: inventory_indices,
         rollback_jobs: Vec::new(),
         context: target.cluster.context.clone(),

@@ -78,6 +78,7 @@ fn workloads(env: &Environment, version: &str) -> BTreeMap<crate::domain::Compon
         revision: None,
         hash: image.clone(),
         image,
+        size: None,
     };
     env.components.iter().map(|c| (c.id.clone(), serving(c.image_for(version), c.id.as_str()))).collect()
 }

@@ -1,5 +1,6 @@
 //! What bringing an older release back does not undo, said before it is approved.
 
+use super::claims::SIZE;
 use super::hooks;
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::{Object, ObjectRef};
@@ -8,8 +9,6 @@ use crate::domain::release::{Outcome, Release};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a claim says how large it is.
-const SIZE: &str = "/spec/resources/requests/storage";
 /// Where a `StatefulSet` holds what its claims are made from.
 const TEMPLATES: &str = "/spec/volumeClaimTemplates";
 

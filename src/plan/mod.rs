@@ -4,10 +4,12 @@
 
 pub mod build;
 mod calendar;
+pub mod claims;
 pub mod compose;
 pub mod contest;
 pub mod diff;
 pub mod file;
+pub mod former;
 mod hindsight;
 pub mod hooks;
 pub mod immutable;

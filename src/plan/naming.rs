@@ -22,6 +22,12 @@ use std::collections::BTreeMap;
 /// Kinds of workloads that can serve a component.
 const WORKLOADS: [&str; 3] = ["Deployment", "StatefulSet", "DaemonSet"];
 
+/// Whether objects of a kind run pods for as long as they are there.
+#[must_use]
+pub fn is_workload(kind: &str) -> bool {
+    WORKLOADS.contains(&kind)
+}
+
 /// A release's objects under their final names.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
@@ -81,7 +87,7 @@ fn workload_of(
 ) -> Result<Option<usize>, Failure> {
     let of_component = |object: &Object| object.component.as_ref() == Some(component);
     let found: Vec<usize> = (0..objects.len())
-        .filter(|index| of_component(&objects[*index]) && WORKLOADS.contains(&objects[*index].kind()))
+        .filter(|index| of_component(&objects[*index]) && is_workload(objects[*index].kind()))
         .collect();
     let named = found.iter().copied().find(|index| objects[*index].name() == component.as_str());
     match (found.as_slice(), named) {
@@ -130,14 +136,15 @@ fn name_workload(
         .to_owned();
     let before = previous.and_then(|release| release.workloads.get(component.as_ref()?));
     if !revisioned {
-        return ServingWorkload { workload: objects[index].reference(), revision: None, image, hash };
+        let workload = objects[index].reference();
+        return ServingWorkload { workload, revision: None, image, hash, size: None };
     }
     let kept = before.filter(|before| before.hash == hash).and_then(|before| before.revision);
     let number = kept.unwrap_or(revision);
     let original = objects[index].reference();
     let renamed = revise(&mut objects[index], number);
     retarget_autoscalers(objects, &original, &renamed);
-    ServingWorkload { workload: renamed, revision: Some(number), image, hash }
+    ServingWorkload { workload: renamed, revision: Some(number), image, hash, size: None }
 }
 
 /// Gives a Deployment its revision's name, and the revision to its selector and pods.

@@ -143,14 +143,8 @@ impl<'a> Change<'a> {
             }
             let live = self.input.live.get(&object.reference());
             let Some(live) = live.filter(|live| naming::leads_to(live, self.stable)) else { continue };
-            if !naming::leads_to(&object.value, self.stable) {
-                let selector = &object.value["spec"]["selector"];
-                return Err(
-                    self.too_early(object, &format!("its selector {selector} does not match their labels"))
-                );
-            }
-            if let Some(target) = lost_target(&object.value, live, self.stable) {
-                return Err(self.too_early(object, &format!("they have no port {target}")));
+            if let Some(why) = misfit(&object.value, live, self.stable) {
+                return Err(self.too_early(object, &why));
             }
         }
         Ok(())
@@ -197,6 +191,14 @@ fn has_port(service: &Value, port: &Value) -> bool {
         }
         None => known["port"] == *port,
     })
+}
+
+/// Why a Service, once it is as wanted, would not lead to a workload's pods as it does now.
+pub(super) fn misfit(wanted: &Value, live: &Value, workload: &Value) -> Option<String> {
+    if !naming::leads_to(wanted, workload) {
+        return Some(format!("its selector {} does not match their labels", wanted["spec"]["selector"]));
+    }
+    lost_target(wanted, live, workload).map(|target| format!("they have no port {target}"))
 }
 
 /// A port of stable's pods that a Service leads to now and would not find under its new name or number.

@@ -7,7 +7,7 @@ use crate::domain::definitions::Definitions;
 use crate::domain::field_path;
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::plan::contest::{self, Contest, Owned, Verdict};
-use crate::plan::{Action, Change, diff, immutable, order};
+use crate::plan::{Action, Change, claims, diff, immutable, order};
 use crate::ports::Cluster;
 use crate::ports::cluster::{Applied, ClusterError, FieldOwner, Known, Terms};
 use crate::rollout::readiness::{LiveCondition, condition};
@@ -150,6 +150,9 @@ impl Stand<'_> {
         if object.kind() == "Secret" {
             return sealed::open(self.world.secrets.as_ref(), &object.value).await.map_err(StepError::failed);
         }
+        if object.kind() == "PersistentVolumeClaim" && known != Known::Absent {
+            return self.grown(object).await;
+        }
         let scalable = matches!(object.kind(), "Deployment" | "StatefulSet") && known != Known::Absent;
         if !scalable || object.value["spec"].get("replicas").is_some() {
             return Ok(object.value.clone());
@@ -160,6 +163,22 @@ impl Stand<'_> {
         let mut value = object.value.clone();
         if let Some(live) = live.filter(owns_replicas) {
             value["spec"]["replicas"] = live["spec"]["replicas"].clone();
+        }
+        Ok(value)
+    }
+
+    /// A claim that grew meanwhile keeps its size: a server refuses less, and with it the whole way back.
+    async fn grown(&self, object: &Object) -> Result<Value, StepError> {
+        let cluster = self.cluster()?;
+        let reference = object.reference();
+        let live = self.in_contact("read the live size", async || cluster.get(&reference).await).await?;
+        let mut value = object.value.clone();
+        if live.is_some_and(|live| claims::keep(&mut value, &live)) {
+            let size = value.pointer("/spec/resources/requests/storage").and_then(Value::as_str);
+            self.progress(format!(
+                "{reference} keeps its {}: a claim never shrinks",
+                size.unwrap_or_default()
+            ));
         }
         Ok(value)
     }

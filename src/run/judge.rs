@@ -7,13 +7,13 @@ use super::prepare::unreachable;
 use crate::domain::error::Failure;
 use crate::domain::ids::TargetId;
 use crate::domain::object::{Object, ObjectRef};
-use crate::plan::{Contest, Judged, TargetInput, Verdict, contest, immutable};
+use crate::plan::{Contest, Judged, TargetInput, Verdict, claims, contest, immutable};
 use crate::ports::Cluster;
 use crate::ports::cluster::{Applied, ClusterError, Terms, Tried};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::Value;
 
-/// Judges what seems changed. Fields that are left to controllers are taken out of the wanted objects. `all` takes every
+/// Judges what seems changed. Claims that grew keep their size, and fields that are left to controllers are taken out of the wanted objects. `all` takes every
 /// contested field: for a way back, which nobody's edit may bar.
 pub(super) async fn judge(
     target: &TargetId,
@@ -22,6 +22,11 @@ pub(super) async fn judge(
     all: bool,
     input: &mut TargetInput,
 ) -> Result<(), Failure> {
+    let kept = claims::keep_all(&mut input.named.objects, &input.live);
+    // On the way back it is said with what that does not undo.
+    if !all {
+        input.named.told.extend(kept);
+    }
     let seeming = input.differing();
     let live = &input.live;
     let asked = seeming.into_iter().map(|place| {

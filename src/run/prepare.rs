@@ -17,6 +17,7 @@ use crate::plan::{self, Inputs, Plan, TargetInput, inventory, order, router, ste
 use crate::ports::cluster::{ClusterError, Identity};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is asked for.
@@ -154,15 +155,19 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         let input = observe(world, request, &target, named, seen, revision).await?;
         Ok((target, input))
     });
-    let targets: BTreeMap<TargetId, TargetInput> =
+    let mut targets: BTreeMap<TargetId, TargetInput> =
         futures::future::join_all(observed).await.into_iter().collect::<Result<_, Failure>>()?;
+    let env = match rollback_of {
+        Some(_) => plan::former::environment(request.env, &mut targets),
+        None => Cow::Borrowed(request.env),
+    };
     if request.rollback.is_none() {
         for (target, input) in &targets {
             steady::check(request.env, target, input)?;
         }
     }
     let inputs = Inputs {
-        env: request.env,
+        env: &env,
         version,
         revision,
         components: request.components.iter().cloned().collect(),

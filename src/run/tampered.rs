@@ -11,7 +11,7 @@ use crate::domain::field_path;
 use crate::domain::ids::{StepId, TargetId};
 use crate::domain::object::{FIELD_MANAGER, Object, ObjectRef};
 use crate::domain::step::{Lane, Status, Step, Undo};
-use crate::plan::{Plan, Verdict, diff};
+use crate::plan::{Plan, Verdict, claims, diff};
 use crate::ports::cluster::{ClusterError, Known, Terms};
 use crate::run::prepare::unreachable;
 use serde_json::Value;
@@ -74,7 +74,10 @@ async fn look_at(run: &Run, target: &TargetId, site: &Site) -> Result<Vec<Tamper
         match (&live, index) {
             (None, _) => lines.push("is gone".to_owned()),
             (Some(live), Some(index)) if reference.kind != "Secret" => {
-                let changes = diff::fields(&definitions, &run.plan.objects[index].value, live, None);
+                let mut wanted = run.plan.objects[index].value.clone();
+                // A way back left it its size.
+                claims::keep(&mut wanted, live);
+                let changes = diff::fields(&definitions, &wanted, live, None);
                 let others = changes.iter().filter(|change| {
                     change.path != "spec.replicas" && !is_left(&run.plan, target, &reference, &change.path)
                 });

@@ -12,10 +12,10 @@ use super::releases;
 use crate::domain::effect::Effect;
 use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::{ComponentId, StepId, TargetId};
-use crate::domain::object::ObjectRef;
+use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Outcome, Release};
 use crate::domain::step::{Lane, Status, Step, Transition, Undo};
-use crate::plan::Plan;
+use crate::plan::{Action, Plan, naming};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ impl Engine<'_> {
             else {
                 continue;
             };
-            let workloads = before.workloads.values().map(|serving| serving.workload.clone()).collect();
+            let workloads = self.workloads_of(&target, before);
             let step = StepId::new(format!("verify/{target}"));
             let effect = Effect::WaitReady { workloads, timeout: self.plan.limits.ready };
             if let Err(error) = self.perform_for(&target, &step, None, &effect, true).await {
@@ -199,6 +199,21 @@ impl Engine<'_> {
                 });
             }
         }
+    }
+
+    /// What has to be healthy once the release before is back: what serves its components, and of their other workloads
+    /// those that this run had its hands on.
+    fn workloads_of(&self, target: &TargetId, before: &Release) -> Vec<ObjectRef> {
+        let mut workloads: BTreeSet<ObjectRef> =
+            before.workloads.values().map(|serving| serving.workload.clone()).collect();
+        let changes = self.plan.targets.get(target).into_iter().flat_map(|target| &target.changes);
+        let touched: BTreeSet<&ObjectRef> = changes
+            .filter(|change| !matches!(change.action, Action::Keep | Action::Create))
+            .map(|change| &change.object)
+            .collect();
+        let beside = before.objects.iter().filter(|object| naming::is_workload(object.kind()));
+        workloads.extend(beside.map(Object::reference).filter(|object| touched.contains(object)));
+        workloads.into_iter().collect()
     }
 
     async fn undo_step(&self, step: &Step, was: Status) -> Result<(), Failed> {
@@ -255,7 +270,10 @@ fn holds_up(step: &Step) -> bool {
 /// The workload that a cause names, or the first.
 fn blamed(release: &Release, cause: &str) -> Option<ObjectRef> {
     let workloads = || release.workloads.values().map(|serving| &serving.workload);
-    workloads().find(|workload| cause.contains(&workload.to_string())).or(workloads().next()).cloned()
+    let beside = release.objects.iter().filter(|object| naming::is_workload(object.kind()));
+    let named = beside.map(Object::reference).find(|workload| cause.contains(&workload.to_string()));
+    let served = workloads().find(|workload| cause.contains(&workload.to_string())).cloned();
+    served.or(named).or_else(|| workloads().next().cloned())
 }
 
 /// Whoever writes from Git would meet a target that is half one release and half another: an operator decides.

@@ -5,7 +5,7 @@ use deployctl::domain::environment::Environment;
 use deployctl::domain::event::Kind;
 use deployctl::run::{Ending, prepare};
 use serde_json::json;
-use stage::Refusal;
+pub use stage::Refusal;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ fn jobs(story: &Story, target: &str) -> Vec<String> {
 }
 
 /// Titles of steps and lanes in the order in which they were told.
-fn story_of(told: &Told, target: &str) -> Vec<String> {
+pub fn story_of(told: &Told, target: &str) -> Vec<String> {
     let events = told.0.lock().unwrap();
     let line = |kind: &Kind| match kind {
         Kind::StepStarted { title, target: at, .. } if at.as_str() == target => Some(title.clone()),
@@ -69,7 +69,7 @@ fn story_of(told: &Told, target: &str) -> Vec<String> {
     events.iter().filter_map(|event| line(&event.kind)).collect()
 }
 
-fn place(lines: &[String], wanted: &str) -> usize {
+pub fn place(lines: &[String], wanted: &str) -> usize {
     lines.iter().position(|line| line.contains(wanted)).unwrap_or_else(|| panic!("{wanted}: {lines:#?}"))
 }
 

@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+mod back;
+
 /// The plan of a version whose objects are changed once they are rendered.
 async fn planned(story: &Story, version: &str, change: impl Fn(&mut Vec<Object>)) -> Result<Plan, Failure> {
     let mut request = story.request(version, None);

@@ -37,6 +37,7 @@ impl Site<'_> {
             // Applied before its revision's pods are there, it would lead nowhere.
             ("Service", _) if object.value["spec"]["selector"].get(LABEL_REVISION).is_some() => true,
             ("Service" | "Ingress", Strategy::BlueGreen(_)) => true,
+            ("Service", _) if self.is_misfit(component, index) => true,
             (_, strategy) => strategy
                 .weighted_router()
                 .is_some_and(|router| self.is_weighed(component, router, &object.value)),
@@ -97,6 +98,8 @@ impl Site<'_> {
             Effect::Scale { workload: stable.workload.clone(), to: Size::Exactly(0) },
             Undo::Effects { lane: Lane::Traffic, effects: back },
         ));
+        let released = self.release_misfits(component, serving);
+        self.finish.extend(released);
         self.moved.push((component.id.clone(), serving.workload.clone()));
     }
 
@@ -175,11 +178,13 @@ impl Site<'_> {
         stable: &ServingWorkload,
     ) {
         let indices = self.routes(component);
-        let forward: Vec<usize> = indices.iter().map(|index| self.object_index(*index)).collect();
+        let forward: Vec<usize> =
+            indices.iter().map(|index| self.switched(component, *index, serving)).collect();
         if forward.is_empty() {
             return;
         }
         let back = self.routes_before(component, &indices);
+        let back = self.switched_back(component, stable, back);
         let mut undo = self.switch_back(back, stable);
         let follows = self.ingresses_follow(component, serving, stable);
         undo.extend(follows.as_ref().map(|(_, back)| back.clone()));
@@ -191,7 +196,9 @@ impl Site<'_> {
         );
         // What was there before us carries no label of its own: its Service serves from both until the other drains.
         let waits = if serving.revision.is_some() {
-            self.wait_traffic(component, &serving.workload)
+            let mut waits = self.wait_traffic(component, &serving.workload);
+            waits.retain(|wait| self.waits_for_one(component, wait));
+            waits
         } else {
             Vec::new()
         };
@@ -208,6 +215,14 @@ impl Site<'_> {
         steps.push(step);
         steps.extend(after);
         steps.extend(follows.and_then(|(forward, _)| forward));
+    }
+
+    /// Whether what is waited for comes about at the switch: a Service that leads to both revisions serves from one alone only
+    /// once the other's pods are gone.
+    fn waits_for_one(&self, component: &Component, wait: &Step) -> bool {
+        let Effect::WaitTraffic { service, .. } = &wait.effect else { return true };
+        let place = self.references.iter().position(|reference| reference == service);
+        place.is_none_or(|index| self.leads_alone(component, index))
     }
 
     /// An ingress controller follows when it has noticed: until then nobody may go whom it still asks. Counted at once where

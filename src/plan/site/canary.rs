@@ -116,6 +116,7 @@ impl Site<'_> {
     ) {
         let mut actions = Vec::new();
         if create {
+            actions.extend(self.pin_misfits(component, stable));
             actions.extend(self.guard_step(component, stable));
             actions.extend(self.create_step(component, serving, 0));
         }
@@ -167,7 +168,8 @@ impl Site<'_> {
             Effect::Scale { workload: stable.workload.clone(), to: Size::Exactly(0) },
             Undo::Effects { lane: Lane::Traffic, effects: back },
         );
-        let waits = self.wait_traffic(component, &serving.workload);
+        let mut waits = self.wait_traffic(component, &serving.workload);
+        waits.extend(self.release_misfits(component, serving));
         let steps = &mut self.stage(at::DRAIN, "drain", "old revision drains", 100).steps;
         steps.push(scale);
         steps.extend(waits);

@@ -35,6 +35,7 @@ impl Site<'_> {
             replaced: None,
             note: None,
         }));
+        changes.extend(self.leaving_changes());
         changes
     }
 

@@ -63,8 +63,8 @@ impl Site<'_> {
             .pointer("/spec/template/spec/containers/0/image")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let adopted =
-            ServingWorkload { workload: found, revision: None, image: image.to_owned(), hash: String::new() };
+        let (image, hash) = (image.to_owned(), String::new());
+        let adopted = ServingWorkload { workload: found, revision: None, image, hash, size: None };
         self.adopted.insert(component.id.clone(), adopted.clone());
         Some(adopted)
     }
@@ -83,14 +83,15 @@ impl Site<'_> {
             .collect()
     }
 
-    /// Creates the revision's Deployment at a given size; it is never edited again but for its size.
+    /// Creates the revision's Deployment at a given size; it is never edited again but for its size. One that is there from
+    /// an earlier release, and that somebody edited, becomes what it was.
     pub(super) fn create_step(
         &mut self,
         component: &Component,
         serving: &ServingWorkload,
         replicas: u32,
-    ) -> Option<Step> {
-        let index = self.workload_index(serving)?;
+    ) -> Vec<Step> {
+        let Some(index) = self.workload_index(serving) else { return Vec::new() };
         let mut object = self.input.named.objects[index].clone();
         object.value["spec"]["replicas"] = json!(replicas);
         let index = self.put(object);
@@ -102,14 +103,37 @@ impl Site<'_> {
         };
         let title = format!("create {} ({})", serving.workload.name, serving.image);
         let undo = Undo::Effects { lane: Lane::Capacity, effects: undo };
-        Some(self.step(Some(&component.id), title, Effect::Create { objects: vec![index] }, undo))
+        let create = self.step(Some(&component.id), title, Effect::Create { objects: vec![index] }, undo);
+        [Some(create), self.mend_step(component, serving)].into_iter().flatten().collect()
     }
 
-    /// The pods stay; only their number, the autoscaler or routes may change.
+    /// Creating leaves what exists: a revision's Deployment that differs from what was released is applied. Its size is
+    /// nobody's manifest's.
+    fn mend_step(&mut self, component: &Component, serving: &ServingWorkload) -> Option<Step> {
+        let index = self.workload_index(serving)?;
+        let mut others = self.differences[index].iter().filter(|change| change.path != "spec.replicas");
+        if others.next().is_none() || self.replaced(index).is_some() {
+            return None;
+        }
+        let mut object = self.input.named.objects[index].clone();
+        object.value["spec"].as_object_mut()?.remove("replicas");
+        let objects = vec![self.put(object)];
+        let title = format!("apply {} as it was released", serving.workload.name);
+        let undo = Undo::None { why: "it is what the release has on record".to_owned() };
+        Some(self.step(Some(&component.id), title, Effect::Apply { objects }, undo))
+    }
+
+    /// The pods stay, unless somebody edited them; else only their number, the autoscaler or routes may change.
     pub(super) fn settled(&mut self, component: &Component, serving: &ServingWorkload) {
-        if let Some(resize) = self.resize_step(component, serving) {
-            let wait = self.wait_ready(&component.id, &serving.workload);
-            self.stage(at::RESIZE, "resize", "components to size", 0).steps.extend([resize, wait]);
+        let mended = self.mend_step(component, serving);
+        let rolls = self.workload_index(serving).is_some_and(|index| self.rolls(index));
+        if mended.is_some() && rolls {
+            self.moved.push((component.id.clone(), serving.workload.clone()));
+        }
+        let mut steps: Vec<Step> = mended.into_iter().chain(self.resize_step(component, serving)).collect();
+        if !steps.is_empty() {
+            steps.push(self.wait_ready(&component.id, &serving.workload));
+            self.stage(at::RESIZE, "resize", "components to size", 0).steps.extend(steps);
         }
         self.handover(component, None);
         let changed: Vec<usize> =
@@ -124,7 +148,10 @@ impl Site<'_> {
     /// Nothing serves the component yet: no holds, no weights.
     pub(super) fn first(&mut self, component: &Component, serving: &ServingWorkload) {
         let replicas = self.full_size(component);
-        let Some(create) = self.create_step(component, serving, replicas) else { return };
+        let mut steps = self.create_step(component, serving, replicas);
+        if steps.is_empty() {
+            return;
+        }
         let wait = self.wait_ready(&component.id, &serving.workload);
         let scale = self.step(
             Some(&component.id),
@@ -132,7 +159,7 @@ impl Site<'_> {
             Effect::Scale { workload: serving.workload.clone(), to: Size::Exactly(replicas) },
             Undo::None { why: "it is deleted as a whole".to_owned() },
         );
-        let mut steps = vec![create, scale, wait];
+        steps.extend([scale, wait]);
         // A Service of before that is left without pods.
         let changed: Vec<usize> =
             self.routes(component).into_iter().filter(|index| self.changed(*index)).collect();
@@ -186,6 +213,7 @@ impl Site<'_> {
                 .steps
                 .extend(steps);
         }
+        self.misfits_in_place(component, serving, place);
         self.handover(component, None);
     }
 

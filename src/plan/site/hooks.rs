@@ -6,9 +6,9 @@ use crate::domain::effect::{Effect, RunJob};
 use crate::domain::ids::ComponentId;
 use crate::domain::object::{Object, ObjectRef};
 use crate::domain::release::{Release, RollbackJob};
-use crate::domain::step::{Lane, Step, Undo};
+use crate::domain::step::{Lane, Undo};
 use crate::plan::hooks::{self, Left};
-use crate::plan::{inventory, order};
+use crate::plan::inventory;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Site<'_> {
@@ -111,25 +111,5 @@ impl Site<'_> {
     fn listed(&self, indices: &[usize]) -> String {
         let names = indices.iter().map(|index| self.table.objects()[*index].reference().to_string());
         names.collect::<Vec<_>>().join(", ")
-    }
-
-    /// Applies objects in their order; what has to be replaced stands between what it needs and what needs it.
-    pub(super) fn apply_in_order(&mut self, indices: &[usize]) -> Vec<Step> {
-        let objects = &self.input.named.objects;
-        let replaced: Vec<usize> =
-            indices.iter().copied().filter(|index| self.replaced(*index).is_some()).collect();
-        let after = order::dependents(indices, &replaced, objects);
-        let is_first = |index: &usize| !replaced.contains(index) && !after.contains(index);
-        let first: Vec<usize> = indices.iter().copied().filter(is_first).collect();
-        let mut steps = Vec::new();
-        for (what, indices) in [("apply", first), ("replace", replaced), ("apply", after)] {
-            if !indices.is_empty() {
-                let count = indices.len();
-                let objects = if count == 1 { "object" } else { "objects" };
-                let title = format!("{what} {count} {objects} of configuration");
-                steps.push(self.apply_step(None, title, &indices, Lane::Config));
-            }
-        }
-        steps
     }
 }

@@ -4,6 +4,7 @@
 //! was seen to have moved. Every step knows how it is taken back.
 
 mod autoscalers;
+mod beside;
 mod blue_green;
 mod canary;
 mod changes;
@@ -11,6 +12,8 @@ mod components;
 mod cutover;
 mod gitops;
 mod hooks;
+mod leaving;
+mod misfits;
 mod one_box;
 mod partitions;
 mod ready;
@@ -217,6 +220,7 @@ impl<'a> Site<'a> {
         self.weighted_holds();
         self.hold_on_green();
         self.smoke_and_bake(last_wave);
+        self.components_leave();
         self.clean_up();
         self.keep_git_out();
         let inventory: Vec<usize> =

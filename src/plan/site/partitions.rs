@@ -70,8 +70,12 @@ impl Site<'_> {
 
     /// Whether the change is one of the pods; that of a size alone needs no steps.
     fn takes_new_pods(&self, index: usize) -> bool {
-        self.input.live.contains_key(&self.references[index])
-            && self.differences[index].iter().any(|change| change.path.starts_with("spec.template"))
+        self.input.live.contains_key(&self.references[index]) && self.rolls(index)
+    }
+
+    /// Whether what changes in a live workload makes other pods of it.
+    pub(super) fn rolls(&self, index: usize) -> bool {
+        self.differences[index].iter().any(|change| change.path.starts_with("spec.template"))
     }
 
     /// Ready pods and all, where pods that are not ready bar the way for the others: one after the other, from the lowest.

@@ -3,15 +3,27 @@
 use super::Site;
 use crate::domain::effect::{Effect, Size};
 use crate::domain::environment::Component;
+use crate::domain::ids::ComponentId;
 use crate::domain::release::ServingWorkload;
 use crate::domain::step::{Lane, Step, Undo};
 use crate::plan::{FieldChange, contest};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 impl Site<'_> {
     /// Pods that the component starts with, and has where no autoscaler decides.
     pub(super) fn full_size(&self, component: &Component) -> u32 {
         self.said_size(component).unwrap_or(component.replicas.min)
+    }
+
+    /// The workloads that will serve, with the sizes that they start with.
+    pub(in crate::plan) fn sized(&self) -> BTreeMap<ComponentId, ServingWorkload> {
+        let mut workloads = self.input.named.workloads.clone();
+        for (id, serving) in &mut workloads {
+            let component = self.inputs.env.component(id).filter(|_| serving.workload.kind != "DaemonSet");
+            serving.size = component.map(|component| self.full_size(component)).or(serving.size);
+        }
+        workloads
     }
 
     fn said_size(&self, component: &Component) -> Option<u32> {

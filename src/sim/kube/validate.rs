@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::errors::Cause;
 use super::kinds::{Kind, KindId};
+use super::quantity::nanos;
 use super::selectors::LabelSelector;
 use super::validate_pod::{check_pod_spec, check_pod_update};
 
@@ -418,12 +419,22 @@ fn check_stateful_set_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) 
     }
 }
 
+/// As `ValidatePersistentVolumeClaimUpdate` of Kubernetes (pkg/apis/core/validation) has it since failed expansions can be
+/// recovered from: a bound claim may ask for more, and for less only above what its volume has; one that is not bound
+/// changes nothing.
 fn check_claim_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
+    let size = |claim: &Value| nanos(claim["spec"]["resources"]["requests"]["storage"].as_str()?);
+    let (before, after) = (size(old), size(new));
+    let bound = old["status"]["phase"] == "Bound";
     let fixed = |object: &Value| {
         let mut spec = object["spec"].clone();
-        spec["resources"] = Value::Null;
         spec["volumeName"] = Value::Null;
-        spec["volumeAttributesClassName"] = Value::Null;
+        if bound || before == after {
+            spec["resources"]["requests"]["storage"] = Value::Null;
+        }
+        if bound {
+            spec["volumeAttributesClassName"] = Value::Null;
+        }
         spec
     };
     if fixed(old) != fixed(new) {
@@ -431,6 +442,13 @@ fn check_claim_update(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
             "spec",
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound \
              claims",
+        ));
+    }
+    let capacity = old["status"]["capacity"]["storage"].as_str().and_then(nanos);
+    if after < before && after <= capacity {
+        causes.push(Cause::forbidden(
+            "spec.resources.requests.storage",
+            "field can not be less than status.capacity",
         ));
     }
 }

@@ -40,6 +40,7 @@ fn preflight_is_told_by_target_with_fixes_and_totals() {
 fn release(target: &str, revision: u32, version: &str, outcome: Outcome) -> Release {
     let began = i64::from(revision) * 86_400;
     let api = ServingWorkload {
+        size: None,
         workload: deployment(&format!("kva-api-r{revision}")),
         revision: Some(Revision(revision)),
         image: format!("registry/kva-api:{version}"),

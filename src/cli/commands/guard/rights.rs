@@ -70,14 +70,12 @@ impl Rights {
         }
     }
 
-    /// The workload that the strategy moves; others of the component belong to its configuration.
+    /// The workload that the strategy moves; others of the component change in place.
     fn workload(&mut self, component: &Component, object: &Object, own: &[&Object]) {
         let is_workload =
             |object: &Object| matches!(object.kind(), "Deployment" | "StatefulSet" | "DaemonSet");
         let named = own.iter().any(|other| is_workload(other) && other.name() == component.id.as_str());
-        if named && object.name() != component.id.as_str() {
-            return;
-        }
+        let beside = named && object.name() != component.id.as_str();
         let namespace = object.reference().namespace;
         let plural = format!("{}s", object.kind().to_lowercase());
         self.add(&namespace, "apps", &plural, WATCH);
@@ -85,6 +83,8 @@ impl Rights {
         self.add(&namespace, "", "pods", WATCH);
         self.add(&namespace, "", "events", WATCH);
         match &component.strategy {
+            // One that is new goes with the pods, which is not a guard's work.
+            _ if beside => self.add(&namespace, "apps", &plural, RESTORE),
             Strategy::Canary(_) | Strategy::BlueGreen(_) => {
                 self.add(&namespace, "apps", &plural, &["get"]);
                 self.add(&namespace, "apps", &format!("{plural}/scale"), &["get", "patch"]);

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::object;
 use super::{Context, Controller};
 use crate::sim::kube::kinds::KindId;
+use crate::sim::kube::quantity::nanos;
 
 const ME: Controller = Controller::PersistentVolume;
 const PROTECTION: &str = "kubernetes.io/pvc-protection";
@@ -25,6 +26,7 @@ pub fn sync(cx: &mut Context<'_>, namespace: &str, name: &str) {
         return;
     }
     if object::text(&claim, &["status", "phase"]) == "Bound" {
+        expand(cx, &claim);
         return;
     }
     let class = object::text(&claim, &["spec", "storageClassName"]);
@@ -105,6 +107,24 @@ fn provision(cx: &mut Context<'_>, claim: &Value) {
     for pod in waiting {
         cx.again(Controller::Scheduler, &pod, 5);
     }
+}
+
+/// Makes the volume of a claim as large as the claim asks; none shrinks.
+fn expand(cx: &mut Context<'_>, claim: &Value) {
+    let asked = claim["spec"]["resources"]["requests"]["storage"].clone();
+    let amount = |size: &Value| size.as_str().and_then(nanos);
+    if amount(&asked) <= amount(&claim["status"]["capacity"]["storage"]) {
+        return;
+    }
+    if let Some(volume) = cx.get(KindId::PERSISTENT_VOLUMES, "", object::text(claim, &["spec", "volumeName"]))
+    {
+        cx.modify(KindId::PERSISTENT_VOLUMES, &volume, ME, |volume| {
+            volume["spec"]["capacity"]["storage"] = asked.clone();
+        });
+    }
+    cx.modify_status(KindId::PERSISTENT_VOLUME_CLAIMS, claim, ME, |claim| {
+        claim["status"]["capacity"]["storage"] = asked.clone();
+    });
 }
 
 /// Lets a claim go when no pod uses it.
