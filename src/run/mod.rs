@@ -4,7 +4,7 @@ mod absent;
 mod apply;
 mod back;
 mod blame;
-mod by_hand;
+pub mod by_hand;
 mod compare;
 mod contact;
 mod control;

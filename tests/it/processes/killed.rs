@@ -16,6 +16,7 @@ pub const STORIES: &[Story] = &[
     ("changed by hand meanwhile", changed_by_hand),
     ("guarded", guarded),
     ("left by a second signal, rolled back", left),
+    ("killed on the way to stable, rolled back", to_stable),
     ("refused in the middle", refused),
 ];
 
@@ -76,6 +77,8 @@ fn weight() {
 fn canary() {
     let (stage, before) = killed("canary", "east", 5);
     status(&stage, "canary.status.txt");
+    let west = stage.elsewhere("phone").run(&["status", "prod", "--target", "west"]).with(0);
+    approved("one-target.status.txt", &west.said());
     let back = stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     assert!(back.stdout.contains("1.0.0 (r1) serves again, all healthy"), "{}", back.said());
     as_before(&stage, &before);
@@ -137,6 +140,24 @@ fn left() {
     let ended = run.end();
     // Where this test is slower than the way to stable, that is over already.
     assert!(matches!(ended.code, Some(9 | 130)), "{:?}: {}", ended.code, ended.said());
+    stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
+    as_before(&stage, &before);
+}
+
+/// The record that it was interrupted is there, and nothing that says that traffic has come to stable.
+fn to_stable() {
+    let stage = Stage::new("to-stable", STAYS);
+    let before = stage.objects();
+    let mut run = stage.desk.start(&RELEASE);
+    stage.holds(&mut run);
+    stage.east.kill_at(stage.records(&stage.east) + 1, run.id());
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().signal, Some(9));
+    stage.wait_for_leases_to_lapse();
+    let status = stage.elsewhere("phone").run(&["status", "prod"]).with(0).said();
+    assert!(status.contains("traffic is NOT known to be on stable on east: "), "{status}");
+    let follows = stage.elsewhere("tablet").run(&["status", "prod", "--watch"]).with(9).said();
+    assert!(follows.contains("traffic is not known to be on stable on east"), "{follows}");
     stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     as_before(&stage, &before);
 }
