@@ -52,6 +52,7 @@ pub mod unfinished;
 mod until;
 pub mod vigil;
 mod weigh;
+pub mod weights;
 pub mod world;
 
 pub use engine::{Ending, Engine};

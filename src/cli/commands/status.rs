@@ -4,7 +4,6 @@ mod drift;
 pub(in crate::cli) mod progress;
 mod rows;
 mod standing;
-mod weights;
 
 use crate::cli::CliError;
 use crate::cli::args::PlaceArgs;

@@ -199,7 +199,9 @@ impl StatusView {
             // A run that is worked on knows what it does.
             if self.unfinished.as_ref().is_none_or(|run| !run.live) {
                 let idle = status.idle.iter();
-                troubles.extend(idle.map(|component| format!("{target}: {component} is scaled to no pods")));
+                troubles.extend(
+                    idle.map(|component| format!("{target}: {component} has no pods, and none is wanted")),
+                );
             }
             let lacking = status.workloads.iter().filter(|row| row.ready < row.desired);
             troubles.extend(lacking.map(|row| {

@@ -1,6 +1,6 @@
 //! A process that is gone in the middle, and what another machine with no files of its own makes of it.
 
-use super::machine::Done;
+use super::machine::{Done, until};
 use super::said::approved;
 use super::stage::{QUICK, STAYS, Stage};
 use super::{RELEASE, Story};
@@ -17,6 +17,7 @@ pub const STORIES: &[Story] = &[
     ("guarded", guarded),
     ("left by a second signal, rolled back", left),
     ("killed on the way to stable, rolled back", to_stable),
+    ("killed in the first release", nothing_before),
     ("refused in the middle", refused),
 ];
 
@@ -160,6 +161,19 @@ fn to_stable() {
     assert!(follows.contains("traffic is not known to be on stable on east"), "{follows}");
     stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     as_before(&stage, &before);
+}
+
+/// Nothing is on record yet: the pods that there are are told all the same.
+fn nothing_before() {
+    let stage = Stage::from_nothing("nothing-before", QUICK);
+    let run = stage.desk.start(&["deploy", "prod", "--auto-approve"]);
+    let pods = || stage.world(|world| world.snapshot("west").iter().any(|object| object["kind"] == "Pod"));
+    until(pods, || "no pod is made".to_owned());
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().signal, Some(9));
+    let status = stage.elsewhere("phone").run(&["status", "prod"]).with(0).said();
+    let status = super::said::timeless(&status);
+    assert!(status.contains("west (standby)  no release on record\n  api  Deployment/api-r1  "), "{status}");
 }
 
 /// The token of one region is revoked: the other goes back, the first is owed that until somebody with a new token pays.

@@ -98,8 +98,8 @@ fn told(run: &Run, step: &Step) -> String {
 /// Steps that led traffic away from stable, or may have, and are not known to be taken back, in a run that was interrupted.
 /// One that brings an older release back may rest where it is: its traffic is astray only where it began to go back.
 pub(in crate::cli) fn moved<'r>(run: &'r Run, target: &'r TargetId) -> Vec<&'r Step> {
-    let moves = |step: &&Step| matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. });
-    let moved: Vec<&Step> = steps(run, target).filter(moves).filter(|step| is_open(run, step)).collect();
+    let moved: Vec<&Step> =
+        steps(run, target).filter(|step| moves_traffic(step) && is_open(run, step)).collect();
     let goes_back = |step: &&Step| matches!(status(run, step), Status::Undoing | Status::UndoFailed);
     let rests = run.plan.rollback_of.is_some() && !moved.iter().any(goes_back);
     if rests { Vec::new() } else { moved }
@@ -107,8 +107,7 @@ pub(in crate::cli) fn moved<'r>(run: &'r Run, target: &'r TargetId) -> Vec<&'r S
 
 /// Whether the target's part of the traffic is the new release's: every step that moves traffic is done there.
 pub(super) fn carries_traffic(run: &Run, target: &TargetId) -> bool {
-    let moves = |step: &&Step| matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. });
-    let mut moving = steps(run, target).filter(moves).peekable();
+    let mut moving = steps(run, target).filter(|step| moves_traffic(step)).peekable();
     moving.peek().is_some() && moving.all(|step| status(run, step) == Status::Done)
 }
 
@@ -116,6 +115,10 @@ pub(super) fn carries_traffic(run: &Run, target: &TargetId) -> bool {
 pub(in crate::cli) fn not_taken_back(run: &Run) -> Vec<&Step> {
     let all = run.plan.stages.iter().flat_map(|stage| &stage.steps);
     all.filter(|step| status(run, step) == Status::UndoFailed).collect()
+}
+
+fn moves_traffic(step: &Step) -> bool {
+    matches!(step.undo, Undo::Effects { lane: Lane::Traffic, .. })
 }
 
 fn is_open(run: &Run, step: &Step) -> bool {

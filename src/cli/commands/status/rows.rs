@@ -1,6 +1,5 @@
 //! The workloads of a target: those on record, those that a run makes, and what their pods run.
 
-use super::weights::{self, Weight};
 use crate::cli::report::status::WorkloadRow;
 use crate::domain::environment::Environment;
 use crate::domain::ids::{ComponentId, TargetId};
@@ -10,6 +9,7 @@ use crate::domain::release::{Release, ServingWorkload};
 use crate::domain::units::human;
 use crate::plan::Plan;
 use crate::ports::Cluster;
+use crate::run::weights::{self, Weight};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -65,6 +65,12 @@ impl Wanted<'_> {
 
     fn manifest(&self, workload: &ObjectRef) -> Option<&Value> {
         self.objects().find(|object| object.reference() == *workload).map(|object| &object.value)
+    }
+
+    /// Whether a workload is the one that serves a component by the record.
+    fn is_recorded(&self, component: &ComponentId, workload: &ObjectRef) -> bool {
+        let recorded = self.release.and_then(|release| release.workloads.get(component));
+        recorded.is_some_and(|serving| serving.workload == *workload)
     }
 
     /// The workload that the run makes for a component.
@@ -132,9 +138,9 @@ pub(super) async fn look(env: &Environment, cluster: &dyn Cluster, wanted: &Want
             new: wanted.new(component),
         };
         let mut own = Vec::new();
-        for (place, serving) in known.iter().enumerate() {
+        for serving in &known {
             let Some(snapshot) = snapshots.get(serving.workload.namespace.as_str()) else { continue };
-            let is_recorded = place == 0 && wanted.release.is_some();
+            let is_recorded = wanted.is_recorded(component, &serving.workload);
             // What a run has not made yet has no row; what is on record and gone has one that says so.
             if is_recorded || snapshot.workloads.contains_key(&serving.workload) {
                 let main = wanted.manifest(&serving.workload).and_then(main_container);

@@ -85,10 +85,12 @@ impl Standing<'_> {
         let interrupted = run.replayed.phase == Phase::Interrupted;
         let status = |step: &Step| run.replayed.status.get(&step.id).copied().unwrap_or(Status::Pending);
         let first = first_open(&known.stages, interrupted, status);
-        let place = known
-            .stages
-            .get(first)
-            .map_or_else(|| "the end".to_owned(), |stage| format!("wave {}, {}", stage.wave, stage.title));
+        let stage = known.stages.get(first);
+        let place = match (stage, self.unread.iter().next()) {
+            (Some(stage), _) => format!("wave {}, {}", stage.wave, stage.title),
+            (None, None) => "the end".to_owned(),
+            (None, Some((target, why))) => return format!("a stage of {target}, which {why}"),
+        };
         if self.unread.is_empty() {
             return place;
         }
@@ -113,7 +115,10 @@ impl Standing<'_> {
         if self.live.is_some() && !moved.is_empty() {
             return guarded.unwrap_or_else(|| "interrupted, traffic is being put on stable".to_owned());
         }
-        let unknown = if moved.is_empty() { unread } else { [moved, unread].concat() };
+        if plan.rollback_of.is_some() && moved.is_empty() {
+            return guarded.unwrap_or_else(|| "interrupted on its way back".to_owned());
+        }
+        let unknown = [moved, unread].concat();
         if !unknown.is_empty() {
             let head = guarded.unwrap_or_else(|| "interrupted".to_owned());
             return format!("{head}; traffic is NOT known to be on stable on {}", unknown.join("; "));
@@ -121,9 +126,7 @@ impl Standing<'_> {
         let served =
             plan.targets.values().any(|target| target.previous.is_some() || target.adopted.is_some());
         guarded.unwrap_or_else(|| {
-            if plan.rollback_of.is_some() {
-                "interrupted on its way back".to_owned()
-            } else if served {
+            if served {
                 "interrupted with traffic on stable".to_owned()
             } else {
                 "interrupted; nothing served before it".to_owned()

@@ -1,3 +1,5 @@
+//! Unfinished runs in words, made by hand: where traffic is, targets that were not read, what a rollback would do.
+
 use super::*;
 use crate::domain::effect::{Effect, RunJob};
 use crate::domain::ids::Revision;

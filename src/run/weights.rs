@@ -1,6 +1,7 @@
 //! How a router divides users while a canary is under way: read from the live routes, by comparison with the routes that the
 //! plan holds for each weight. Endpoints say nothing about that.
 
+use super::definitions::definitions;
 use crate::domain::effect::Effect;
 use crate::domain::ids::{ComponentId, TargetId};
 use crate::domain::object::{Object, ObjectRef};
@@ -8,13 +9,12 @@ use crate::domain::step::Undo;
 use crate::plan::{Plan, diff};
 use crate::ports::Cluster;
 use crate::ports::cluster::ClusterError;
-use crate::run::definitions::definitions;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the live routes of a component say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Weight {
+pub enum Weight {
     /// This percent goes to the canary's Services.
     Percent(u8),
     /// They are as at none of the plan's weights.
@@ -32,7 +32,7 @@ struct Routes {
 ///
 /// # Errors
 /// The routes cannot be read.
-pub(super) async fn look(
+pub async fn look(
     cluster: &dyn Cluster,
     plan: &Plan,
     target: &TargetId,
@@ -113,7 +113,8 @@ fn routes(plan: &Plan, target: &TargetId) -> BTreeMap<ComponentId, Routes> {
 }
 
 /// Percent of users that come to some pods: what the canary's Services take, and their part of what the Service has left.
-pub(super) fn users(weight: u8, is_new: bool, share: Option<u8>) -> u8 {
+#[must_use]
+pub fn users(weight: u8, is_new: bool, share: Option<u8>) -> u8 {
     let of_rest = share.unwrap_or(if is_new { 0 } else { 100 });
     let rest = u32::from(100 - weight.min(100)) * u32::from(of_rest);
     let canary = if is_new { u32::from(weight) * 100 } else { 0 };
