@@ -76,7 +76,9 @@ fn weight(plan: &Plan, routes: &Routes, is_live: impl Fn(&usize) -> bool) -> Wei
     found.map_or_else(
         || {
             let names = routes.weights.iter().flat_map(|(_, objects)| objects);
-            let names: BTreeSet<ObjectRef> = names.map(|index| plan.objects[*index].reference()).collect();
+            let names = names.map(|index| plan.objects[*index].reference());
+            // What the routes lead to says nothing of a weight.
+            let names: BTreeSet<ObjectRef> = names.filter(|name| name.kind != "Service").collect();
             Weight::Unknown(names.into_iter().collect())
         },
         |(percent, _)| Weight::Percent(*percent),
