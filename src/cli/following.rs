@@ -90,7 +90,9 @@ fn left(
     let run = &unfinished::Run { plan: plan.clone(), replayed: replayed.clone() };
     let mut tell = |outcome| {
         let told = story.left(world.clock.now(), outcome, run.serves());
-        told.iter().for_each(|event| report.event(event));
+        for event in &told {
+            report.event(event);
+        }
     };
     let failed = replayed.status.values().any(|status| *status == Status::Failed);
     if (run.serves() && failed) || !progress::not_taken_back(run).is_empty() {

@@ -94,10 +94,6 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         let standing = Standing { run, unread: &unread, live: live.as_ref(), earlier: &earlier };
         standing.told()
     });
-    let left_behind = left_behind.into_iter().map(|(target, run)| {
-        let told = format!("run {} of {} ({})", run.plan.run, run.plan.version, run.plan.revision);
-        (target, told)
-    });
     Ok(StatusView {
         application: env.application.clone(),
         environment: env.name.clone(),
@@ -105,12 +101,17 @@ async fn look(env: &Environment, world: &World) -> Result<StatusView, CliError> 
         at: world.clock.now(),
         targets,
         owed: owed.into_iter().map(|(target, debt)| (target, debt.to_string())).collect(),
-        left_behind: left_behind.collect(),
+        left_behind: left_behind.into_iter().map(|(target, run)| (target, named(&run))).collect(),
         unreadable,
         unfinished,
         guard,
         unseen,
     })
+}
+
+/// `run X of 1.1.0 (r2)`
+fn named(run: &Run) -> String {
+    format!("run {} of {} ({})", run.plan.run, run.plan.version, run.plan.revision)
 }
 
 /// Targets of a run whose journals were not read.

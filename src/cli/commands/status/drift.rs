@@ -50,7 +50,8 @@ pub(super) async fn look(cluster: &dyn Cluster, release: &Release) -> Result<Vec
             .into_iter()
             .filter(|change| change.path != "spec.replicas");
         drifts.extend(changes.map(|change| {
-            let (ours, theirs) = (shown(&change.path, &change.to), shown(&change.path, &change.from));
+            let (ours, theirs) =
+                (shown(&change.path, change.to.as_ref()), shown(&change.path, change.from.as_ref()));
             let writer = writer(&live, &change.path);
             let told = format!("{reference} {}: {ours} → {theirs}{writer}", change.path);
             Drift { object: reference.clone(), ours: is_ours(&live, &change.path), line: told }
@@ -60,10 +61,11 @@ pub(super) async fn look(cluster: &dyn Cluster, release: &Release) -> Result<Vec
 }
 
 /// A value for people. What a variable is set to by hand may be a secret: that it is another one is all that is told.
-fn shown(path: &str, value: &Option<Value>) -> String {
+fn shown(path: &str, value: Option<&Value>) -> String {
     let Some(value) = value else { return "nothing".to_owned() };
-    let in_variables = path.contains(".env[") || path.ends_with(".env");
-    if in_variables && path.ends_with(".value") {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    let in_variables = path.contains(".env[") || last == "env";
+    if in_variables && last == "value" {
         return HIDDEN.to_owned();
     }
     let mut value = value.clone();
@@ -168,8 +170,8 @@ mod tests {
             ),
             ("data.LOG_LEVEL".to_owned(), json!("debug"), "\"debug\""),
         ] {
-            assert_eq!(shown(&path, &Some(value)), told, "{path}");
+            assert_eq!(shown(&path, Some(&value)), told, "{path}");
         }
-        assert_eq!(shown(&format!("{variable}.value"), &None), "nothing");
+        assert_eq!(shown(&format!("{variable}.value"), None), "nothing");
     }
 }

@@ -74,7 +74,7 @@ impl Wanted<'_> {
     }
 
     /// The workload that the run makes for a component.
-    fn new(&self, component: &ComponentId) -> Option<&ObjectRef> {
+    fn made(&self, component: &ComponentId) -> Option<&ObjectRef> {
         Some(&self.plan?.targets.get(self.target)?.workloads.get(component)?.workload)
     }
 
@@ -135,7 +135,7 @@ pub(super) async fn look(env: &Environment, cluster: &dyn Cluster, wanted: &Want
             namespace: &first.workload.namespace,
             weight: weights.get(component),
             router: router_of(env, component),
-            new: wanted.new(component),
+            new: wanted.made(component),
         };
         let mut own = Vec::new();
         for serving in &known {
