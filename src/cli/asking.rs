@@ -184,10 +184,15 @@ pub(super) fn owed(live: &Live, targets: &[TargetId]) -> Failure {
         .next(format!("deployctl {env} {}, for a release to the others", flags.join(" ")))
 }
 
-/// A run that is on its way back can be asked nothing more.
+/// A run that is on its way back, or was interrupted, can be asked nothing more.
 pub(super) fn still_forward(live: &Live) -> Result<(), Failure> {
-    let Phase::Aborting { cause, .. } = &live.replayed.phase else { return Ok(()) };
-    Err(Failure::new(Code(629), Exit::Usage, format!("run {} is on its way back", live.plan.run))
-        .why(cause.clone())
-        .next(format!("deployctl status {} --watch", live.plan.environment)))
+    let (run, env) = (&live.plan.run, &live.plan.environment);
+    let (what, why) = match &live.replayed.phase {
+        Phase::Aborting { cause, .. } => ("is on its way back", cause.clone()),
+        Phase::Interrupted => ("was interrupted", "it obeys nobody any more and ends in a moment".to_owned()),
+        Phase::Forward | Phase::Ended { .. } => return Ok(()),
+    };
+    Err(Failure::new(Code(629), Exit::Usage, format!("run {run} {what}"))
+        .why(why)
+        .next(format!("deployctl status {env} --watch")))
 }

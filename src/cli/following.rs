@@ -1,9 +1,13 @@
 //! Follows a run that goes on elsewhere until it ends, from its journals: one watch for each target.
 
 use super::CliError;
+use super::commands::status::progress;
 use super::report::{Facts, Reporter};
 use super::session::Session;
 use crate::domain::error::{Code, Exit, Failure};
+use crate::domain::ids::TargetId;
+use crate::domain::step::Status;
+use crate::plan::Plan;
 use crate::ports::state::RecordKind;
 use crate::run::journal::{self, Phase, Replayed};
 use crate::run::story::Story;
@@ -83,25 +87,44 @@ fn left(
     report: &dyn Report,
 ) -> Result<Exit, CliError> {
     let plan = &run.plan;
+    let run = &unfinished::Run { plan: plan.clone(), replayed: replayed.clone() };
+    let mut tell = |outcome| {
+        let told = story.left(world.clock.now(), outcome, run.serves());
+        for event in &told {
+            report.event(event);
+        }
+    };
+    let failed = replayed.status.values().any(|status| *status == Status::Failed);
+    if (run.serves() && failed) || !progress::not_taken_back(run).is_empty() {
+        tell("broken");
+        return Ok(Exit::Broken);
+    }
     if replayed.phase == Phase::Interrupted {
-        story.left(world.clock.now(), "interrupted").iter().for_each(|event| report.event(event));
-        return Ok(Exit::Interrupted);
+        let moved = plan.targets.keys().filter(|target| !progress::moved(run, target).is_empty());
+        let moved: Vec<&str> = moved.map(TargetId::as_str).collect();
+        if moved.is_empty() {
+            tell("interrupted");
+            return Ok(Exit::Interrupted);
+        }
+        let what = format!("run {} was interrupted, and its process is gone", plan.run);
+        let why = format!("traffic is not known to be on stable on {}", moved.join(", "));
+        return Err(gone(plan, what).why(why).into());
     }
     if let Phase::Aborting { owed, .. } = &replayed.phase
         && !owed.is_empty()
     {
-        story.left(world.clock.now(), "unknown").iter().for_each(|event| report.event(event));
+        tell("unknown");
         return Ok(Exit::Unknown);
     }
-    Err(Failure::new(
-        Code(624),
-        Exit::Unknown,
-        format!("run {} is not going on: its process is gone", plan.run),
-    )
-    .why("its lock has lapsed or was given back, and its journal has no end")
-    .next(format!("deployctl resume {}", plan.environment))
-    .next(format!("deployctl rollback {}", plan.environment))
-    .into())
+    let what = format!("run {} is not going on: its process is gone", plan.run);
+    let why = "its lock has lapsed or was given back, and its journal has no end";
+    Err(gone(plan, what).why(why).into())
+}
+
+fn gone(plan: &Plan, what: String) -> Failure {
+    Failure::new(Code(624), Exit::Unknown, what)
+        .next(format!("deployctl resume {}", plan.environment))
+        .next(format!("deployctl rollback {}", plan.environment))
 }
 
 fn exit_of(outcome: &str) -> Exit {

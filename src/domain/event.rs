@@ -210,6 +210,8 @@ pub enum Kind {
         step: StepId,
         /// Where.
         target: TargetId,
+        /// For people.
+        title: String,
         /// Why.
         cause: String,
     },

@@ -5,7 +5,7 @@ use crate::domain::effect::{Effect, Size};
 use crate::domain::event::StillWrong;
 use crate::domain::ids::TargetId;
 use crate::domain::object::ObjectRef;
-use crate::domain::step::Step;
+use crate::domain::step::{Step, Undo};
 use crate::plan::{Plan, hooks};
 
 /// `kubectl --context prod-east -n shop`.
@@ -56,6 +56,25 @@ pub(super) fn still_wrong(
         next.push(format!("{said} && {again}  # once its work is done by hand"));
     }
     StillWrong { target: target.clone(), what: what.to_owned(), object, cause, next }
+}
+
+/// What a person types where a step could not be taken back: to look at each object of its way back, and to do it instead.
+#[must_use]
+pub fn commands(plan: &Plan, step: &Step) -> Vec<String> {
+    let effects = match &step.undo {
+        Undo::Effects { effects, .. } => effects.as_slice(),
+        Undo::None { .. } => &[],
+    };
+    let mut commands = Vec::new();
+    for effect in effects {
+        let look = about(plan, effect).map(|object| describe(plan, &step.target, &object));
+        for command in look.into_iter().chain(instead(plan, &step.target, effect)) {
+            if !commands.contains(&command) {
+                commands.push(command);
+            }
+        }
+    }
+    commands
 }
 
 /// The object that an effect is about, the first of several.

@@ -4,7 +4,7 @@ mod absent;
 mod apply;
 mod back;
 mod blame;
-mod by_hand;
+pub mod by_hand;
 mod compare;
 mod contact;
 mod control;
@@ -52,6 +52,7 @@ pub mod unfinished;
 mod until;
 pub mod vigil;
 mod weigh;
+pub mod weights;
 pub mod world;
 
 pub use engine::{Ending, Engine};

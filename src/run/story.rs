@@ -2,9 +2,10 @@
 //!
 //! Journals hold one record per stage and target, so steps begin and end together, and gates' values are not told.
 
+use super::by_hand;
 use super::journal::{Entry, Phase, What};
 use crate::domain::effect::Effect;
-use crate::domain::event::{Event, Kind};
+use crate::domain::event::{Event, Kind, StillWrong};
 use crate::domain::ids::{StepId, TargetId};
 use crate::domain::step::{Lane, Stage, Status, Step, Transition, Undo};
 use crate::plan::Plan;
@@ -23,6 +24,8 @@ pub struct Story<'p> {
     cause: Option<String>,
     kept: Vec<TargetId>,
     owed: Vec<TargetId>,
+    /// What could not be taken back.
+    wrong: BTreeMap<StepId, StillWrong>,
     /// How it ended, once it has.
     outcome: Option<&'static str>,
 }
@@ -42,6 +45,7 @@ impl<'p> Story<'p> {
             cause: None,
             kept: Vec::new(),
             owed: Vec::new(),
+            wrong: BTreeMap::new(),
             outcome: None,
         }
     }
@@ -83,9 +87,13 @@ impl<'p> Story<'p> {
         kinds.into_iter().map(|kind| Event { at: entry.at, kind }).collect()
     }
 
-    /// The run was left without an end on record; says what that was.
-    pub fn left(&mut self, at: Timestamp, outcome: &'static str) -> Vec<Event> {
-        let end = self.finished(at, outcome);
+    /// The run was left without an end on record; says what that was, and whether its release, an older one, serves all the
+    /// same.
+    pub fn left(&mut self, at: Timestamp, outcome: &'static str, older_serves: bool) -> Vec<Event> {
+        let mut end = self.finished(at, outcome);
+        if let Kind::RunFinished { serves, .. } = &mut end {
+            *serves = older_serves;
+        }
         vec![Event { at, kind: end }]
     }
 
@@ -131,6 +139,10 @@ impl<'p> Story<'p> {
 
     fn finished(&mut self, at: Timestamp, outcome: &'static str) -> Kind {
         self.outcome = Some(outcome);
+        let still_wrong: Vec<StillWrong> = match outcome {
+            "broken" => self.wrong.values().cloned().collect(),
+            _ => Vec::new(),
+        };
         let env = &self.plan.environment;
         let next = match outcome {
             "deployed" => vec![format!("deployctl status {env}")],
@@ -143,8 +155,8 @@ impl<'p> Story<'p> {
             cause: self.cause.clone().filter(|_| outcome != "deployed"),
             took: at.duration_since(self.began.unwrap_or(at)).unsigned_abs(),
             next,
-            remaining: Vec::new(),
-            still_wrong: Vec::new(),
+            remaining: still_wrong.iter().map(ToString::to_string).collect(),
+            still_wrong,
             serves: false,
             kept: self.kept.clone(),
             owed: self.owed.clone(),
@@ -191,15 +203,29 @@ impl<'p> Story<'p> {
                 }
             }
             Transition::FinishUndo if before != Status::Undone => {
+                self.wrong.remove(&id);
                 told.push(Kind::StepUndone { step: id, target, title: step.title.clone() });
             }
             Transition::FinishUndo => {}
             Transition::FailUndo => {
                 let cause = detail.unwrap_or("it failed").to_owned();
-                told.push(Kind::UndoFailed { step: id, target, cause });
+                let title = step.title.clone();
+                self.wrong.insert(id.clone(), self.still_wrong(step, &cause));
+                told.push(Kind::UndoFailed { step: id, target, title, cause });
             }
         }
         told
+    }
+
+    /// What a step left that could not be taken back, with what a person types instead.
+    fn still_wrong(&self, step: &Step, cause: &str) -> StillWrong {
+        let effect = match &step.undo {
+            Undo::Effects { effects, .. } => effects.first().unwrap_or(&step.effect),
+            Undo::None { .. } => &step.effect,
+        };
+        let what = format!("{} is not taken back", step.title);
+        let again = format!("deployctl rollback {}", self.plan.environment);
+        by_hand::still_wrong(self.plan, step, effect, &what, cause.to_owned(), &again)
     }
 
     fn stage_end(&self, stage: &Stage, event: Transition) -> Option<Kind> {

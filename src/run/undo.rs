@@ -123,8 +123,8 @@ impl Engine<'_> {
                 let cause = failed.error.cause.clone();
                 record(&steps[index..=index], Transition::FailUndo, Some(cause.clone())).await;
                 recorded = index + 1;
-                let (step_id, target) = (step.id.clone(), target.clone());
-                self.teller().tell(Kind::UndoFailed { step: step_id, target, cause });
+                let (id, target, title) = (step.id.clone(), target.clone(), step.title.clone());
+                self.teller().tell(Kind::UndoFailed { step: id, target, title, cause });
                 failures.push((*step, failed));
                 if holds_up(step) {
                     return (failures, true);

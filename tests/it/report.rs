@@ -6,7 +6,7 @@ mod script;
 
 use deployctl::cli::report::{self, ColorChoice, Facts, Format, Output, Printer, Reporter, Surroundings};
 use deployctl::domain::error::{Code, Exit, Failure};
-use deployctl::domain::event::Event;
+use deployctl::domain::event::{Event, Kind};
 use deployctl::plan::Action;
 use deployctl::run::world::Report;
 use std::io::Write;
@@ -78,6 +78,19 @@ fn a_run_as_ndjson() {
         let value: serde_json::Value = serde_json::from_str(line).expect("every line is JSON");
         assert!(value["type"].is_string(), "{line}");
     }
+}
+
+/// After an interrupt only traffic went back, whoever gave no answer meanwhile; nothing was taken back, and `resume` goes on.
+#[test]
+fn an_interrupt_that_lost_a_region_says_what_went_back() {
+    let mut events = script::interrupted();
+    let Some(Kind::RunFinished { outcome, cause, owed, .. }) = events.last_mut().map(|event| &mut event.kind)
+    else {
+        panic!("the script ends");
+    };
+    (*outcome, *owed) = ("unknown", vec!["us-west-2".into()]);
+    *cause = Some("interrupted by an operator; us-west-2 gives no answer".to_owned());
+    golden("run-interrupted-lost.txt", &told(&events, Output::plain(), false));
 }
 
 /// What escape sequences do, readable in a file.

@@ -151,8 +151,10 @@ impl Report for Log<'_> {
             }
             Kind::Alert { severity, target: None, message } => format!("{severity}: {message}"),
             Kind::StepUndone { target, title, .. } => format!("{target}: taken back: {title}"),
-            Kind::UndoFailed { target, step, cause } => format!("{target}: not taken back: {step}: {cause}"),
-            Kind::StepProgress { target, step, detail, .. } => format!("{target}: {step}: {detail}"),
+            Kind::UndoFailed { target, title, cause, .. } => {
+                format!("{target}: not taken back: {title}: {cause}")
+            }
+            Kind::StepProgress { target, detail, .. } => format!("{target}: {detail}"),
             _ => return,
         };
         self.session.say(&format!("{at} {text}"));

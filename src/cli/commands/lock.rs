@@ -8,11 +8,14 @@ use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::TargetId;
 use crate::domain::units::human;
-use crate::ports::state::{Holder, LockError};
+use crate::ports::state::Holder;
 use crate::run::World;
 use jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
+
+/// How long a target may take to show its lock; a slow one holds up none of the others for longer.
+const ANSWER: Duration = Duration::from_secs(8);
 
 pub fn run(session: &Session, action: &LockAction) -> Result<Exit, CliError> {
     match action {
@@ -38,10 +41,29 @@ fn with_world(
 }
 
 async fn status(session: &Session, env: &Environment, world: &World) -> Result<Exit, CliError> {
-    for target in &env.targets {
-        let holder =
-            world.site(&target.id)?.lock.inspect().await.map_err(|error| unreadable(&target.id, &error))?;
-        let now = world.clock.now();
+    let looks = env.targets.iter().map(|target| async move {
+        let site = world.site(&target.id).map_err(|failure| failure.what)?;
+        let late = |_| Err(format!("no answer within {}", human(ANSWER)));
+        let look = tokio::time::timeout(ANSWER, site.lock.inspect()).await;
+        look.map_or_else(late, |look| look.map_err(|error| error.to_string()))
+    });
+    let looks = futures::future::join_all(looks).await;
+    let now = world.clock.now();
+    let mut silent = None;
+    for (target, look) in env.targets.iter().zip(looks) {
+        let holder = match look {
+            Ok(holder) => holder,
+            Err(why) => {
+                if session.json() {
+                    let line = json!({"type": "lock", "target": target.id, "unreadable": why});
+                    session.print(&format!("{line}\n"));
+                } else {
+                    session.print(&format!("{:<14} gives no answer: {why}\n", target.id));
+                }
+                silent.get_or_insert((&target.id, why));
+                continue;
+            }
+        };
         if session.json() {
             let line = json!({"type": "lock", "target": target.id, "held": holder.is_some(),
                 "expired": holder.as_ref().is_some_and(|h| h.expired(now)),
@@ -54,7 +76,10 @@ async fn status(session: &Session, env: &Environment, world: &World) -> Result<E
             session.print(&format!("{:<14} {text}\n", target.id));
         }
     }
-    Ok(Exit::Done)
+    match silent {
+        Some((target, why)) => Err(unreadable(target, &why).into()),
+        None => Ok(Exit::Done),
+    }
 }
 
 fn describe(holder: &Holder, now: Timestamp) -> String {
@@ -74,7 +99,7 @@ fn describe(holder: &Holder, now: Timestamp) -> String {
 async fn release(session: &Session, env: &Environment, world: &World, force: bool) -> Result<Exit, CliError> {
     for target in &env.targets {
         let lock = &world.site(&target.id)?.lock;
-        let holder = lock.inspect().await.map_err(|error| unreadable(&target.id, &error))?;
+        let holder = lock.inspect().await.map_err(|error| unreadable(&target.id, &error.to_string()))?;
         let Some(holder) = holder else {
             session.say(&format!("{:<14} was free", target.id));
             continue;
@@ -88,14 +113,14 @@ async fn release(session: &Session, env: &Environment, world: &World, force: boo
                 ))
                 .into());
         }
-        lock.break_lock().await.map_err(|error| unreadable(&target.id, &error))?;
+        lock.break_lock().await.map_err(|error| unreadable(&target.id, &error.to_string()))?;
         session.say(&format!("{:<14} released, was held by {}", target.id, holder.by));
     }
     Ok(Exit::Done)
 }
 
-fn unreadable(target: &TargetId, error: &LockError) -> Failure {
+fn unreadable(target: &TargetId, why: &str) -> Failure {
     Failure::new(Code(610), Exit::Preflight, format!("the lock of {target} cannot be read"))
-        .why(error.to_string())
+        .why(why)
         .next("deployctl preflight ENV")
 }

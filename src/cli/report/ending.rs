@@ -22,21 +22,25 @@ struct Ended<'a> {
     kept: &'a [TargetId],
     /// Targets that gave no answer and are still to be taken back.
     owed: &'a [TargetId],
+    /// Everything was to be taken back; after an interrupt only traffic is.
+    turned_back: bool,
+}
+
+/// What was told of the run before its end.
+pub(super) struct Seen<'a> {
+    pub evidence: &'a BTreeMap<TargetId, Vec<String>>,
+    /// Everything was to be taken back; after an interrupt only traffic is.
+    pub turned_back: bool,
 }
 
 /// The block that ends a run's report; nothing for any other event.
-pub(super) fn render(
-    kind: &Kind,
-    facts: &Facts,
-    evidence: &BTreeMap<TargetId, Vec<String>>,
-    paint: Paint,
-) -> Vec<String> {
+pub(super) fn render(kind: &Kind, facts: &Facts, seen: &Seen<'_>, paint: Paint) -> Vec<String> {
     let Kind::RunFinished { outcome, cause, took, next, still_wrong, serves, kept, owed, .. } = kind else {
         return Vec::new();
     };
     let cause = cause.as_deref();
-    let (took, serves) = (whole_seconds(*took), *serves);
-    let ended = Ended { outcome, cause, took, next, still_wrong, serves, kept, owed };
+    let (took, serves, turned_back) = (whole_seconds(*took), *serves, seen.turned_back);
+    let ended = Ended { outcome, cause, took, next, still_wrong, serves, kept, owed, turned_back };
     if ended.outcome == "deployed" {
         return success(&ended, facts, paint);
     }
@@ -46,7 +50,7 @@ pub(super) fn render(
         lines.push(paint.bold("  Still wrong:"));
         lines.extend(ended.still_wrong.iter().flat_map(|wrong| item(wrong, paint)));
     }
-    lines.extend(witness::render(evidence, facts, paint));
+    lines.extend(witness::render(seen.evidence, facts, paint));
     if !ended.next.is_empty() {
         lines.push(paint.bold("  Next:"));
         lines.extend(ended.next.iter().map(|line| format!("    {}", paint.cyan(&clean(line)))));
@@ -123,9 +127,19 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
             )
         }
         "interrupted" => {
-            let stable = before.map_or_else(String::new, |before| format!(": {before}"));
+            let traffic = before.map_or_else(
+                || "nothing served before, the new pods stay".to_owned(),
+                |before| format!("traffic is on stable: {before}"),
+            );
+            format!("{release} was stopped after {took}; {traffic}; the rest is as it was left.")
+        }
+        "unknown" if !ended.owed.is_empty() && !ended.turned_back => {
+            let stable = list(targets_but(facts, ended.owed));
+            let stable =
+                if stable.is_empty() { String::new() } else { format!("; traffic is on stable on {stable}") };
             format!(
-                "{release} was stopped after {took}; traffic is on stable{stable}; the rest is as it was left."
+                "{release} was stopped after {took}{stable}; {} gives no answer, what serves there is unknown, and resume goes on once it answers.",
+                list(ended.owed)
             )
         }
         "unknown" if !ended.owed.is_empty() => {

@@ -36,6 +36,8 @@ pub(super) struct Lines {
     gates: BTreeMap<GateKey, GateMemory>,
     smoke_failed: BTreeMap<(TargetId, String), bool>,
     lane: Option<Lane>,
+    /// Everything is taken back, not traffic alone.
+    turned_back: bool,
     undone: BTreeMap<TargetId, (Timestamp, usize)>,
     evidence: BTreeMap<TargetId, Vec<String>>,
     last: Option<Timestamp>,
@@ -76,6 +78,7 @@ impl Lines {
             gates: BTreeMap::new(),
             smoke_failed: BTreeMap::new(),
             lane: None,
+            turned_back: false,
             undone: BTreeMap::new(),
             evidence: BTreeMap::new(),
             last: None,
@@ -170,6 +173,7 @@ impl Lines {
         let at = event.at;
         match &event.kind {
             Kind::RollbackStarted { cause } => {
+                self.turned_back = true;
                 let mut lines = self.flush_sizes(at, None);
                 self.active.clear();
                 lines.push(self.run_line(at, &self.paint.alarm(&format!("rolling back: {}", clean(cause)))));
@@ -189,13 +193,12 @@ impl Lines {
                 *undone += 1;
                 Vec::new()
             }
-            Kind::UndoFailed { step, target, cause } => {
+            Kind::UndoFailed { step, target, title, cause } => {
                 self.active.remove(step);
                 let mut lines = self.flush_undone();
                 let known = self.facts.steps.get(step);
-                let title = known.map_or_else(|| step.to_string(), |known| known.title.clone());
                 let place = (target.clone(), known.and_then(|known| known.component.clone()));
-                let text = format!("✗ not taken back: {title}: {}", clean(cause));
+                let text = format!("✗ not taken back: {}: {}", clean(title), clean(cause));
                 lines.push(self.line(at, &place, &self.paint.alarm(&text)));
                 lines
             }
@@ -217,7 +220,8 @@ impl Lines {
                 self.active.clear();
                 let mut lines = self.flush_undone();
                 lines.push(String::new());
-                lines.extend(ending::render(&event.kind, &self.facts, &self.evidence, self.paint));
+                let seen = ending::Seen { evidence: &self.evidence, turned_back: self.turned_back };
+                lines.extend(ending::render(&event.kind, &self.facts, &seen, self.paint));
                 lines
             }
             _ => Vec::new(),

@@ -131,7 +131,7 @@ impl Model {
                     "traffic on stable".clone_into(&mut row.detail);
                 }
             }
-            Kind::UndoFailed { step, target, cause } => {
+            Kind::UndoFailed { step, target, cause, .. } => {
                 let component = self.facts.steps.get(step).and_then(|known| known.component.clone());
                 self.site(target).state = State::Failed;
                 self.detail(target, component.as_ref(), &format!("✗ {}", clean(cause)));

@@ -28,6 +28,9 @@ pub struct StatusView {
     /// Targets that were left out, and what each is owed, in words: `r12 (1.4.0)`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub owed: BTreeMap<TargetId, String>,
+    /// Targets that still hold a run which the others have left behind, and which, in words: `run X of 1.4.0 (r12)`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_behind: BTreeMap<TargetId, String>,
     /// A run that is not over.
     pub unfinished: Option<UnfinishedRun>,
     /// Why nobody can tell whether there is one: what is wrong with its records, and what to type.
@@ -36,6 +39,9 @@ pub struct StatusView {
     /// Who puts traffic on stable if a run's machine dies, one line a target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub guard: Vec<String>,
+    /// What could not be seen, and why, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
 }
 
 /// One target as it stands.
@@ -47,8 +53,17 @@ pub struct TargetStatus {
     pub unreachable: Option<String>,
     /// The release on record that serves.
     pub serving: Option<ServingRelease>,
+    /// The release of a run that is not over, where that has all of the target's traffic by now: `1.1.0 (r2)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub carried: Option<String>,
     /// Workloads, by component.
     pub workloads: Vec<WorkloadRow>,
+    /// Components of which no pod is wanted, though the release wants some.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub idle: Vec<ComponentId>,
+    /// What could not be seen, and why, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<String>,
     /// Who holds the lock.
     pub lock: Option<LockRow>,
     /// What is not as the release left it, one line each.
@@ -68,7 +83,7 @@ pub struct ServingRelease {
     pub since: Timestamp,
 }
 
-/// One workload of a component.
+/// One workload of a component, or its pods of one image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WorkloadRow {
     /// Whose.
@@ -81,8 +96,14 @@ pub struct WorkloadRow {
     pub ready: u32,
     /// Pods wanted.
     pub desired: u32,
-    /// Percent of the Service's ready endpoints that are its pods; `None` without a Service.
+    /// Percent of the Service's ready endpoints that are its pods; `None` without a Service, and where a route divides users.
     pub share: Option<u8>,
+    /// Percent of users that a route and the Service behind it lead to its pods, while a run divides them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u8>,
+    /// What divides them: `nginx`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router: Option<String>,
 }
 
 /// Who holds a lock.
@@ -109,6 +130,19 @@ pub struct UnfinishedRun {
     pub revision: Revision,
     /// Its version.
     pub version: String,
+    /// The release that it brings back, if it is a rollback.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub brings_back: Option<Revision>,
+    /// Who began it.
+    pub by: Actor,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When its plan was made.
+    pub begun: Timestamp,
+    /// When the last record of its journals was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
     /// Whether somebody holds its lock: it is worked on.
     pub live: bool,
     /// Where it stands, in words: `going forward`, `interrupted with traffic on stable`, `rolling back`.
@@ -119,6 +153,9 @@ pub struct UnfinishedRun {
     pub progress: Vec<String>,
     /// What operators asked of it, one line each.
     pub asked: Vec<String>,
+    /// What a person types where a step could not be taken back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub by_hand: Vec<String>,
     /// What may be typed next, and what each would do.
     pub next: Vec<NextCommand>,
 }
@@ -158,6 +195,14 @@ impl StatusView {
             if status.serving.is_none() {
                 troubles.push(format!("{target} has no release"));
             }
+            troubles.extend(status.unseen.iter().map(|unseen| format!("{target}: {}", clean(unseen))));
+            // A run that is worked on knows what it does.
+            if self.unfinished.as_ref().is_none_or(|run| !run.live) {
+                let idle = status.idle.iter();
+                troubles.extend(
+                    idle.map(|component| format!("{target}: {component} has no pods, and none is wanted")),
+                );
+            }
             let lacking = status.workloads.iter().filter(|row| row.ready < row.desired);
             troubles.extend(lacking.map(|row| {
                 format!("{target}: {} has {}/{} pods ready", row.workload.name, row.ready, row.desired)
@@ -170,6 +215,14 @@ impl StatusView {
             format!("{target} is owed {what}: deployctl resume {} brings it there", self.environment)
         });
         troubles.extend(owed);
+        let behind = self.left_behind.iter().map(|(target, run)| {
+            format!(
+                "{target} still holds {run}, which the others have left behind: deployctl resume {} takes it back there",
+                self.environment
+            )
+        });
+        troubles.extend(behind);
+        troubles.extend(self.unseen.iter().map(|unseen| clean(unseen)));
         if let Some(run) = self.unfinished.as_ref().filter(|run| !run.live) {
             troubles.push(format!("run {} is not over", run.run));
         }
@@ -242,10 +295,13 @@ fn target_lines(target: &TargetId, state: &TargetStatus, status: &StatusView, pa
         |serving| {
             let age = age(between(serving.since, at));
             let since = date_time(serving.since);
-            format!("{} ({}) since {since}, {age}", clean(&serving.version), serving.revision)
+            let on_record = if state.carried.is_some() { "on record: " } else { "" };
+            format!("{on_record}{} ({}) since {since}, {age}", clean(&serving.version), serving.revision)
         },
     );
-    let mut lines = vec![format!("{name}  {release}")];
+    let carried = state.carried.as_ref();
+    let carried = carried.map_or_else(String::new, |new| format!("; {} carries its traffic", clean(new)));
+    let mut lines = vec![format!("{name}  {release}{carried}")];
     let rows: Vec<Vec<String>> =
         state.workloads.iter().map(|row| workload_cells(row, &status.namespace, paint)).collect();
     lines.extend(table(&rows, 2));
@@ -276,7 +332,12 @@ fn workload_cells(row: &WorkloadRow, own: &str, paint: Paint) -> Vec<String> {
         (ready_pods, desired) if ready_pods < desired => paint.red(&ready),
         _ => paint.green(&ready),
     };
-    let share = row.share.map_or_else(String::new, |share| format!("{share} % of endpoints"));
+    let share = match (row.weight, &row.router, row.share) {
+        (Some(weight), Some(router), _) => format!("{weight} % of users ({router})"),
+        (Some(weight), None, _) => format!("{weight} % of users"),
+        (None, _, Some(share)) => format!("{share} % of endpoints"),
+        (None, _, None) => String::new(),
+    };
     let place = &row.workload.namespace;
     let place = if place == own { String::new() } else { format!(" in {place}") };
     let workload = clean(&format!("{}{place}", row.workload));
@@ -284,12 +345,18 @@ fn workload_cells(row: &WorkloadRow, own: &str, paint: Paint) -> Vec<String> {
 }
 
 fn run_lines(run: &UnfinishedRun, paint: Paint) -> Vec<String> {
-    let release = format!("{} ({})", clean(&run.version), run.revision);
+    let back = run.brings_back.map_or_else(String::new, |of| format!(", {of} brought back"));
+    let release = format!("{} ({}{back})", clean(&run.version), run.revision);
     let head = format!("Run {} of {release}: {}", run.run, paint.yellow(&clean(&run.phase)));
     let mut lines = vec![head];
+    let why = run.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let last =
+        run.last.map_or_else(String::new, |last| format!("; its last record is of {}", date_time(last)));
+    lines.push(clean(&format!("  begun {} by {}{why}{last}", date_time(run.begun), run.by)));
     lines.extend(run.cause.iter().map(|cause| format!("  because: {}", clean(cause))));
     lines.extend(run.progress.iter().map(|line| format!("  {}", clean(line))));
     lines.extend(run.asked.iter().map(|asked| format!("  asked: {}", clean(asked))));
+    lines.extend(run.by_hand.iter().map(|command| format!("  by hand: {}", paint.cyan(&clean(command)))));
     let rows: Vec<Vec<String>> =
         run.next.iter().map(|next| vec![paint.cyan(&clean(&next.command)), clean(&next.effect)]).collect();
     lines.extend(table(&rows, 2));

@@ -48,10 +48,12 @@ impl Pulse {
 /// The guard of a target and when it was last seen; nothing if there never was one, or it has ended.
 ///
 /// # Errors
-/// The target gives no answer, in its words.
+/// The target gives no answer in time, or this one in its words.
 pub async fn seen(world: &World, target: &TargetId) -> Result<Option<Seen>, String> {
     let site = world.site(target).map_err(|failure| failure.what)?;
-    let holder = site.guard.inspect().await.map_err(|error| error.to_string())?;
+    let late = |_| Err("it gave no answer in time".to_owned());
+    let look = tokio::time::timeout(ANSWER, site.guard.inspect()).await;
+    let holder = look.map_or_else(late, |look| look.map_err(|error| error.to_string()))?;
     let now = world.clock.now();
     Ok(holder.map(|holder| Seen {
         alive: !holder.expired(now),

@@ -1,6 +1,6 @@
 //! A process that is gone in the middle, and what another machine with no files of its own makes of it.
 
-use super::machine::Done;
+use super::machine::{Done, until};
 use super::said::approved;
 use super::stage::{QUICK, STAYS, Stage};
 use super::{RELEASE, Story};
@@ -17,6 +17,8 @@ pub const STORIES: &[Story] = &[
     ("changed by hand meanwhile", changed_by_hand),
     ("guarded", guarded),
     ("left by a second signal, rolled back", left),
+    ("killed on the way to stable, rolled back", to_stable),
+    ("killed in the first release", nothing_before),
     ("refused in the middle", refused),
 ];
 
@@ -77,6 +79,8 @@ fn weight() {
 fn canary() {
     let (stage, before) = killed("canary", "east", 5);
     status(&stage, "canary.status.txt");
+    let west = stage.elsewhere("phone").run(&["status", "prod", "--target", "west"]).with(0);
+    approved("one-target.status.txt", &west.said());
     let back = stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     assert!(back.stdout.contains("1.0.0 (r1) serves again, all healthy"), "{}", back.said());
     as_before(&stage, &before);
@@ -142,6 +146,37 @@ fn left() {
     assert!(matches!(ended.code, Some(9 | 130)), "{:?}: {}", ended.code, ended.said());
     stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
     as_before(&stage, &before);
+}
+
+/// The record that it was interrupted is there, and nothing that says that traffic has come to stable.
+fn to_stable() {
+    let stage = Stage::new("to-stable", STAYS);
+    let before = stage.objects();
+    let mut run = stage.desk.start(&RELEASE);
+    stage.holds(&mut run);
+    stage.east.kill_at(stage.records(&stage.east) + 1, run.id());
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().signal, Some(9));
+    stage.wait_for_leases_to_lapse();
+    let status = stage.elsewhere("phone").run(&["status", "prod"]).with(0).said();
+    assert!(status.contains("traffic is NOT known to be on stable on east: "), "{status}");
+    let follows = stage.elsewhere("tablet").run(&["status", "prod", "--watch"]).with(9).said();
+    assert!(follows.contains("traffic is not known to be on stable on east"), "{follows}");
+    stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(0);
+    as_before(&stage, &before);
+}
+
+/// Nothing is on record yet: the pods that there are are told all the same.
+fn nothing_before() {
+    let stage = Stage::from_nothing("nothing-before", QUICK);
+    let run = stage.desk.start(&["deploy", "prod", "--auto-approve"]);
+    let pods = || stage.world(|world| world.snapshot("west").iter().any(|object| object["kind"] == "Pod"));
+    until(pods, || "no pod is made".to_owned());
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().signal, Some(9));
+    let status = stage.elsewhere("phone").run(&["status", "prod"]).with(0).said();
+    let status = super::said::timeless(&status);
+    assert!(status.contains("west (standby)  no release on record\n  api  Deployment/api-r1  "), "{status}");
 }
 
 /// The token of one region is revoked: the other goes back, the first is owed that until somebody with a new token pays.

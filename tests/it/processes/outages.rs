@@ -2,12 +2,17 @@
 
 use super::machine::{nap, until};
 use super::said::approved;
-use super::stage::{STAYS, Stage};
+use super::stage::{QUICK, STAYS, Stage};
 use super::{RELEASE, Story};
+use serde_json::json;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub const STORIES: &[Story] = &[("away for seconds", away), ("a token that nobody knows", unknown)];
+pub const STORIES: &[Story] = &[
+    ("away for seconds", away),
+    ("a token that nobody knows", unknown),
+    ("scaled to nothing by hand", idle),
+];
 
 /// One region's API server refuses connections for a few seconds, less than a lease: the run waits and goes on.
 fn away() {
@@ -33,5 +38,16 @@ fn unknown() {
     stage.east.revoke();
     approved("unknown.txt", &stage.desk.run(&RELEASE).with(3).said());
     approved("unknown.status.txt", &stage.desk.run(&["status", "prod"]).with(0).said());
+    approved("unknown.lock.txt", &stage.desk.run(&["lock", "status", "prod"]).with(3).said());
     assert_eq!(stage.objects(), before);
+}
+
+/// All pods that are wanted are ready, since none is: that is no good news.
+fn idle() {
+    let stage = Stage::new("idle", QUICK);
+    let path = "/apis/apps/v1/namespaces/shop/deployments/api-r1";
+    stage.patch_by_hand(&stage.east, path, &json!({"spec": {"replicas": 0}}));
+    let gone = || stage.world(|world| world.snapshot("east").iter().all(|object| object["kind"] != "Pod"));
+    until(gone, || "the pods do not go".to_owned());
+    approved("idle.status.txt", &stage.desk.run(&["status", "prod"]).with(0).said());
 }

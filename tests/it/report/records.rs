@@ -131,6 +131,8 @@ fn row(component: &str, workload: &str, ready: u32, share: Option<u8>) -> status
         ready,
         desired: 6,
         share,
+        weight: None,
+        router: None,
     }
 }
 
@@ -139,6 +141,9 @@ fn target_status(ready: u32) -> status::TargetStatus {
     status::TargetStatus {
         traffic: TrafficClass::Live,
         unreachable: None,
+        carried: None,
+        idle: vec![],
+        unseen: vec![],
         serving: Some(status::ServingRelease { revision, version: "2.0.6".into(), since: at(0) }),
         workloads: vec![row("kva-api", "kva-api-r7", ready, Some(100)), row("worker", "worker-r7", 6, None)],
         lock: None,
@@ -158,6 +163,8 @@ fn status_view(targets: Vec<(&str, status::TargetStatus)>) -> status::StatusView
         owed: BTreeMap::new(),
         unfinished: None,
         unreadable: None,
+        left_behind: BTreeMap::new(),
+        unseen: vec![],
     }
 }
 
@@ -197,6 +204,11 @@ fn status_begins_with_its_verdict() {
         run: plan().run,
         revision: Revision(8),
         version: "2.0.7".into(),
+        brings_back: None,
+        by: actor(),
+        reason: None,
+        begun: at(3 * 86_400 - 4000),
+        last: Some(at(3 * 86_400 - 3600)),
         live: false,
         phase: "interrupted with traffic on stable".into(),
         cause: None,
@@ -204,6 +216,7 @@ fn status_begins_with_its_verdict() {
             "us-east-1: 12 of 30 steps done, last: scale kva-api-r8 to 10 %; in flight: hold 10 %".into(),
         ],
         asked: vec![],
+        by_hand: vec![],
         next: vec![
             next("deployctl resume production", "goes on at canary 25 %"),
             next("deployctl rollback production", "takes back what was begun"),
@@ -221,6 +234,24 @@ fn status_begins_with_its_verdict() {
     let mut under_way = status_view(vec![(EAST, target_status(6))]);
     under_way.unfinished = live;
     golden("status-under-way.txt", &report::status::render(&under_way, &Output::plain()));
+}
+
+/// What routes divide is not told by endpoints, and what was not seen is no good news.
+#[test]
+fn status_tells_who_gets_users_and_what_it_could_not_see() {
+    let mut target = target_status(6);
+    let divided = |workload, weight| status::WorkloadRow {
+        weight: Some(weight),
+        router: Some("nginx".into()),
+        ..row("kva-api", workload, 6, None)
+    };
+    target.workloads = vec![divided("kva-api-r7", 80), divided("kva-api-r8", 20)];
+    target.carried = Some("2.0.7 (r8)".into());
+    target.idle = vec!["worker".into()];
+    target.unseen = vec!["pods in prime-spark cannot be seen: 403 Forbidden".into()];
+    let mut view = status_view(vec![(EAST, target)]);
+    view.left_behind = BTreeMap::from([(WEST.into(), "run R of 2.0.5 (r6)".into())]);
+    golden("status-unseen.txt", &report::status::render(&view, &Output::plain()));
 }
 
 /// Elements nest and close, attributes are quoted, and every `&` begins one of XML's own entities.

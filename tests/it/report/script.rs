@@ -280,6 +280,7 @@ pub fn broken() -> Vec<Event> {
     script.tell(Kind::UndoFailed {
         step: step.id,
         target: step.target,
+        title: step.title,
         cause: "ConfigMap/app: 403 forbidden".into(),
     });
     script

@@ -7,3 +7,4 @@ mod refusals;
 mod runs;
 mod testers;
 mod turns;
+mod weights;
