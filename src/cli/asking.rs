@@ -23,7 +23,7 @@ pub(super) fn run(
 ) -> Result<Exit, CliError> {
     let env = session.whole(&args.env)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let live = intents::live(&world, &env.name).await?;
         still_forward(&live)?;
         let (wish, effect) = wish(&live)?;

@@ -16,7 +16,7 @@ use crate::run::{World, unfinished};
 pub fn run(session: &Session, args: &AbortArgs) -> Result<Exit, CliError> {
     let env = session.whole(&args.ask.env)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let live = match intents::live(&world, &env.name).await {
             Ok(live) => live,
             // Nobody works on it any more: whoever waits for the end means that it is to be taken back.
