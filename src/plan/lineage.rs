@@ -38,9 +38,11 @@ pub fn below(history: &[Release]) -> Option<&Release> {
 pub fn left(history: &[Release]) -> Option<&Release> {
     let lines = lines(history);
     let line = lines.get(&serving(history)?.revision)?;
-    let stands = |content: Revision| line.iter().any(|layer| layer.content == content);
+    // What lies before all that is known to be in effect was not left.
+    let oldest = line.first()?.content;
+    let was_left = |number: Revision| number > oldest && line.iter().all(|layer| layer.content != number);
     let served = history.iter().rev().filter(|release| release.outcome == Outcome::Deployed);
-    served.filter(|release| release.rollback_of.is_none()).find(|release| !stands(release.revision))
+    served.filter(|release| release.rollback_of.is_none()).find(|release| was_left(release.revision))
 }
 
 /// One release that is in effect.

@@ -155,10 +155,10 @@ fn surplus<'r>(
     let (served, failed): (Vec<_>, Vec<_>) = records.partition(|(_, release)| served(*release));
     let history: Vec<Release> = served.iter().filter_map(|(_, release)| release.cloned()).collect();
     let below = lineage::below(&history).map(|release| release.revision);
-    let is_below = |release: &Option<&Release>| release.map(|r| r.revision) == below && below.is_some();
+    let is_below = |release: Option<&Release>| release.map(|r| r.revision) == below && below.is_some();
     let too_many = |all: usize, limit: usize| all.saturating_sub(limit);
     let old = served.iter().take(too_many(served.len(), limit.max(2) as usize));
-    let old = old.filter(|(_, release)| !is_below(release));
+    let old = old.filter(|(_, release)| !is_below(*release));
     let old_failed = failed.iter().take(too_many(failed.len(), limit as usize));
     old.chain(old_failed).map(|(name, _)| (*name).to_owned()).collect()
 }

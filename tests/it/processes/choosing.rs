@@ -14,6 +14,7 @@ pub const STORIES: &[Story] = &[
     ("releases that went to one region", apart),
     ("a region that came later", later),
     ("a Job of the way back that failed", job),
+    ("a Job of the way back alone", job_alone),
     ("a Secret that is gone", secret),
     ("a kubeconfig without one region", blind),
     ("one region of a run that died", one_region),
@@ -152,10 +153,8 @@ fn later() {
     }
 }
 
-/// The older release serves, and what should undo the migration failed: another `rollback` ends that run and brings nothing
-/// back over a schema that nobody knows.
-fn job() {
-    let stage = Stage::new("job", QUICK);
+/// From now on the desk's releases hold a Job that migrates, and one that undoes it: `ok` or `fail`.
+fn with_jobs(stage: &Stage, down: &str) {
     let job = |name: &str, image: &str, annotations: &str| {
         format!(
             "---\napiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}, annotations: {annotations}}}\nspec:\n  backoffLimit: 0\n  \
@@ -163,8 +162,15 @@ fn job() {
         )
     };
     let jobs = job("migrate", "migrate:ok", "{}")
-        + &job("unmigrate", "unmigrate:fail", "{deployctl.dev/on: rollback}");
+        + &job("unmigrate", &format!("unmigrate:{down}"), "{deployctl.dev/on: rollback}");
     std::fs::write(stage.desk.folder.0.join("manifests/api/jobs.yaml"), jobs).unwrap();
+}
+
+/// The older release serves, and what should undo the migration failed: another `rollback` ends that run and brings nothing
+/// back over a schema that nobody knows.
+fn job() {
+    let stage = Stage::new("job", QUICK);
+    with_jobs(&stage, "fail");
     stage.desk.run(&RELEASE).with(0);
     let phone = stage.elsewhere("phone");
     phone.run(&BACK).with(6);
@@ -173,6 +179,34 @@ fn job() {
     holds(&ended, &["1.0.0 serves, as r1 did; its run is ended, and nothing goes further back"]);
     serves(&stage, &stage.east, "1.0.0");
     serves(&stage, &stage.west, "1.0.0");
+}
+
+/// Nothing differs but what a Job did, which another Job undoes: that is asked for, too.
+fn job_alone() {
+    let stage = Stage::new("job-alone", QUICK);
+    with_jobs(&stage, "ok");
+    stage.desk.run(&["deploy", "prod", "--auto-approve"]).with(0);
+    let job = |name: &str| format!("/apis/batch/v1/namespaces/shop/jobs/{name}");
+    for region in [&stage.east, &stage.west] {
+        stage.delete_by_hand(region, &job("migrate"));
+    }
+    let jobs = || {
+        stage.world(|world| {
+            let all = world.snapshot("east");
+            all.iter()
+                .filter(|object| object["kind"] == "Job")
+                .map(|object| object["metadata"]["name"].to_string())
+                .collect::<Vec<_>>()
+        })
+    };
+    let phone = stage.elsewhere("phone");
+    holds(
+        &phone.run(&["rollback", "prod"]).with(8),
+        &["0 to create, 0 to change, 0 to delete", "error[DC0701]"],
+    );
+    assert!(jobs().is_empty(), "nobody said yes: {:?}", jobs());
+    phone.run(&BACK).with(0);
+    assert_eq!(jobs(), ["\"unmigrate-r2\""]);
 }
 
 /// The Secret of the second release is gone, and its source has been rotated since.
