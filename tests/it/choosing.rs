@@ -69,7 +69,7 @@ fn checks_of_a_way_back_are_advice() {
         release(story, "1.1.0").await;
         let request = story.request("", Some(Rollback::To(Revision(1))));
         let plan = prepare::plan(&story.doors, &request).await.unwrap();
-        let world = denied(story, &[("watch", "", "pods", "")]);
+        let world = denied(story, &[("watch", "", "pods", "*")]);
         let checks = preflight::advise(&story.env, &world, &plan).await;
         assert!(checks.iter().all(|check| check.level < Level::Fail));
         let told =
