@@ -9,6 +9,7 @@ use crate::domain::release::{Debt, Release};
 use crate::run::unfinished::Run;
 use crate::run::{World, debts, releases, unfinished};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The targets that `--without` names.
 pub(super) fn chosen(env: &Environment, names: &[String]) -> Result<BTreeSet<TargetId>, Failure> {
@@ -39,6 +40,20 @@ pub(super) fn left_out(
     Ok(chosen)
 }
 
+/// A target to which this machine knows no way is a mistake of this machine, not an outage: a release leaves it out by name
+/// alone, whatever the environment says of silent ones.
+pub(super) fn no_way_is_left_out_by_name(
+    env: &Environment,
+    closed: &BTreeMap<TargetId, Failure>,
+    out: &BTreeSet<TargetId>,
+) -> Result<(), Failure> {
+    let Some((target, failure)) = closed.iter().find(|(target, _)| !out.contains(*target)) else {
+        return Ok(());
+    };
+    let way_round = format!("deployctl {} --without {target}: it is owed the release then", env.name);
+    Err(failure.clone().next(way_round))
+}
+
 /// The last target cannot be left out.
 pub(super) fn somebody_is_left(env: &Environment, out: &BTreeSet<TargetId>) -> Result<(), Failure> {
     if env.targets.iter().any(|target| !out.contains(&target.id)) {
@@ -60,6 +75,19 @@ pub(super) async fn histories(world: &World) -> Result<BTreeMap<TargetId, Vec<Re
         Ok((target.clone(), releases::history(target, site.state.as_ref()).await?))
     });
     futures::future::join_all(reads).await.into_iter().collect()
+}
+
+/// How long a target that is left out may take to tell its records.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// The records of targets that a command leaves out, as far as they answer soon.
+pub(super) async fn known(world: &World, targets: &BTreeSet<TargetId>) -> BTreeMap<TargetId, Vec<Release>> {
+    let reads =
+        world.sites.iter().filter(|(target, _)| targets.contains(*target)).map(|(target, site)| async move {
+            let read = releases::history(target, site.state.as_ref());
+            Some((target.clone(), tokio::time::timeout(ANSWER, read).await.ok()?.ok()?))
+        });
+    futures::future::join_all(reads).await.into_iter().flatten().collect()
 }
 
 /// A target that is owed a release is part of the next one, or is left out again by name.

@@ -24,7 +24,7 @@ pub(super) fn run(
     let mut env = session.whole(&args.env)?;
     choose_targets(&mut env, &args.targets)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let live = intents::live(&world, &env.name).await?;
         still_forward(&live)?;
         let (wish, effect) = wish(&live)?;

@@ -215,11 +215,21 @@ const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         635,
+        "the targets would go back to different releases",
+        "A release went to some targets only, so that the one before is not the same everywhere, and a rollback brings one release back. Name it: `deployctl rollback ENV --to N` for all, or `--target TARGET --to N` for one target after the other.",
+    ),
+    (
+        636,
+        "the release serves already",
+        "`rollback --to N` names what serves now, and nothing of it differs: there is nothing to bring back, and nothing was written. `deployctl history ENV` lists what ran.",
+    ),
+    (
+        637,
         "interrupted before anything was begun",
         "Ctrl-C or a signal came while locks were waited for, or before the plan was stored. Nothing was written and the locks are given back.",
     ),
     (
-        636,
+        638,
         "several runs are going on",
         "Targets that are released to on their own (`--target`) have runs of their own. `promote`, `pause`, `approve` and `abort` take `--target`, too: name a target of the run that is meant.",
     ),
@@ -227,6 +237,11 @@ const CODES: &[(u16, &str, &str)] = &[
         640,
         "a secret cannot be read",
         "A `${env:…}` or `${file:…}` reference under `secrets:` has no value here. Values are read when they are needed and never printed.",
+    ),
+    (
+        641,
+        "the secrets of an older release are not to be had",
+        "Records hold references to values, never the values. A Secret of the older release is gone from the cluster, and its source has another value by now, so that nobody can make it again. Provide the value that it had then, or bring another release back with `--to`.",
     ),
     (
         650,
@@ -252,6 +267,11 @@ const CODES: &[(u16, &str, &str)] = &[
         654,
         "the plan of a run is damaged",
         "Every target of a run holds its plan; one whole copy is enough. None is left, so nobody knows what the run has begun. What it made carries its number in the label `deployctl.dev/revision`: bring traffic to the revision before, scale the other one to 0, delete the record of the plan with the command that is shown (the run is then forgotten), and bring a recorded release back.",
+    ),
+    (
+        655,
+        "a run is still to be taken back on a target",
+        "The run failed and is back where targets answer; one that did not answer is owed the same. A rollback now would take the others one release further back than they are. `deployctl resume ENV` ends the run once the target answers; `deployctl rollback ENV --to N` brings a certain release back all the same.",
     ),
     (
         660,
@@ -325,7 +345,7 @@ const CODES: &[(u16, &str, &str)] = &[
     (
         724,
         "no such release on record",
-        "`metrics ENV --replay REV` needs a release that is on record. The oldest ones are dropped as `history_limit` says, and what the gates saw goes with its release.",
+        "`metrics ENV --replay REV` needs a release that is on record. The oldest ones are dropped as `history` says, and what the gates saw goes with its release.",
     ),
     (
         725,

@@ -87,6 +87,12 @@ pub(super) async fn preflight(
         .into())
 }
 
+/// What the checks say of a way back. It is told, and holds nobody up: an operator must be able to go back.
+pub(super) async fn advise(session: &Session, env: &Environment, world: &World, plan: &Plan) {
+    let checks = preflight::advise(env, world, plan).await;
+    session.print(&report::checks::render(&checks, &session.output));
+}
+
 /// What `--wait` says.
 pub(super) fn patience(wait: Option<&str>, otherwise: Patience) -> Result<Patience, Failure> {
     let Some(text) = wait else { return Ok(otherwise) };
@@ -129,7 +135,7 @@ async fn given_up(interrupts: &watch::Receiver<u32>, plan: &Plan) -> Failure {
     if interrupts.wait_for(|count| *count > 0).await.is_err() {
         std::future::pending::<()>().await;
     }
-    Failure::new(Code(635), Exit::Interrupted, format!("interrupted before {} was begun", plan.run))
+    Failure::new(Code(637), Exit::Interrupted, format!("interrupted before {} was begun", plan.run))
         .why("nothing was written; the locks are given back")
         .next(format!("deployctl status {}", plan.environment))
 }
@@ -413,12 +419,13 @@ pub(super) async fn foresee(session: &Session, world: &World, plan: &Plan) {
     }
 }
 
-/// Prints a plan, asks, and says whether there is anything to do.
+/// Prints a plan, asks, and says whether there is anything to do. A way back is asked for in any case: its Jobs change no
+/// object, and it goes on record.
 pub(super) fn approve(session: &Session, plan: &Plan, consent: &ConsentArgs) -> Result<bool, CliError> {
     session.print(&report::plan::render(plan, &session.output));
     uncontested(plan)?;
     replaceable(plan, consent)?;
-    if !plan.has_changes() {
+    if !plan.has_changes() && plan.rollback_of.is_none() {
         return Ok(false);
     }
     let verb = if plan.rollback_of.is_some() { "Bring back" } else { "Deploy" };

@@ -10,11 +10,12 @@ use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{Debt, Due};
+use crate::plan::lineage;
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
 use crate::run::prepare::{self, Request, Rollback};
 use crate::run::unfinished::{self, Run};
-use crate::run::{Ending, World, debts};
+use crate::run::{Ending, World, chosen, debts, releases, sealed};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Does all that can be done now; nothing if nothing is owed. `world` holds the targets that answer.
@@ -41,13 +42,45 @@ pub(super) async fn pay(
             return Ok(Some(exit));
         }
     }
+    let mut never_had = None;
     for target in here {
+        if let Some(failure) = nothing_to_go_back_to(env, world, target, &owed[target]).await? {
+            never_had = never_had.or(Some(failure));
+            continue;
+        }
         let exit = pay_one(console, env, world, target, &owed).await?;
         if exit != Exit::Done {
             return Ok(Some(exit));
         }
     }
-    Ok(Some(Exit::Done))
+    never_had.map_or(Ok(Some(Exit::Done)), |failure| Err(failure.into()))
+}
+
+/// A target that was silent when the others went back may never have had the release that they went back to. Nobody can
+/// bring it there; the others do not wait for it.
+async fn nothing_to_go_back_to(
+    env: &Environment,
+    world: &World,
+    target: &TargetId,
+    debt: &Debt,
+) -> Result<Option<Failure>, Failure> {
+    let Due::Back { to } = debt.due else { return Ok(None) };
+    let history = releases::history(target, world.site(target)?.state.as_ref()).await?;
+    if chosen::record(&history, to).is_some() {
+        return Ok(None);
+    }
+    let what = format!("{target} is owed {debt}, and has no {to} on record");
+    let failure = Failure::new(Code(606), Exit::Usage, what);
+    let failure = match lineage::serving(&history) {
+        Some(now) => failure.why(format!("it serves {} ({})", now.version, now.revision)),
+        None => failure.why("nothing was deployed there"),
+    };
+    let name = &env.name;
+    Ok(Some(
+        failure
+            .next(format!("deployctl {name} --version VERSION  # a release that goes there, too, settles it"))
+            .next(format!("deployctl history {name} --target {target}")),
+    ))
 }
 
 /// Nothing can be done for it yet.
@@ -103,7 +136,12 @@ async fn pay_one(
     let mut plan = prepare::plan(world, &request).await?;
     debts::pay(&mut plan, target, owed);
     flow::consented(session, &plan, consent)?;
-    flow::preflight(session, &wanted, world, &plan).await?;
+    if rollback.is_some() {
+        sealed::openable(world, &plan).await?;
+        flow::advise(session, &wanted.env, world, &plan).await;
+    } else {
+        flow::preflight(session, &wanted, world, &plan).await?;
+    }
     console.approve(&plan)?;
     let patience = flow::patience(consent.wait.as_deref(), Patience::UntilLapsed)?;
     let ending = console.perform(world, &request, &plan, patience).await?;

@@ -38,7 +38,23 @@ pub(super) fn now() -> Timestamp {
 }
 
 /// The real world: a cluster per target, reached as the environment says. No network is used yet.
+///
+/// # Errors
+/// There is no way to one of them.
 pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
+    let (world, closed) = open(env).await?;
+    match closed.into_values().next() {
+        Some(failure) => Err(failure),
+        None => Ok(world),
+    }
+}
+
+/// The same for commands that one region must not blind: a target to which there is no way (its context is missing, its
+/// credential plugin fails) is one that gives no answer, and says why. These failures come with the world.
+///
+/// # Errors
+/// There is no way to any of them.
+pub(super) async fn open(env: &Environment) -> Result<(World, BTreeMap<TargetId, Failure>), Failure> {
     if matches!(env.platform, Platform::Compose { .. }) {
         return Err(Failure::new(
             Code(615),
@@ -49,14 +65,27 @@ pub(super) async fn real(env: &Environment) -> Result<World, Failure> {
         .next(format!("deployctl rehearse {}", env.name)));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let mut sites = BTreeMap::new();
-    for target in &env.targets {
-        let cluster = kubernetes::connect(&target.cluster)
-            .await
-            .map_err(|error| no_way(env, target, &error.to_string()))?;
+    let (mut sites, mut closed) = (BTreeMap::new(), BTreeMap::new());
+    // Side by side: a credential plugin takes its time.
+    let connects = env.targets.iter().map(|target| kubernetes::connect(&target.cluster));
+    for (target, connected) in env.targets.iter().zip(futures::future::join_all(connects).await) {
+        let cluster = connected.unwrap_or_else(|error| {
+            let why = error.to_string();
+            closed.insert(target.id.clone(), no_way(env, target, &why));
+            kubernetes::closed(target.id.as_str(), &why)
+        });
         sites.insert(target.id.clone(), site(cluster, env, &clock));
     }
-    world(env, sites, clock, Arc::new(LocalSecrets))
+    let first = env.targets.iter().find_map(|target| closed.get(&target.id));
+    if let (Some(failure), true) = (first, closed.len() == env.targets.len()) {
+        return Err(failure.clone());
+    }
+    Ok((world(env, sites, clock, Arc::new(LocalSecrets))?, closed))
+}
+
+/// The same, where the failures are told by what the targets do not answer.
+pub(super) async fn with_silent(env: &Environment) -> Result<World, Failure> {
+    Ok(open(env).await?.0)
 }
 
 /// The real world as a guard sees it: the targets to which there is a way, by the kubeconfig or from inside of a cluster.

@@ -26,11 +26,12 @@ fn is_immutable(object: &Object) -> bool {
 /// What no release needs once the new one serves: what only older releases hold, less what history needs for a rollback;
 /// each as the newest of them has it.
 ///
-/// `history` is sorted by revision, oldest first; `limit` releases are kept, the new one included.
+/// `history` is sorted by revision, oldest first; `limit` releases are kept, the new one included, and the one before it
+/// always.
 #[must_use]
 pub fn superseded<'r>(new: &[&Object], history: &'r [Release], limit: u32) -> Vec<&'r Object> {
     let served: Vec<&Release> = history.iter().filter(|r| r.outcome == Outcome::Deployed).collect();
-    let keep = served.len().saturating_sub((limit as usize).saturating_sub(1));
+    let keep = served.len().saturating_sub((limit as usize).saturating_sub(1).max(1));
     let mut needed: BTreeSet<ObjectRef> = new.iter().map(|object| object.reference()).collect();
     for release in &served[keep..] {
         needed.extend(release.objects.iter().filter(|o| is_immutable(o)).map(Object::reference));

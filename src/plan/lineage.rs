@@ -7,6 +7,44 @@ use crate::domain::ids::Revision;
 use crate::domain::release::{Outcome, Release};
 use std::collections::BTreeMap;
 
+/// The release whose content another one brought; itself, where it is no release that brought an older one back.
+#[must_use]
+pub fn content(history: &[Release], revision: Revision) -> Revision {
+    lines(history).get(&revision).and_then(|line| line.last()).map_or(revision, |layer| layer.content)
+}
+
+/// The release that serves now.
+#[must_use]
+pub fn serving(history: &[Release]) -> Option<&Release> {
+    history.iter().rev().find(|release| release.outcome == Outcome::Deployed)
+}
+
+/// The release that the one which serves now stands on: where a rollback leads.
+#[must_use]
+pub fn below(history: &[Release]) -> Option<&Release> {
+    let lines = lines(history);
+    let line = lines.get(&serving(history)?.revision)?;
+    let [.., below, _] = line.as_slice() else {
+        // What stood there before it was brought back is not on record: what served before it is known by its number.
+        let oldest = line.first()?.content;
+        let older = |release: &&Release| release.outcome == Outcome::Deployed && release.revision < oldest;
+        return history.iter().rev().find(older);
+    };
+    history.iter().find(|release| release.revision == below.revision)
+}
+
+/// The newest release that was left for the one that serves now, or for one that it stands on.
+#[must_use]
+pub fn left(history: &[Release]) -> Option<&Release> {
+    let lines = lines(history);
+    let line = lines.get(&serving(history)?.revision)?;
+    // What lies before all that is known to be in effect was not left.
+    let oldest = line.first()?.content;
+    let was_left = |number: Revision| number > oldest && line.iter().all(|layer| layer.content != number);
+    let served = history.iter().rev().filter(|release| release.outcome == Outcome::Deployed);
+    served.filter(|release| release.rollback_of.is_none()).find(|release| was_left(release.revision))
+}
+
 /// One release that is in effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Layer {
@@ -104,5 +142,30 @@ mod tests {
             let found: Vec<u32> = way.left.iter().map(|release| release.revision.0).collect();
             assert_eq!((found.as_slice(), way.enters), (left, enters), "{releases:?} to {to}");
         }
+    }
+
+    #[test]
+    fn a_rollback_leads_to_what_the_serving_release_stands_on() {
+        for (releases, expected, was_left) in [
+            (&[(1, 0)][..], None, None),
+            (&[(1, 0), (2, 0), (3, 0)], Some(2), None),
+            // 3 stands where 1 stood, and nothing is below that.
+            (&[(1, 0), (2, 0), (3, 1)], None, Some(2)),
+            (&[(1, 0), (2, 0), (3, 0), (4, 2)], Some(1), Some(3)),
+            (&[(1, 0), (2, 0), (3, 1), (4, 0)], Some(3), Some(2)),
+            // Forward again.
+            (&[(1, 0), (2, 0), (3, 1), (4, 2)], Some(1), None),
+            // The record of what 4 brought back is gone: 1 served before it, whatever stood between them.
+            (&[(1, 0), (4, 2)], Some(1), None),
+            (&[(3, 0), (4, 2)], None, Some(3)),
+        ] {
+            let history = history(releases);
+            let number = |release: Option<&Release>| release.map(|release| release.revision.0);
+            let found = (number(below(&history)), number(left(&history)));
+            assert_eq!(found, (expected, was_left), "{releases:?}");
+        }
+        let history = history(&[(1, 0), (2, 0), (3, 1), (4, 3)]);
+        let contents: Vec<u32> = (1..=5).map(|number| content(&history, Revision(number)).0).collect();
+        assert_eq!(contents, [1, 2, 1, 1, 5], "what is not on record is itself");
     }
 }

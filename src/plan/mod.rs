@@ -14,7 +14,7 @@ mod hindsight;
 pub mod hooks;
 pub mod immutable;
 pub mod inventory;
-mod lineage;
+pub mod lineage;
 pub mod naming;
 pub mod order;
 pub mod peak;

@@ -1,10 +1,10 @@
 //! What targets that were left out of a release are still owed. Pure.
 
 use crate::domain::environment::Environment;
-use crate::domain::ids::TargetId;
+use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::Object;
 use crate::domain::release::{Debt, Due, Outcome, Release};
-use crate::plan::Plan;
+use crate::plan::{Plan, lineage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is owed now, by target, as far as the records of these targets tell (oldest release first). The newest release
@@ -63,17 +63,22 @@ pub fn before_already(histories: &BTreeMap<TargetId, Vec<Release>>) -> BTreeMap<
             stay.insert(target, format!("it went back when {} failed, which {on} kept", held.version));
         }
     }
-    for (target, debt) in open(histories).into_iter().filter(|(target, _)| histories.contains_key(target)) {
+    // Who is owed a way back has what goes back, as nobody else has by now.
+    let never_had = open(histories)
+        .into_iter()
+        .filter(|(target, debt)| histories.contains_key(target) && matches!(debt.due, Due::Release { .. }));
+    for (target, debt) in never_had {
         stay.insert(target, format!("it never had {debt}, which it is owed"));
     }
     // One that is back, or never had it, whatever its records say of how that went. A release that was brought back counts
     // as what it was.
-    let serves =
-        |releases: &[Release]| releases.iter().rev().find(|r| r.outcome == Outcome::Deployed).cloned();
-    let serving: BTreeMap<_, _> = histories.iter().filter_map(|(id, all)| Some((id, serves(all)?))).collect();
-    let age = |release: &Release| release.rollback_of.unwrap_or(release.revision);
-    let newest = serving.values().map(age).max();
-    for (target, release) in serving.iter().filter(|(_, release)| Some(age(release)) < newest) {
+    let serving = histories.iter().filter_map(|(target, history)| {
+        let release = lineage::serving(history)?;
+        Some((target, release, lineage::content(history, release.revision)))
+    });
+    let serving: Vec<(&TargetId, &Release, Revision)> = serving.collect();
+    let newest = serving.iter().map(|(.., content)| *content).max();
+    for (target, release, _) in serving.iter().filter(|(.., content)| Some(*content) < newest) {
         let Release { version, revision, .. } = release;
         let why = || format!("it serves {version} ({revision}), which is older than what goes back now");
         stay.entry((*target).clone()).or_insert_with(why);

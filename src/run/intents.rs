@@ -154,7 +154,7 @@ fn none(env: &str, silent: &BTreeMap<TargetId, String>) -> Failure {
 
 /// Runs of different targets go on beside each other: whoever asks says which is meant.
 fn several(env: &str, found: &[Live]) -> Failure {
-    let failure = Failure::new(Code(636), Exit::Usage, format!("{} runs of {env} are going on", found.len()));
+    let failure = Failure::new(Code(638), Exit::Usage, format!("{} runs of {env} are going on", found.len()));
     let failure = found.iter().fold(failure, |failure, live| {
         let targets: Vec<&str> = live.plan.targets.keys().map(TargetId::as_str).collect();
         let (run, version) = (&live.plan.run, &live.plan.version);

@@ -96,6 +96,43 @@ pub async fn check(env: &Environment, world: &World, plan: &Plan) -> Vec<Check> 
     checks
 }
 
+/// How long a check of a way back may take.
+const ADVICE: Duration = Duration::from_secs(8);
+
+/// The checks that concern a way back, each for a bounded time. None of them bars it: what fails is a warning. Gates and
+/// guards have no part in it.
+pub async fn advise(env: &Environment, world: &World, plan: &Plan) -> Vec<Check> {
+    let clusters =
+        world.sites.iter().filter_map(|(target, site)| Some((target, site, site.cluster.as_ref()?)));
+    let targets = clusters.map(|(target, site, cluster)| async move {
+        let cluster = cluster.as_ref();
+        let parts = tokio::join!(
+            in_time(target, "reach", version(env, target, cluster)),
+            in_time(target, "permissions", permissions::check(plan, target, cluster)),
+            in_time(target, "objects", objects::check(plan, target, cluster)),
+            in_time(target, "routers", routers::check(env, plan, target, cluster)),
+            in_time(target, "capacity", capacity::check(plan, target, cluster)),
+            in_time(target, "counts", counts::check(plan, target, cluster)),
+            in_time(target, "gitops", gitops::check(env, plan, target, cluster)),
+            in_time(target, "lock", lock(world, target, site)),
+        );
+        let (version, permissions, objects, routers, capacity, counts, gitops, lock) = parts;
+        [version, permissions, objects, routers, capacity, counts, gitops, lock].concat()
+    });
+    let mut checks = futures::future::join_all(targets).await.concat();
+    for check in &mut checks {
+        check.level = check.level.min(Level::Warn);
+    }
+    checks
+}
+
+async fn in_time(target: &TargetId, name: &str, check: impl Future<Output = Vec<Check>>) -> Vec<Check> {
+    tokio::time::timeout(ADVICE, check).await.unwrap_or_else(|_| {
+        let detail = format!("not known: no answer within {}", human(ADVICE));
+        vec![Check::new(Level::Warn, Some(target), name, detail)]
+    })
+}
+
 async fn earlier_run(env: &Environment, world: &World) -> Vec<Check> {
     match unfinished::latest(world).await {
         Ok(Some(run)) if run.is_unfinished() && lease::busy(world).await.is_some() => {

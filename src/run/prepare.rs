@@ -1,5 +1,6 @@
 //! Observes every target and makes the plan from what is wanted and what is there.
 
+use super::chosen::{self, Chosen};
 use super::definitions::definitions;
 use super::gitops;
 use super::judge;
@@ -128,15 +129,14 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         sealed::seal(request.env, world.secrets.as_ref()).await?
     };
     let mut version = request.version.clone();
-    let mut rollback_of = None;
+    let rollback_of =
+        request.rollback.map(|rollback| bring_back(request.env, &seen, rollback)).transpose()?;
     let mut wanted_here = Vec::new();
     for (target, seen) in seen {
-        let named = match request.rollback {
+        let named = match rollback_of.and_then(|to| chosen::record(&seen.history, to)) {
             None => wanted(request, &target, &sealed, revision, &seen)?,
-            Some(rollback) => {
-                let release = choose(request.env, &target, rollback, &seen.history)?;
+            Some(release) => {
                 version.clone_from(&release.version);
-                rollback_of = Some(release.revision);
                 Named {
                     objects: release.objects.clone(),
                     workloads: release.workloads.clone(),
@@ -180,6 +180,25 @@ pub async fn plan(world: &World, request: &Request<'_>) -> Result<Plan, Failure>
         targets,
     };
     Ok(plan::build(&inputs))
+}
+
+/// The release that comes back in every one of these targets.
+fn bring_back(
+    env: &Environment,
+    seen: &BTreeMap<TargetId, Seen>,
+    rollback: Rollback,
+) -> Result<Revision, Failure> {
+    let histories = seen.iter().map(|(target, seen)| (target.clone(), seen.history.clone())).collect();
+    let Chosen { to, stay } = chosen::choose(env, &histories, &BTreeMap::new(), rollback)?;
+    match stay.into_iter().next() {
+        None => Ok(to),
+        Some((target, why)) => {
+            let what = format!("there is no release {to} to go back to on {target}");
+            Err(Failure::new(Code(606), Exit::Usage, what)
+                .why(why)
+                .next(format!("deployctl rollback {} --without {target}", env.name)))
+        }
+    }
 }
 
 async fn compose(world: &World, request: &Request<'_>) -> Result<Plan, Failure> {
@@ -251,38 +270,6 @@ fn wanted(
         named.workloads.extend(others.map(|(id, serving)| (id.clone(), serving.clone())));
     }
     Ok(named)
-}
-
-fn choose<'r>(
-    env: &Environment,
-    target: &TargetId,
-    rollback: Rollback,
-    history: &'r [Release],
-) -> Result<&'r Release, Failure> {
-    let served: Vec<&Release> =
-        history.iter().filter(|release| release.outcome == Outcome::Deployed).collect();
-    let known: Vec<String> = served.iter().map(|release| release.revision.to_string()).collect();
-    let refuse = |what: String| {
-        Failure::new(Code(606), Exit::Usage, what)
-            .why(format!(
-                "{target} has on record: {}",
-                if known.is_empty() { "nothing".to_owned() } else { known.join(", ") }
-            ))
-            .next(format!("deployctl history {}", env.name))
-    };
-    match rollback {
-        Rollback::To(revision) => served
-            .iter()
-            .find(|release| release.revision == revision)
-            .copied()
-            .ok_or_else(|| refuse(format!("there is no release {revision} to go back to on {target}"))),
-        Rollback::Previous => served
-            .iter()
-            .rev()
-            .nth(1)
-            .copied()
-            .ok_or_else(|| refuse(format!("there is no release before the one that serves on {target}"))),
-    }
 }
 
 /// Fetches every live object that matters (wanted ones, those of earlier releases, and what a first release may adopt),

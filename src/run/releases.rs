@@ -5,9 +5,9 @@ use super::ledger;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::domain::release::{FORMAT, Outcome, Release, format_of};
-use crate::plan::file;
+use crate::plan::{file, lineage};
 use crate::ports::state::{Record, RecordKind, StateError, StateStore};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of a release's record; sorts by revision.
 fn record_name(revision: Revision) -> String {
@@ -125,23 +125,86 @@ pub async fn record(store: &dyn StateStore, release: &Release, limit: u32) -> Re
         Err(error) => return Err(error),
     }
     let records = store.list(RecordKind::Release, "").await?;
-    let surplus = records.len().saturating_sub(limit as usize);
-    // The release that serves is never dropped, however old.
-    let serving = records
-        .iter()
-        .rev()
-        .find(|r| serde_json::from_slice::<Release>(&r.content).is_ok_and(|r| r.outcome == Outcome::Deployed))
-        .map(|record| record.name.clone());
-    let goes = |record: &&Record| Some(&record.name) != serving.as_ref();
-    for old in records.iter().take(surplus).filter(goes) {
-        store.delete(RecordKind::Release, &old.name).await?;
+    if records.len() <= limit as usize {
+        return Ok(());
     }
-    if surplus > 0 {
-        let stay = records.iter().take(surplus).filter(|record| !goes(record));
-        let stay = stay.chain(records.iter().skip(surplus));
+    let read = |record: &Record| serde_json::from_slice::<Release>(&record.content).ok();
+    let known: Vec<(&Record, Option<Release>)> =
+        records.iter().map(|record| (record, read(record))).collect();
+    let goes = surplus(known.iter().map(|(record, release)| (record.name.as_str(), release.as_ref())), limit);
+    for name in &goes {
+        store.delete(RecordKind::Release, name).await?;
+    }
+    if !goes.is_empty() {
+        let stay = records.iter().filter(|record| !goes.contains(&record.name));
         let kept: Vec<Revision> = stay.filter_map(|record| record.name.parse().ok().map(Revision)).collect();
         // Evidence goes with its release; what could not be dropped now goes with the next one.
         let _ = ledger::forget(store, &kept).await;
     }
     Ok(())
+}
+
+/// Names of the records that are too many, of records sorted by name with what could be read of them. Those that served and
+/// those that failed are counted apart, so that failures do not push out what one could go back to. What serves, what it
+/// stands on, and the one that served before it always stay.
+fn surplus<'r>(
+    records: impl Iterator<Item = (&'r str, Option<&'r Release>)>,
+    limit: u32,
+) -> BTreeSet<String> {
+    let served = |release: Option<&Release>| release.is_some_and(|r| r.outcome == Outcome::Deployed);
+    let (served, failed): (Vec<_>, Vec<_>) = records.partition(|(_, release)| served(*release));
+    let history: Vec<Release> = served.iter().filter_map(|(_, release)| release.cloned()).collect();
+    let below = lineage::below(&history).map(|release| release.revision);
+    let is_below = |release: Option<&Release>| release.map(|r| r.revision) == below && below.is_some();
+    let too_many = |all: usize, limit: usize| all.saturating_sub(limit);
+    let old = served.iter().take(too_many(served.len(), limit.max(2) as usize));
+    let old = old.filter(|(_, release)| !is_below(*release));
+    let old_failed = failed.iter().take(too_many(failed.len(), limit as usize));
+    old.chain(old_failed).map(|(name, _)| (*name).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// `r2` served, `x2` failed, `r4=2` brought 2 back, `?5` cannot be read.
+    fn dropped(records: &str, limit: u32) -> Vec<u32> {
+        let records: Vec<(String, Option<Release>)> = records
+            .split(' ')
+            .map(|text| {
+                let (number, of) = text[1..].split_once('=').unwrap_or((&text[1..], ""));
+                let number: u32 = number.parse().unwrap();
+                let outcome = if text.starts_with('r') { "deployed" } else { "rolled-back" };
+                let mut value = json!({"format": 1, "revision": number, "target": "east", "version": "1",
+                    "outcome": outcome, "run": "r", "by": {"user": "ana", "host": "desk"},
+                    "started": "2026-01-05T03:00:00Z", "ended": "2026-01-05T03:00:00Z", "workloads": {}, "objects": []});
+                if let Ok(of) = of.parse::<u32>() {
+                    value["rollbackOf"] = json!(of);
+                }
+                let release = (!text.starts_with('?')).then(|| serde_json::from_value(value).unwrap());
+                (record_name(Revision(number)), release)
+            })
+            .collect();
+        let goes = surplus(records.iter().map(|(name, release)| (name.as_str(), release.as_ref())), limit);
+        goes.into_iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn failures_do_not_push_out_what_one_could_go_back_to() {
+        for (records, limit, goes) in [
+            ("r1 r2 r3", 2, &[1][..]),
+            ("r1 r2 x3 x4 x5 x6", 3, &[3]),
+            ("r1 x2 r3 x4 r5 x6 x7", 2, &[1, 2, 4]),
+            // What serves and the one before it stay, whatever the limit.
+            ("r1 r2", 1, &[]),
+            ("r1 r2 r3 x4 x5", 1, &[1, 4]),
+            // 5 stands where 2 stood, on 1.
+            ("r1 r2 r3 r4 r5=2", 2, &[2, 3]),
+            // One that cannot be read counts as a failure: it is no release to go back to.
+            ("r1 ?2 r3 ?4 ?5", 2, &[2]),
+        ] {
+            assert_eq!(dropped(records, limit), goes, "{records}, limit {limit}");
+        }
+    }
 }

@@ -1,13 +1,16 @@
 //! Secrets in a plan: a reference and a keyed hash, never the value. The value is read again when it is applied, and
 //! refused when it is not the one that was planned.
 
+use super::world::World;
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::object::Object;
 use crate::domain::secret::{SecretRef, SecretValue};
+use crate::plan::{Action, Plan};
 use crate::ports::Secrets;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Annotation that says that a Secret's `stringData` holds references.
@@ -47,8 +50,91 @@ pub(super) async fn seal(env: &Environment, secrets: &dyn Secrets) -> Result<Vec
     Ok(objects)
 }
 
+/// Why a sealed Secret cannot be filled in.
+enum Closed {
+    /// It was not sealed by us.
+    Strange { key: String },
+    /// The value cannot be had.
+    Unread { key: String, reference: SecretRef, why: String },
+    /// The value is another one.
+    Changed { key: String, reference: SecretRef },
+}
+
+impl Closed {
+    fn reference(&self) -> Option<&SecretRef> {
+        match self {
+            Self::Strange { .. } => None,
+            Self::Unread { reference, .. } | Self::Changed { reference, .. } => Some(reference),
+        }
+    }
+
+    /// As somebody reads it who has not begun anything yet.
+    fn told(&self) -> String {
+        match self {
+            Self::Changed { key, reference } => format!("key {key}: {reference} has another value now"),
+            Self::Strange { .. } | Self::Unread { .. } => self.to_string(),
+        }
+    }
+}
+
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Strange { key } => write!(f, "key {key} holds no reference"),
+            Self::Unread { key, why, .. } => write!(f, "key {key}: {why}"),
+            Self::Changed { key, reference } => {
+                write!(f, "key {key}: {reference} has another value than when the plan was made; plan again")
+            }
+        }
+    }
+}
+
 /// Fills a Secret's references in, for the one request that needs them.
 pub(super) async fn open(secrets: &dyn Secrets, object: &Value) -> Result<Value, String> {
+    fill(secrets, object).await.map_err(|closed| closed.to_string())
+}
+
+/// Refuses, before anybody is asked, to bring a release back whose Secrets would have to be made from values that are no
+/// longer to be had: those that are live stay as they are and need none.
+///
+/// # Errors
+/// A value is another one by now, or cannot be read.
+pub async fn openable(world: &World, plan: &Plan) -> Result<(), Failure> {
+    let Some(to) = plan.rollback_of else { return Ok(()) };
+    let (mut whys, mut wanted) = (Vec::new(), BTreeSet::new());
+    for (target, own) in &plan.targets {
+        let made = own.changes.iter().filter(|change| {
+            change.object.kind == "Secret" && !matches!(change.action, Action::Keep | Action::Delete)
+        });
+        for change in made {
+            let mut objects = own.inventory.iter().map(|index| &plan.objects[*index]);
+            let Some(object) = objects.find(|object| object.reference() == change.object) else { continue };
+            if let Err(closed) = fill(world.secrets.as_ref(), &object.value).await {
+                let lacks = if change.action == Action::Create { "is gone and" } else { "differs and" };
+                whys.push(format!(
+                    "{target}: {} {lacks} has to be made anew; {}",
+                    change.object,
+                    closed.told()
+                ));
+                wanted.extend(closed.reference().map(ToString::to_string));
+            }
+        }
+    }
+    if whys.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} ({to}) cannot be brought back: its secrets are not to be had", plan.version);
+    let failure = whys.into_iter().fold(Failure::new(Code(641), Exit::Preflight, what), Failure::why);
+    let failure = wanted.into_iter().fold(failure, |failure, reference| {
+        failure.next(format!(
+            "provide {reference} with the value that it had for {to}, then the same command again"
+        ))
+    });
+    let env = &plan.environment;
+    Err(failure.next(format!("deployctl rollback {env} --to N, another of: deployctl history {env}")))
+}
+
+async fn fill(secrets: &dyn Secrets, object: &Value) -> Result<Value, Closed> {
     let Some(salt) = object["metadata"]["annotations"][ANNOTATION].as_str() else {
         return Ok(object.clone());
     };
@@ -56,14 +142,16 @@ pub(super) async fn open(secrets: &dyn Secrets, object: &Value) -> Result<Value,
     let Some(data) = opened.get_mut("stringData").and_then(Value::as_object_mut) else { return Ok(opened) };
     for (key, value) in data.iter_mut() {
         let text = value.as_str().unwrap_or_default();
-        let (reference, hash) =
-            text.rsplit_once('#').ok_or_else(|| format!("key {key} holds no reference"))?;
-        let reference = SecretRef::parse(reference).ok_or_else(|| format!("key {key} holds no reference"))?;
-        let secret = secrets.read(&reference).await.map_err(|error| format!("key {key}: {error}"))?;
+        let key = key.clone();
+        let sealed =
+            text.rsplit_once('#').and_then(|(reference, hash)| Some((SecretRef::parse(reference)?, hash)));
+        let Some((reference, hash)) = sealed else { return Err(Closed::Strange { key }) };
+        let secret = match secrets.read(&reference).await {
+            Ok(secret) => secret,
+            Err(error) => return Err(Closed::Unread { key, reference, why: error.to_string() }),
+        };
         if keyed_hash(&format!("{salt}/{key}"), &secret) != hash {
-            return Err(format!(
-                "key {key}: {reference} has another value than when the plan was made; plan again"
-            ));
+            return Err(Closed::Changed { key, reference });
         }
         *value = json!(secret.expose());
     }

@@ -260,7 +260,7 @@ fn two_runs_of_different_targets_are_spoken_to_one_at_a_time() {
             let doors = story.elsewhere();
             let refused = loop {
                 match intents::live(&doors, "canary").await {
-                    Err(refused) if refused.code == Code(636) => break refused,
+                    Err(refused) if refused.code == Code(638) => break refused,
                     _ => seconds(1).await,
                 }
             };
@@ -336,7 +336,7 @@ fn a_wait_for_locks_can_be_given_up() {
         let targets: Vec<_> = doors.sites.keys().cloned().collect();
         let other = holder(&doors, "other");
         doors.sites[&targets[1]].lock.acquire(&other).await.unwrap();
-        let why = Failure::new(Code(635), Exit::Interrupted, "given up");
+        let why = Failure::new(Code(637), Exit::Interrupted, "given up");
         let given_up = async {
             seconds(3).await;
             why.clone()

@@ -8,6 +8,7 @@ mod back;
 mod campaign;
 mod capacity;
 mod changes;
+mod choosing;
 mod cli;
 mod compared;
 mod config;

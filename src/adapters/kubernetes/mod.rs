@@ -3,6 +3,7 @@
 //! Requests are built in `request` and sent in `send`, and nowhere else.
 
 mod access;
+mod closed;
 pub mod connect;
 mod credentials;
 mod delete;
@@ -50,6 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
+pub use closed::closed;
 pub use connect::{ConnectError, connect, connect_in_cluster};
 
 /// Requests of one operation that may be under way at once.

@@ -284,11 +284,20 @@ async fn collect(body: Body, until: Instant) -> Result<Bytes, Miss> {
     }
 }
 
+/// Why no request can leave for a cluster.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NoWay(pub String);
+
 /// What a transport error means.
 fn classify(error: &kube::Error, server: &str) -> Miss {
     if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<AuthError>()) {
         let message = format!("no credentials: {}", credentials::explain(error));
         return Miss::Hopeless(ClusterError::Forbidden { message });
+    }
+    if let Some(NoWay(message)) = causes(error).find_map(|cause| cause.downcast_ref::<NoWay>()) {
+        let message = message.clone();
+        return Miss::Hopeless(ClusterError::Unreachable { server: server.to_owned(), message });
     }
     let message = chain(error);
     // rustls hides its error inside an `io::Error`, whose `source` skips it: its text is what there is.

@@ -17,7 +17,7 @@ pub fn run(session: &Session, args: &AbortArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.ask.env)?;
     choose_targets(&mut env, &args.ask.targets)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let live = match intents::live(&world, &env.name).await {
             Ok(live) => live,
             // Nobody works on it any more: whoever waits for the end means that it is to be taken back.

@@ -31,9 +31,10 @@ pub fn run(session: &Session, args: &DeployArgs) -> Result<Exit, CliError> {
     }
     let mut out = absent::chosen(&wanted.env, &args.without)?;
     let ended = flow::block_on(async {
-        let world = wiring::real(&wanted.env).await?;
-        let silent = prepare::silent(&world).await?;
         out.extend(saved.iter().flat_map(|plan| plan.owed.keys().cloned()));
+        let (world, closed) = wiring::open(&wanted.env).await?;
+        absent::no_way_is_left_out_by_name(&wanted.env, &closed, &out)?;
+        let silent = prepare::silent(&world).await?;
         let out = absent::left_out(&wanted.env, out, &silent)?;
         debts::leave_out(&mut wanted.env, &out);
         let owed = debts::take_out(&mut wanted.rendered, &out);

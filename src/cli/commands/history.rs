@@ -10,7 +10,7 @@ use crate::run::prepare;
 pub fn run(session: &Session, place: &PlaceArgs) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let silent = prepare::silent(&world).await?;
         if !silent.is_empty() {
             session.note(&format!("no answer: {}\n", absent::listed(&silent)));

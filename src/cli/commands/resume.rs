@@ -18,7 +18,7 @@ use crate::run::{World, prepare, unfinished};
 pub fn run(session: &Session, args: &ResumeArgs) -> Result<Exit, CliError> {
     let env = session.place(&args.place)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         go(&Terminal { session, consent: &args.consent }, &env, &world).await
     })
 }
@@ -43,9 +43,13 @@ pub(in crate::cli) async fn go(
         };
     };
     let back = run.replayed.phase.cause().map(str::to_owned);
-    let silent_here = absent::of_run(&run, &silent);
+    let mut silent_here = absent::of_run(&run, &silent);
     if let (None, Some(target)) = (&back, silent_here.keys().next()) {
         return Err(not_forward(&silent[target], &env.name).into());
+    }
+    if back.is_some() {
+        let beyond = run.plan.targets.keys().filter(|target| !world.sites.contains_key(*target));
+        silent_here.extend(beyond.map(|target| (target.clone(), "left out by --target".to_owned())));
     }
     if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
         let owed = format!("the way back from {}", run.plan.version);

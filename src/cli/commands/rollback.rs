@@ -1,23 +1,21 @@
 //! `deployctl rollback ENV`: takes an unfinished run back, or brings an older release back.
 
+mod older;
+
 use super::status::progress;
 use crate::cli::CliError;
 use crate::cli::args::RollbackArgs;
 use crate::cli::console::{Console, Terminal};
 use crate::cli::flow::Way;
-use crate::cli::session::{Session, Wanted, actor, revision};
-use crate::cli::{absent, asking, flow, report, wiring};
+use crate::cli::session::{Session, actor, revision};
+use crate::cli::{absent, asking, flow, wiring};
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
-use crate::domain::units::human;
-use crate::plan::Plan;
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
-use crate::run::prepare::{self, Rollback};
-use crate::run::{Ending, World, debts, durations, unfinished};
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use crate::run::{Ending, World, durations, prepare, unfinished};
+use std::collections::BTreeSet;
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     let mut env = session.whole(&args.place.env)?;
@@ -26,7 +24,7 @@ pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
     // A name that is wrong is told before any cluster is asked.
     let out = absent::chosen(&env, &args.without)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         go(&Terminal { session, consent: &args.consent }, env, &world, (to, out), args).await
     })
 }
@@ -40,29 +38,36 @@ pub(in crate::cli) async fn go(
     args: &RollbackArgs,
 ) -> Result<Exit, CliError> {
     let session = console.session();
+    let everywhere = world;
+    let world = &everywhere.but(&out);
     if !args.dry_run {
         // Whether anybody works on it is told by the locks.
         let _ = asking::after_guard(session, world, &env.name).await;
     }
-    let silent = prepare::silent(world).await?;
-    let unforeseen = silent.keys().any(|target| !out.contains(target));
-    out.extend(silent.keys().cloned());
     absent::somebody_is_left(&env, &out)?;
-    let world = world.but(&out);
-    if unforeseen {
+    let silent = prepare::silent(world).await?;
+    let named = std::mem::replace(&mut out, silent.keys().cloned().collect());
+    out.extend(named.iter().cloned());
+    let world = &world.but(silent.keys());
+    if !silent.is_empty() {
         session.note(&format!("no answer: {}; the others are taken back\n", absent::listed(&silent)));
     }
     let run = if args.despite_damaged_journal {
-        unfinished::despite_damage(&world).await
+        unfinished::despite_damage(world).await
     } else {
-        unfinished::latest(&world).await
+        unfinished::latest(world).await
     };
-    if let Some(run) = run?.filter(|run| run.bars(&world)) {
+    let run = run?.filter(unfinished::Run::is_unfinished);
+    if let (Some(run), None) = (run.as_ref().filter(|run| !run.bars(world)), to) {
+        return Err(older::owed_elsewhere(&env, world, run, &silent).await.into());
+    }
+    if let Some(run) = run.filter(|run| run.bars(world)) {
         let mut left_out = absent::of_run(&run, &silent);
-        for target in out.iter().filter(|target| run.plan.targets.contains_key(*target)) {
-            left_out.entry(target.clone()).or_insert_with(|| "left out by --without".to_owned());
+        for target in run.plan.targets.keys().filter(|target| !world.sites.contains_key(*target)) {
+            let flag = if named.contains(target) { "--without" } else { "--target" };
+            left_out.entry(target.clone()).or_insert_with(|| format!("left out by {flag}"));
         }
-        tell(session, &world, &run).await;
+        tell(session, world, &run).await;
         if args.dry_run {
             session.say("dry run: nothing was written");
             return Ok(Exit::Done);
@@ -72,15 +77,24 @@ pub(in crate::cli) async fn go(
         console.ask(&question)?;
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
-        let (exit, concluded) = take_back(console, &world, &run, left_out, patience, cause).await?;
+        let (exit, concluded) = take_back(console, world, &run, left_out, patience, cause).await?;
         if exit != Exit::Done || (to.is_none() && !concluded) {
             return Ok(exit);
         }
+        if let (None, Some(of)) = (to, run.plan.rollback_of) {
+            // What it brought back is what was wanted; nobody asked for what lies before that.
+            session.note(&format!(
+                "{} serves, as {of} did; its run is ended, and nothing goes further back\n",
+                run.plan.version
+            ));
+            return Ok(exit);
+        }
     }
-    absent::nothing_is_left_behind(&world, &env.name).await?;
-    let exit = bring_back(console, &world, env, &out, to, args).await?;
+    absent::nothing_is_left_behind(world, &env.name).await?;
+    let left_out = older::LeftOut { known: absent::known(everywhere, &named).await, targets: out };
+    let exit = older::bring_back(console, world, env, &left_out, to, args).await?;
     // What a silent target serves is not known: `resume` finds out.
-    Ok(if exit == Exit::Done && unforeseen && !args.dry_run { Exit::Unknown } else { exit })
+    Ok(if exit == Exit::Done && !silent.is_empty() && !args.dry_run { Exit::Unknown } else { exit })
 }
 
 /// Takes a run back whose process is gone, for somebody who told it to abort.
@@ -169,57 +183,4 @@ async fn is_back(world: &World, run: &unfinished::Run) -> bool {
     let Ok(Some(now)) = unfinished::latest(world).await else { return false };
     now.plan.run == run.plan.run
         && matches!(&now.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back")
-}
-
-/// Measured, or else estimated.
-fn how_long(plan: &Plan, last: Option<Duration>) -> String {
-    let seconds = |duration: Duration| human(Duration::from_secs(duration.as_secs()));
-    match last {
-        Some(took) => format!("the last time that an older release was brought back took {}", seconds(took)),
-        None => format!(
-            "an older release was not brought back before; estimated: {}, 20s for each stage that waits for pods",
-            seconds(plan.expected)
-        ),
-    }
-}
-
-async fn bring_back(
-    console: &impl Console,
-    world: &World,
-    mut env: Environment,
-    out: &BTreeSet<TargetId>,
-    to: Option<Revision>,
-    args: &RollbackArgs,
-) -> Result<Exit, CliError> {
-    let session = console.session();
-    let rollback = to.map_or(Rollback::Previous, Rollback::To);
-    let histories = absent::histories(world).await?;
-    let stay = if to.is_none() { debts::before_already(&histories) } else { BTreeMap::new() };
-    let (owed, mut left_out) = (debts::open(&histories), out.clone());
-    left_out.extend(stay.keys().cloned());
-    debts::leave_out(&mut env, &left_out);
-    let world = &world.but(stay.keys());
-    let wanted = Wanted {
-        env,
-        version: String::new(),
-        components: BTreeSet::new(),
-        rendered: BTreeMap::new(),
-        prune: Vec::new(),
-    };
-    let request = flow::request(&wanted, Some(rollback), args.consent.reason.as_deref());
-    let mut plan = prepare::plan(world, &request).await?;
-    plan.warnings.extend(stay.iter().map(|(target, why)| format!("{target} stays as it is: {why}")));
-    // Who has not had the release that goes back now is there already.
-    debts::owe_way_back(&mut plan, out.iter().filter(|target| !owed.contains_key(*target)).cloned());
-    if plan.has_changes() {
-        session.note(&format!("{}\n", how_long(&plan, durations::of_last_brought_back(&histories))));
-    }
-    if args.dry_run {
-        session.print(&report::plan::render(&plan, &session.output));
-        session.say("dry run: nothing was written");
-        return Ok(Exit::Done);
-    }
-    console.approve(&plan)?;
-    let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
-    Ok(flow::exit_of(&console.perform(world, &request, &plan, patience).await?))
 }

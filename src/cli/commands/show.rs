@@ -12,7 +12,7 @@ pub fn run(session: &Session, place: &PlaceArgs, revision: Option<&str>) -> Resu
     let env = session.place(place)?;
     let revision = revision.map(|text| session::revision(text, "show", "")).transpose()?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         let silent = prepare::silent(&world).await?;
         if !silent.is_empty() {
             session.note(&format!("no answer: {}\n", absent::listed(&silent)));

@@ -28,7 +28,7 @@ use std::time::Duration;
 pub fn run(session: &Session, place: &PlaceArgs, watch: bool) -> Result<Exit, CliError> {
     let env = session.place(place)?;
     flow::block_on(async {
-        let world = wiring::real(&env).await?;
+        let world = wiring::with_silent(&env).await?;
         if watch && let Some(exit) = following::follow(session, &world).await? {
             return Ok(exit);
         }

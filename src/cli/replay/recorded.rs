@@ -86,7 +86,7 @@ fn nothing(env: &Environment, revision: Revision, known: &[Revision]) -> Failure
     let failure = Failure::new(Code(724), Exit::Usage, format!("{} has no {revision} on record", env.name));
     let failure = match known.iter().min() {
         Some(oldest) if revision < *oldest => failure.why(format!(
-            "{oldest} is the oldest that is kept (history_limit: {}); what gates saw goes with its release",
+            "{oldest} is the oldest that is kept (history: {}); what gates saw goes with its release",
             env.history_limit
         )),
         _ => failure,

@@ -141,7 +141,8 @@ pub struct EnvironmentFile {
     /// does not look. Default: `pause`.
     #[schemars(extend("examples" = ["refuse", {"mode": "pause", "argocd_namespace": "gitops"}]))]
     pub gitops: Option<GitopsFile>,
-    /// How many releases are kept for `rollback`.
+    /// How many releases that served are kept for `rollback`, and, apart from them, how many that failed. The one that serves
+    /// and the one before it always stay: 1 is as 2 for those that served.
     #[schemars(range(min = 1, max = 100), extend("default" = defaults::HISTORY))]
     pub history: Option<u32>,
     /// What becomes of waves that are done when a later one fails: `rollback` takes them back, too, `hold` keeps the new

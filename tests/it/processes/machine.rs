@@ -66,6 +66,11 @@ impl Machine {
         Self { folder, outputs: AtomicUsize::new(0), name: name.to_owned() }
     }
 
+    /// From now on its kubeconfig has contexts for these regions alone.
+    pub fn knows(&self, regions: &[&Region]) {
+        std::fs::write(self.folder.0.join("kubeconfig"), kubeconfig(regions)).unwrap();
+    }
+
     /// The program with these arguments, an environment of its own and no terminal; nothing is started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_deployctl"));

@@ -4,6 +4,7 @@
 //! wait for what can be seen, with generous limits, and assert no time. They spend theirs waiting for leases and holds,
 //! so those of one test run side by side. `SHOW_PROCESSES=1` prints what each process said.
 
+mod choosing;
 mod endings;
 mod killed;
 mod machine;
@@ -36,6 +37,11 @@ fn runs_end_as_they_should_and_follow_their_operators() {
 #[test]
 fn signals_outages_and_strange_surroundings_are_borne() {
     side_by_side(&[signals::STORIES, outages::STORIES, surroundings::STORIES].concat());
+}
+
+#[test]
+fn rollback_says_what_it_chooses_and_refuses_what_nobody_means() {
+    side_by_side(choosing::STORIES);
 }
 
 /// Plays stories at the same time; names those that failed, each for the reasons that it printed.

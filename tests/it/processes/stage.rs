@@ -189,6 +189,14 @@ impl Stage {
         assert_eq!(status, StatusCode::OK, "{url}");
     }
 
+    /// Deletes a live object through the API, as `kubectl delete` does.
+    pub fn delete_by_hand(&self, region: &Region, url: &str) {
+        let service = self.world.api(&region.name);
+        let request = Request::delete(url).body(Full::new(Bytes::new())).unwrap();
+        let status = self.within(async move { service.oneshot(request).await.unwrap().status() });
+        assert_eq!(status, StatusCode::OK, "{url}");
+    }
+
     /// Waits for work on the world's thread.
     fn within<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
         let (tell, told) = mpsc::channel();
