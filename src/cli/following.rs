@@ -109,6 +109,7 @@ fn exit_of(outcome: &str) -> Exit {
         "deployed" => Exit::Done,
         "rolled-back" => Exit::RolledBack,
         "interrupted" => Exit::Interrupted,
+        "unknown" => Exit::Unknown,
         _ => Exit::Broken,
     }
 }

@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and a terminal that goes away: the first asks the run to put traffic on stable and stop, the second
-//! leaves at once.
+//! Ctrl-C, SIGTERM and a terminal that goes away: the first asks the run to put traffic on stable and stop (or, where an older
+//! release is brought back, to stop where it is), the second leaves at once.
 
 use super::report::outlet;
 use crate::domain::error::Exit;
@@ -21,17 +21,18 @@ pub(super) async fn end(stop: watch::Sender<bool>) -> std::io::Error {
     .await
 }
 
-/// Counts interrupts into `count` for as long as it is polled; the second one ends the process.
+/// Counts interrupts into `count` for as long as it is polled; `first` says what the first one does, the second one ends the
+/// process.
 ///
 /// Leaving at once is safe: what was begun is in the journal, and `resume` finds out how far it came.
-pub(super) async fn listen(count: watch::Sender<u32>, env: &str) -> std::io::Error {
+pub(super) async fn listen(count: watch::Sender<u32>, env: &str, first: &str) -> std::io::Error {
     at_each(|| {
         count.send_modify(|count| *count += 1);
         if *count.borrow() > 1 {
             leave();
         }
         outlet::note(&format!(
-            "interrupt: traffic goes to stable; once more to leave at once (then: deployctl resume {env})\n"
+            "interrupt: {first}; once more to leave at once (then: deployctl resume {env})\n"
         ));
     })
     .await

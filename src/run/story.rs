@@ -23,6 +23,7 @@ pub struct Story<'p> {
     cause: Option<String>,
     kept: Vec<TargetId>,
     owed: Vec<TargetId>,
+    serves: bool,
     /// How it ended, once it has.
     outcome: Option<&'static str>,
 }
@@ -42,6 +43,7 @@ impl<'p> Story<'p> {
             cause: None,
             kept: Vec::new(),
             owed: Vec::new(),
+            serves: false,
             outcome: None,
         }
     }
@@ -118,7 +120,12 @@ impl<'p> Story<'p> {
                 vec![Kind::RollbackStarted { cause: cause.clone() }]
             }
             Phase::Ended { .. } if self.outcome.is_some() => Vec::new(),
-            Phase::Ended { outcome } => {
+            Phase::Ended { owed, .. } if !owed.is_empty() => {
+                self.owed.clone_from(owed);
+                self.serves = true;
+                vec![self.finished(at, "unknown")]
+            }
+            Phase::Ended { outcome, .. } => {
                 let outcome = match outcome.as_str() {
                     "deployed" => "deployed",
                     "rolled-back" => "rolled-back",
@@ -145,7 +152,7 @@ impl<'p> Story<'p> {
             next,
             remaining: Vec::new(),
             still_wrong: Vec::new(),
-            serves: false,
+            serves: self.serves,
             kept: self.kept.clone(),
             owed: self.owed.clone(),
         }

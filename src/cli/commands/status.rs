@@ -268,7 +268,9 @@ fn describe(
     let (phase, cause, resume) = match &run.replayed.phase {
         Phase::Forward => (format!("going forward at {at}"), None, format!("goes on at {at}")),
         Phase::Interrupted => {
-            let phase = "interrupted with traffic on stable".to_owned();
+            let rests = plan.rollback_of.is_some();
+            let how = if rests { "on its way back" } else { "with traffic on stable" };
+            let phase = format!("interrupted {how}");
             let guarded = run.replayed.guarded.as_ref();
             (guarded.map_or(phase, |(at, what)| what.line(*at)), None, format!("goes on at {at}"))
         }
@@ -278,7 +280,11 @@ fn describe(
             let phase = format!("rolling back{guarded}");
             (phase, Some(cause.clone()), "finishes taking it back".to_owned())
         }
-        Phase::Ended { outcome } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),
+        Phase::Ended { owed, .. } if !owed.is_empty() => {
+            let owed = owed.iter().map(TargetId::as_str).collect::<Vec<_>>().join(", ");
+            (format!("brought back, and owed to {owed}"), None, format!("brings it back on {owed}"))
+        }
+        Phase::Ended { outcome, .. } => (format!("ended: {outcome}"), None, "does nothing".to_owned()),
     };
     let orders = live.map(Live::orders).unwrap_or_default();
     let phase = match (&orders.pause, &run.replayed.phase) {
