@@ -113,7 +113,7 @@ impl Model {
         match kind {
             Kind::RollbackStarted { .. } => self.turn("rolling back"),
             Kind::Interrupted if self.facts.rollback_of.is_some() => {
-                self.turn("interrupted: it rests where it is")
+                self.turn("interrupted: it rests where it is");
             }
             Kind::Interrupted => self.turn("interrupted: traffic goes to stable"),
             Kind::RollbackLane { lane } => {

@@ -82,7 +82,7 @@ async fn all_is_back(story: &Story, place: &str) {
 fn a_region_that_is_lost_in_the_middle_does_not_turn_the_others_round() {
     let mut owed_once = 0;
     for (lost, other) in [("west", "east"), ("east", "west")] {
-        for after in [1, 6, 12, 20, 30] {
+        for after in [1, 6, 20] {
             virtually(environment("canary"), 71, async |story| {
                 two_releases(story).await;
                 let place = format!("{lost} after {after} s");
@@ -124,14 +124,14 @@ fn a_region_that_is_lost_in_the_middle_does_not_turn_the_others_round() {
             });
         }
     }
-    assert!(owed_once > 3, "{owed_once}");
+    assert!(owed_once > 2, "{owed_once}");
 }
 
 /// Longer than contact is borne, and back before the others are through: the same process brings the older release there.
 #[test]
 fn a_region_that_comes_back_in_time_is_done_by_the_same_run() {
     let mut done = 0;
-    for seconds in [70, 100, 130] {
+    for seconds in [70, 110] {
         virtually(environment("canary"), 72, async |story| {
             two_releases(story).await;
             let told = Told::default();
@@ -182,7 +182,7 @@ fn what_died_goes_on_where_somebody_answers() {
 #[test]
 fn an_interrupt_moves_no_users_and_says_where_they_are() {
     let (mut stopped, mut places) = (0, Vec::new());
-    for seconds in (1..40).step_by(3) {
+    for seconds in (1..40).step_by(5) {
         let mut env = environment("canary");
         // What an interrupt does elsewhere is not what it does here.
         if seconds % 2 == 0 {
@@ -221,7 +221,7 @@ fn an_interrupt_moves_no_users_and_says_where_they_are() {
         });
     }
     places.dedup();
-    assert!(stopped > 4 && places.len() > 1, "{places:?}");
+    assert!(stopped > 3 && places.len() > 1, "{places:?}");
 }
 
 /// The shop with an autoscaler for the `api`, or without one.
