@@ -89,9 +89,6 @@ impl Console for Terminal<'_> {
         run: impl AsyncFnOnce(&dyn Report, watch::Receiver<u32>) -> Result<Ending, CliError>,
     ) -> Result<Ending, CliError> {
         let reporter = flow::reporter(self.session, plan, false);
-        flow::interruptible(&reporter, world, &plan.environment, async |interrupts| {
-            run(&reporter, interrupts).await
-        })
-        .await
+        flow::interruptible(&reporter, world, plan, async |interrupts| run(&reporter, interrupts).await).await
     }
 }

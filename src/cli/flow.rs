@@ -344,10 +344,12 @@ pub(super) fn exit_of(ending: &Ending) -> Exit {
 pub(super) async fn interruptible<T>(
     reporter: &Reporter,
     world: &World,
-    env: &str,
+    plan: &Plan,
     work: impl AsyncFnOnce(watch::Receiver<u32>) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let (count, receiver) = watch::channel(0);
+    let brings_back = plan.rollback_of.is_some();
+    let first = if brings_back { "it stops where it is" } else { "traffic goes to stable" };
     let ticking = async {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -357,7 +359,7 @@ pub(super) async fn interruptible<T>(
     tokio::select! {
         result = work(receiver) => result,
         () = ticking => unreachable!("time does not end"),
-        error = super::signals::listen(count, env, || reporter.has_begun()) => {
+        error = super::signals::listen(count, &plan.environment, first, || reporter.has_begun()) => {
             Err(Failure::new(Code(1), Exit::Internal, "signals cannot be received").why(error.to_string()).into())
         }
     }

@@ -102,7 +102,8 @@ fn left(
     if replayed.phase == Phase::Interrupted {
         let moved = plan.targets.keys().filter(|target| !progress::moved(run, target).is_empty());
         let moved: Vec<&str> = moved.map(TargetId::as_str).collect();
-        if moved.is_empty() {
+        // A rollback that is interrupted moves no traffic.
+        if moved.is_empty() || plan.rollback_of.is_some() {
             tell("interrupted");
             return Ok(Exit::Interrupted);
         }
@@ -132,6 +133,7 @@ fn exit_of(outcome: &str) -> Exit {
         "deployed" => Exit::Done,
         "rolled-back" => Exit::RolledBack,
         "interrupted" => Exit::Interrupted,
+        "unknown" => Exit::Unknown,
         _ => Exit::Broken,
     }
 }

@@ -29,13 +29,14 @@ pub(super) async fn end(stop: watch::Sender<bool>) -> std::io::Error {
     .await
 }
 
-/// Counts interrupts into `count` for as long as it is polled; the same once more ends the process. `has_begun` says whether
-/// there is anything to bring to a safe point.
+/// Counts interrupts into `count` for as long as it is polled; the same once more ends the process. `first` says what the
+/// first one does where a run has begun, as `has_begun` tells; before that there is nothing to bring to a safe point.
 ///
 /// Leaving at once is safe: what was begun is in the journal, and `resume` finds out how far it came.
 pub(super) async fn listen(
     count: watch::Sender<u32>,
     env: &str,
+    first: &str,
     has_begun: impl Fn() -> bool,
 ) -> std::io::Error {
     at_each(|again| {
@@ -44,9 +45,7 @@ pub(super) async fn listen(
         }
         count.send_modify(|count| *count += 1);
         outlet::note(&if has_begun() {
-            format!(
-                "interrupt: it stops at the next safe point; once more to leave at once (then: deployctl resume {env})\n"
-            )
+            format!("interrupt: {first}; once more to leave at once (then: deployctl resume {env})\n")
         } else {
             "interrupt: nothing was begun; locks are given back\n".to_owned()
         });

@@ -222,7 +222,7 @@ pub enum Kind {
         /// Lines: pod states, events, logs.
         lines: Vec<String>,
     },
-    /// An interrupt arrived; traffic goes to stable.
+    /// An interrupt arrived: traffic goes to stable, or stays where it is if an older release is brought back.
     Interrupted,
     /// The run is over.
     RunFinished {
@@ -242,7 +242,8 @@ pub enum Kind {
         /// The same, with the objects and with what to type about each.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         still_wrong: Vec<StillWrong>,
-        /// Whether the release serves all the same: an older one was brought back, and something beside it is wrong.
+        /// Whether the release serves all the same: an older one was brought back, and something beside it is wrong, or a
+        /// target gives no answer.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         serves: bool,
         /// Targets of earlier waves that keep the new release.

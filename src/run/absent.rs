@@ -45,14 +45,26 @@ impl Engine<'_> {
     pub(super) fn lose(&self, target: &TargetId, why: &str) {
         let absence = Absence { why: why.to_owned(), unread: false };
         let before = self.absent.lock().expect("no panic while held").insert(target.clone(), absence);
+        self.losses.send_modify(|losses| *losses += 1);
         if before.is_none() {
             let message = format!("{target} gives no answer any more; the others do not wait for it");
             self.teller().tell(Kind::Alert { severity: "critical", target: Some(target.clone()), message });
         }
     }
 
-    /// Targets that are still to be taken back once they answer.
+    /// Ends when a target is lost.
+    pub(super) async fn lost(&self, target: &TargetId) {
+        let mut losses = self.losses.subscribe();
+        // The sender lives as long as this.
+        let _ = losses.wait_for(|_| self.is_absent(target)).await;
+    }
+
+    /// Targets that are still to be taken back once they answer; or to which an older release is still to be brought, when
+    /// it is back on all others.
     pub(super) fn owed(&self) -> Vec<TargetId> {
+        if self.is_back() {
+            return self.absent.lock().expect("no panic while held").keys().cloned().collect();
+        }
         let begun = |target: &TargetId| {
             let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
             steps.any(|step| step.target == *target && self.status(step) != Status::Pending)
@@ -69,6 +81,10 @@ impl Engine<'_> {
         let absent = self.absent.lock().expect("no panic while held").clone();
         let line = |target: TargetId| {
             let why = absent.get(&target).map_or("", |absence| absence.why.as_str());
+            if self.is_back() {
+                let version = &self.plan.version;
+                return format!("{version} is not brought back on {target}, which gives no answer ({why})");
+            }
             format!("not taken back on {target}, which gives no answer ({why})")
         };
         self.owed().into_iter().map(line).collect()
@@ -78,7 +94,11 @@ impl Engine<'_> {
     pub(super) fn owed_wrong(&self) -> Vec<StillWrong> {
         let absent = self.absent.lock().expect("no panic while held").clone();
         let wrong = |target: TargetId| StillWrong {
-            what: "what was begun there is not taken back".to_owned(),
+            what: if self.is_back() {
+                format!("{} is not brought back there", self.plan.version)
+            } else {
+                "what was begun there is not taken back".to_owned()
+            },
             object: None,
             cause: format!("it gives no answer ({})", absent.get(&target).map_or("", |a| a.why.as_str())),
             next: vec![format!("deployctl resume {}  # once it answers", self.plan.environment)],

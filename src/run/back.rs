@@ -64,7 +64,7 @@ impl Engine<'_> {
             let _ = self.journal.phase_on(&aborting(owed), Tries::One, present).await;
             return Ending::Unknown { cause: format!("{cause}; {}", self.owed_lines().join("; ")) };
         }
-        let ended = Phase::Ended { outcome: "rolled-back".to_owned() };
+        let ended = Phase::ended("rolled-back");
         let _ = self.journal.phase_on(&ended, Tries::One, present).await;
         Ending::RolledBack { cause }
     }

@@ -22,7 +22,7 @@ pub async fn of_rollbacks(world: &World) -> Vec<Duration> {
                 What::Phase(Phase::Aborting { .. }) => {
                     *began = Some(began.map_or(entry.at, |at| at.min(entry.at)));
                 }
-                What::Phase(Phase::Ended { outcome }) if outcome == "rolled-back" => {
+                What::Phase(Phase::Ended { outcome, .. }) if outcome == "rolled-back" => {
                     *ended = (*ended).max(Some(entry.at));
                 }
                 _ => {}

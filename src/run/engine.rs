@@ -13,7 +13,6 @@ use crate::domain::effect::Effect;
 use crate::domain::environment::OnInterrupt;
 use crate::domain::event::{Kind, StillWrong};
 use crate::domain::ids::{ComponentId, StepId, TargetId};
-use crate::domain::release::Outcome;
 use crate::domain::step::{Stage, Status, Step, Transition, first_open, next};
 use crate::plan::Plan;
 use crate::ports::state::StateError;
@@ -97,6 +96,14 @@ pub struct Engine<'a> {
     pub(super) unrecorded: Mutex<BTreeMap<TargetId, Vec<StepId>>>,
     /// Targets that give no answer.
     pub(super) absent: Mutex<BTreeMap<TargetId, Absence>>,
+    /// Grows with every target that is lost.
+    pub(super) losses: watch::Sender<u32>,
+    /// Targets to which an older release did not come, and why, the first one first: the others go on.
+    pub(super) dropped: Mutex<Vec<(TargetId, String)>>,
+    /// Smoke tests that failed when an older release was brought back.
+    pub(super) doubts: Mutex<Vec<StillWrong>>,
+    /// Effects under way that an interrupt lets come to their end.
+    pub(super) writing: watch::Sender<usize>,
     /// What was changed by hand since the run stopped, to be put back before it goes on.
     pub(super) tampered: Vec<Tampered>,
     pub(super) began: Timestamp,
@@ -132,6 +139,10 @@ impl<'a> Engine<'a> {
             kept: Mutex::new(Vec::new()),
             unrecorded: Mutex::new(BTreeMap::new()),
             absent: Mutex::new(BTreeMap::new()),
+            losses: watch::channel(0).0,
+            dropped: Mutex::new(Vec::new()),
+            doubts: Mutex::new(Vec::new()),
+            writing: watch::channel(0).0,
             tampered: Vec::new(),
             began: world.clock.now(),
         }
@@ -177,23 +188,28 @@ impl<'a> Engine<'a> {
             expected: self.plan.expected,
         });
         let deadline = Instant::now() + self.plan.limits.run + super::until::for_persons(self.plan);
-        let stopped = tokio::select! {
-            biased;
-            (target, loss) = self.leases.keep(self.world) => match loss {
-                Loss::Silent(why) => {
-                    let cause = format!("{target} gives no answer: its lock is lost: {why}");
-                    Err(Stop::Away(target, cause))
-                }
-                Loss::Taken(why) => Err(Stop::Lost(format!("the lock of {target} is lost: {why}"))),
-            },
-            result = async {
-                self.open(resumed).await?;
-                self.forward(deadline).await
-            } => result,
+        let stopped = if self.brings_back() {
+            self.bring_back(resumed, deadline).await
+        } else {
+            tokio::select! {
+                biased;
+                (target, loss) = self.leases.keep(self.world) => match loss {
+                    Loss::Silent(why) => {
+                        let cause = format!("{target} gives no answer: its lock is lost: {why}");
+                        Err(Stop::Away(target, cause))
+                    }
+                    Loss::Taken(why) => Err(Stop::Lost(format!("the lock of {target} is lost: {why}"))),
+                },
+                result = async {
+                    self.open(resumed).await?;
+                    self.forward(deadline).await
+                } => result,
+            }
         };
         let ending = match stopped {
             Ok(()) => self.conclude(self.left()).await,
-            Err(stop) if self.is_past_return() => self.stays(stop),
+            Err(Stop::Interrupted) if self.brings_back() => self.rest().await,
+            Err(stop) if self.stays_on(&stop) => self.stays(stop),
             Err(Stop::Failed(cause)) => self.guarded_abort(cause, self.keeps()).await,
             Err(Stop::Aborted(cause)) => self.guarded_abort(cause, Vec::new()).await,
             Err(Stop::Interrupted) if self.plan.limits.on_interrupt == OnInterrupt::Rollback => {
@@ -225,6 +241,8 @@ impl<'a> Engine<'a> {
         }
         let kept = match &self.phase {
             Phase::Aborting { kept, .. } => kept.clone(),
+            // It is over where it is done; where it is owed it is given up.
+            Phase::Ended { .. } => self.keeps(),
             _ => Vec::new(),
         };
         self.restate().await;
@@ -235,10 +253,17 @@ impl<'a> Engine<'a> {
     // --- forward ----------------------------------------------------------------------------------------------
 
     /// The first records of this process.
-    async fn open(&self, resumed: bool) -> Result<(), Stop> {
-        let written = self.journal.phase(&Phase::Forward, Tries::Patient).await;
-        if let Some((target, error)) = written.into_iter().next() {
-            return Err(Stop::Lost(format!("the journal of {target} cannot be written: {error}")));
+    pub(super) async fn open(&self, resumed: bool) -> Result<(), Stop> {
+        let present = |target: &TargetId| !self.is_absent(target);
+        let written = self.journal.phase_on(&Phase::Forward, Tries::Patient, present).await;
+        for (target, error) in written {
+            let cause = format!("the journal of {target} cannot be written: {error}");
+            match error {
+                StateError::Unreachable { .. } if self.brings_back() && self.others_answer(&target) => {
+                    self.lose(&target, &cause);
+                }
+                _ => return Err(Stop::Lost(cause)),
+            }
         }
         if resumed {
             self.recall_tests().await;
@@ -248,16 +273,18 @@ impl<'a> Engine<'a> {
         Ok(())
     }
 
-    async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
+    pub(super) async fn forward(&self, deadline: Instant) -> Result<(), Stop> {
         self.put_back().await.map_err(Stop::Failed)?;
-        let interrupted = self.phase == Phase::Interrupted;
+        let interrupted = self.phase == Phase::Interrupted && !self.brings_back();
         let first = first_open(&self.plan.stages, interrupted, |step| self.status(step));
-        let mut interrupts = self.interrupts.clone();
         for stage in &self.plan.stages[first..] {
+            if !stage.steps.iter().any(|step| self.is_due(step)) {
+                continue;
+            }
             tokio::select! {
                 biased;
                 intent = self.control.aborted(), if !self.is_past_return() => return Err(Stop::Aborted(intent.cause())),
-                _ = interrupts.wait_for(|count| *count > 0) => return Err(Stop::Interrupted),
+                () = self.interrupted() => return Err(Stop::Interrupted),
                 () = self.control.past(deadline) => {
                     let limit = crate::domain::units::human(self.plan.limits.run);
                     return Err(Stop::Failed(format!("the run took longer than its limit of {limit}")));
@@ -273,7 +300,7 @@ impl<'a> Engine<'a> {
 
     async fn stage(&self, stage: &Stage) -> Result<(), Stop> {
         let mut by_target: BTreeMap<&TargetId, Vec<&Step>> = BTreeMap::new();
-        for step in &stage.steps {
+        for step in stage.steps.iter().filter(|step| self.is_due(step)) {
             by_target.entry(&step.target).or_default().push(step);
         }
         self.teller().tell(Kind::StageStarted {
@@ -282,10 +309,19 @@ impl<'a> Engine<'a> {
             wave: stage.wave,
             targets: by_target.keys().map(|target| (*target).clone()).collect(),
         });
-        let mut running: FuturesUnordered<_> =
-            by_target.into_iter().map(|(target, steps)| self.stage_on(target, steps)).collect();
-        while let Some(result) = running.next().await {
-            result?;
+        let part = |(target, steps)| async move {
+            tokio::select! {
+                biased;
+                () = self.lost(target), if self.brings_back() => (target, Ok(())),
+                result = self.stage_on(target, steps) => (target, result),
+            }
+        };
+        let mut running: FuturesUnordered<_> = by_target.into_iter().map(part).collect();
+        while let Some((target, result)) = running.next().await {
+            match result {
+                Err(stop) if self.brings_back() => self.drop_out(target, stop)?,
+                result => result?,
+            }
         }
         drop(running);
         let (id, wave, weight) = (stage.id.clone(), stage.wave, stage.weight);
@@ -321,6 +357,9 @@ impl<'a> Engine<'a> {
             Ok(()) => self.record_done(target, &steps).await.map_err(lost),
             Err((step, error)) => {
                 self.set(step, Transition::Fail);
+                if error.unknown && self.brings_back() {
+                    return Err(Stop::Away(target.clone(), format!("{target}: {}", error.cause)));
+                }
                 if error.unknown && self.others_answer(target) {
                     self.lose(target, &error.cause);
                     return Err(Stop::Failed(format!("{target}: {}", error.cause)));
@@ -376,7 +415,11 @@ impl<'a> Engine<'a> {
                 Err(error) => {
                     let cause = error.cause.clone();
                     teller.tell(Kind::StepFailed { step: id, target, component, cause });
-                    if !error.unknown && self.is_past_return() {
+                    if self.brings_back() && matches!(step.effect, Effect::Smoke { .. }) {
+                        self.doubt(step, &error.cause);
+                        continue;
+                    }
+                    if !error.unknown && self.may_leave(step) {
                         self.leave(step, &steps, &error.cause);
                         return Ok(());
                     }
@@ -402,6 +445,7 @@ impl<'a> Engine<'a> {
                 perform(wait).await?;
             }
         }
+        let _whole = self.whole(&step.effect).await;
         perform(&step.effect).await
     }
 
@@ -418,85 +462,5 @@ impl<'a> Engine<'a> {
         let Some((wait, workloads)) = ready else { return Vec::new() };
         let leads = |effect: &&Effect| matches!(effect, Effect::WaitTraffic { workload, .. } if workloads.contains(workload));
         std::iter::once(wait).chain(own.iter().copied().filter(leads)).collect()
-    }
-
-    // --- the ends ---------------------------------------------------------------------------------------------
-
-    /// Everything is done: the release goes on record everywhere before the run is called ended. What is left keeps it open:
-    /// `resume` tries that again.
-    async fn conclude(&self, left: Vec<StillWrong>) -> Ending {
-        for target in self.plan.targets.keys() {
-            if let Err(cause) = self.record_adopted(target).await {
-                return Ending::Unknown {
-                    cause: format!("what was adopted on {target} could not be recorded: {cause}"),
-                };
-            }
-            if let Err(cause) = self.record(target, Outcome::Deployed, None).await {
-                return Ending::Unknown {
-                    cause: format!("the release on {target} could not be recorded: {cause}"),
-                };
-            }
-        }
-        if let Some(first) = left.first() {
-            return Ending::Broken { cause: first.to_string(), remaining: left, serves: true };
-        }
-        let ended = Phase::Ended { outcome: "deployed".to_owned() };
-        match self.journal.phase(&ended, Tries::Patient).await.into_iter().next() {
-            None => Ending::Deployed,
-            Some((target, error)) => {
-                Ending::Unknown { cause: format!("the journal of {target} cannot be written: {error}") }
-            }
-        }
-    }
-
-    /// Gives the locks back (a lost one is not ours to give) and says how it ended.
-    async fn finish(&self, ending: Ending) -> Ending {
-        let owed = self.owed();
-        if !matches!(ending, Ending::Unknown { .. }) || !owed.is_empty() {
-            self.leases.release(self.world).await;
-        }
-        let env = &self.plan.environment;
-        let (outcome, cause, next, wrong) = match &ending {
-            Ending::Deployed => ("deployed", None, vec![format!("deployctl status {env}")], vec![]),
-            Ending::RolledBack { cause } => {
-                let mut next = self.hints.lock().expect("no panic while held").clone();
-                next.extend(self.kept_next());
-                next.push(format!("deployctl show {env} {}", self.plan.revision.0));
-                ("rolled-back", Some(cause.clone()), next, vec![])
-            }
-            Ending::Broken { cause, remaining, serves: true } => {
-                let next = vec![format!("deployctl resume {env}"), format!("deployctl status {env}")];
-                ("broken", Some(cause.clone()), next, remaining.clone())
-            }
-            Ending::Broken { cause, remaining, serves: false } => {
-                let next = vec![format!("deployctl rollback {env}"), format!("deployctl status {env}")];
-                ("broken", Some(cause.clone()), next, remaining.clone())
-            }
-            Ending::Interrupted => {
-                let next = vec![format!("deployctl resume {env}"), format!("deployctl rollback {env}")];
-                ("interrupted", None, next, vec![])
-            }
-            Ending::Unknown { cause } => {
-                ("unknown", Some(cause.clone()), vec![format!("deployctl resume {env}")], vec![])
-            }
-        };
-        let took = self.world.clock.now().duration_since(self.began).unsigned_abs();
-        let revision = self.plan.revision;
-        let kept = self.kept.lock().expect("no panic while held").clone();
-        let serves = matches!(ending, Ending::Broken { serves: true, .. });
-        let remaining = wrong.iter().map(ToString::to_string).collect();
-        self.teller().tell(Kind::RunFinished {
-            outcome,
-            revision,
-            cause,
-            took,
-            next,
-            remaining,
-            still_wrong: wrong,
-            serves,
-            kept,
-            owed,
-        });
-        ending
     }
 }

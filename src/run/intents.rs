@@ -303,7 +303,7 @@ pub async fn ended(world: &World, live: &Live) -> End {
         }
         // The lock is given back a moment later: whoever waits for the end may want to begin.
         match journal::replay(&live.plan.run, &seen).map(|replayed| replayed.phase) {
-            Ok(Phase::Ended { outcome }) => {
+            Ok(Phase::Ended { outcome, .. }) => {
                 released(world, live).await;
                 return End::Ended(outcome);
             }

@@ -91,10 +91,19 @@ pub enum Phase {
     Ended {
         /// `deployed`, `rolled-back`, `broken`.
         outcome: String,
+        /// Targets that gave no answer when an older release was back on all others: `resume` brings it back there, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        owed: Vec<TargetId>,
     },
 }
 
 impl Phase {
+    /// Over everywhere.
+    #[must_use]
+    pub fn ended(outcome: &str) -> Self {
+        Self::Ended { outcome: outcome.to_owned(), owed: Vec::new() }
+    }
+
     /// Why it goes back, if it does: whoever goes on with it goes on with that.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
@@ -123,8 +132,9 @@ impl Phase {
                 let owed: BTreeSet<TargetId> = owed.into_iter().chain(more).collect();
                 Self::Aborting { cause: one.min(two), kept, owed: owed.into_iter().collect() }
             }
-            (Self::Ended { outcome: one }, Self::Ended { outcome: two }) => {
-                Self::Ended { outcome: one.max(two) }
+            (Self::Ended { outcome: one, owed }, Self::Ended { outcome: two, owed: more }) => {
+                let owed: BTreeSet<TargetId> = owed.into_iter().chain(more).collect();
+                Self::Ended { outcome: one.max(two), owed: owed.into_iter().collect() }
             }
             (one, two) if rank(&one) >= rank(&two) => one,
             (_, two) => two,

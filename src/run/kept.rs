@@ -1,4 +1,5 @@
-//! Earlier waves that keep the new release when a later one fails (`on_failure: hold`).
+//! Targets that keep the new release when the run fails elsewhere: those of earlier waves (`on_failure: hold`), and those on
+//! which an older release that was brought back carries everything.
 
 use super::engine::Engine;
 use crate::domain::environment::OnFailure;
@@ -7,8 +8,12 @@ use crate::domain::release::Outcome;
 use crate::domain::step::Status;
 
 impl Engine<'_> {
-    /// Targets that a failure now leaves on the new release: those of waves that were done before.
+    /// Targets that a failure now leaves on the new release: those of waves that were done before, or those that an older
+    /// release has reached.
     pub(super) fn keeps(&self) -> Vec<TargetId> {
+        if self.brings_back() {
+            return self.plan.targets.keys().filter(|target| self.is_reached(target)).cloned().collect();
+        }
         if self.plan.limits.on_failure == OnFailure::Rollback {
             return Vec::new();
         }

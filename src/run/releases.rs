@@ -76,9 +76,9 @@ async fn from_plan(target: &TargetId, store: &dyn StateStore, record: &Record) -
     let last = entries.last()?;
     let keeps = |entry: &Entry| matches!(&entry.what, What::Phase(Phase::Aborting { kept, .. }) if kept.contains(target));
     let outcome = match &last.what {
-        What::Phase(Phase::Ended { outcome }) if outcome == "deployed" => Outcome::Deployed,
+        What::Phase(Phase::Ended { outcome, .. }) if outcome == "deployed" => Outcome::Deployed,
         What::Phase(Phase::Ended { .. }) if entries.iter().any(keeps) => Outcome::Deployed,
-        What::Phase(Phase::Ended { outcome }) if outcome == "rolled-back" => Outcome::RolledBack,
+        What::Phase(Phase::Ended { outcome, .. }) if outcome == "rolled-back" => Outcome::RolledBack,
         _ => return None,
     };
     let own = &plan.targets[target];

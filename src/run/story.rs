@@ -26,6 +26,7 @@ pub struct Story<'p> {
     owed: Vec<TargetId>,
     /// What could not be taken back.
     wrong: BTreeMap<StepId, StillWrong>,
+    serves: bool,
     /// How it ended, once it has.
     outcome: Option<&'static str>,
 }
@@ -46,6 +47,7 @@ impl<'p> Story<'p> {
             kept: Vec::new(),
             owed: Vec::new(),
             wrong: BTreeMap::new(),
+            serves: false,
             outcome: None,
         }
     }
@@ -126,7 +128,12 @@ impl<'p> Story<'p> {
                 vec![Kind::RollbackStarted { cause: cause.clone() }]
             }
             Phase::Ended { .. } if self.outcome.is_some() => Vec::new(),
-            Phase::Ended { outcome } => {
+            Phase::Ended { owed, .. } if !owed.is_empty() => {
+                self.owed.clone_from(owed);
+                self.serves = true;
+                vec![self.finished(at, "unknown")]
+            }
+            Phase::Ended { outcome, .. } => {
                 let outcome = match outcome.as_str() {
                     "deployed" => "deployed",
                     "rolled-back" => "rolled-back",
@@ -157,7 +164,7 @@ impl<'p> Story<'p> {
             next,
             remaining: still_wrong.iter().map(ToString::to_string).collect(),
             still_wrong,
-            serves: false,
+            serves: self.serves,
             kept: self.kept.clone(),
             owed: self.owed.clone(),
         }

@@ -2,6 +2,7 @@
 
 use super::damage;
 use super::journal::{Phase, Replayed};
+use super::left;
 use super::releases::unreadable;
 use super::world::World;
 use crate::domain::error::{Code, Exit, Failure};
@@ -25,7 +26,7 @@ impl Run {
     /// Whether it still has to be resumed or rolled back.
     #[must_use]
     pub fn is_unfinished(&self) -> bool {
-        !matches!(self.replayed.phase, Phase::Ended { .. })
+        !matches!(&self.replayed.phase, Phase::Ended { owed, .. } if owed.is_empty())
     }
 
     /// Whether nothing else may begin in this world: it is not over, and not merely owed to targets that are left out.
@@ -44,14 +45,15 @@ impl Run {
         let mut steps = self.plan.stages.iter().flat_map(|stage| &stage.steps);
         self.plan.rollback_of.is_some()
             && self.replayed.phase == Phase::Forward
-            && steps.all(|step| matches!(status(step), Status::Done | Status::Failed))
+            && steps.all(|step| status(step) == Status::Done || left::is_left(&self.plan, step, &status))
     }
 
-    /// Targets in which it is still to be taken back, when all others are back.
+    /// Targets in which it is still to be taken back, when all others are back; or to be finished, when it brought an older
+    /// release back on all others.
     #[must_use]
     pub fn owed(&self) -> &[TargetId] {
         match &self.replayed.phase {
-            Phase::Aborting { owed, .. } => owed,
+            Phase::Aborting { owed, .. } | Phase::Ended { owed, .. } => owed,
             _ => &[],
         }
     }

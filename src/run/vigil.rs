@@ -147,7 +147,7 @@ async fn on_record(world: &World, live: &Live, intent: &Intent) -> Hearing {
                 if replayed.asked.iter().any(|known| known.id == intent.id) {
                     return Hearing::Heard;
                 }
-                if let Phase::Ended { outcome } = replayed.phase {
+                if let Phase::Ended { outcome, .. } = replayed.phase {
                     return Hearing::Over(outcome);
                 }
                 if door.changed().await.is_err() {

@@ -2,7 +2,7 @@
 
 use crate::cli::wiring::Simulated;
 use crate::domain::event::{Event, Kind};
-use crate::domain::ids::StepId;
+use crate::domain::ids::{StepId, TargetId};
 use crate::run::Report;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ pub(super) struct Counts {
     pub retried: u64,
     /// From the turn to the end of each way back that came to its end.
     pub ways_back: Vec<Duration>,
+    /// Targets that the last run that ended has left on its release though it went back.
+    pub kept: Vec<TargetId>,
     turned: Option<Timestamp>,
     begun: BTreeSet<StepId>,
 }
@@ -67,7 +69,8 @@ impl<'a> Tally<'a> {
             Kind::RollbackLane { lane } => {
                 labels.push(format!("rollback:{}", format!("{lane:?}").to_lowercase()));
             }
-            Kind::RunFinished { outcome: "rolled-back", .. } => {
+            Kind::RunFinished { outcome: "rolled-back", kept, .. } => {
+                counts.kept.clone_from(kept);
                 let turned = counts.turned.take();
                 counts.ways_back.extend(turned.map(|turned| event.at.duration_since(turned).unsigned_abs()));
             }

@@ -349,7 +349,7 @@ impl Story<'_> {
         let (now, at) = (self.picture(), self.simulated.world().clock().millis());
         let found = checks::settled(run, &self.known.borrow(), &now, &self.passed_over(), at);
         self.violations.borrow_mut().extend(found);
-        let back = matches!(&run.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back");
+        let back = matches!(&run.replayed.phase, Phase::Ended { outcome, .. } if outcome == "rolled-back");
         if back && run.plan.rollback_of.is_none() {
             self.as_it_was(&Ending::RolledBack { cause: String::new() });
         }
@@ -364,8 +364,8 @@ impl Story<'_> {
             return;
         }
         let at = self.simulated.world().clock().millis();
-        let found =
-            checks::at_the_end(ending, &self.before.borrow(), &self.picture(), &self.passed_over(), at);
+        let (now, kept) = (self.picture(), self.tally.counts().kept);
+        let found = checks::at_the_end(ending, (&self.before.borrow(), &now), &self.passed_over(), &kept, at);
         let mut known = self.violations.borrow_mut();
         let fresh: Vec<Violation> =
             found.into_iter().filter(|one| !known.iter().any(|other| other.what == one.what)).collect();

@@ -52,7 +52,8 @@ pub(in crate::cli) fn wish(live: &Live, full: bool) -> Result<(Wish, String), Fa
     })
 }
 
-fn holds(stage: &Stage) -> bool {
+/// Whether a stage is a hold.
+pub(in crate::cli) fn holds(stage: &Stage) -> bool {
     stage.steps.iter().any(|step| matches!(step.effect, Effect::Hold { .. }))
 }
 

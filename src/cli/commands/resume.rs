@@ -44,21 +44,24 @@ pub(in crate::cli) async fn go(
     };
     let back = run.replayed.phase.cause().map(str::to_owned);
     let mut silent_here = absent::of_run(&run, &silent);
-    if let (None, Some(target)) = (&back, silent_here.keys().next()) {
-        return Err(not_forward(&silent[target], &env.name).into());
-    }
-    if back.is_some() {
+    if back.is_some() || run.plan.rollback_of.is_some() {
         let beyond = run.plan.targets.keys().filter(|target| !world.sites.contains_key(*target));
         silent_here.extend(beyond.map(|target| (target.clone(), "left out by --target".to_owned())));
     }
     if let (false, Some(target)) = (run.bars(&here), run.owed().first()) {
-        let owed = format!("the way back from {}", run.plan.version);
+        let which = if back.is_some() { "from" } else { "to" };
+        let owed = format!("the way back {which} {}", run.plan.version);
         return Err(paying::still_silent(env, target, &owed).into());
+    }
+    // An older release is brought back wherever that can be.
+    if let (None, None, Some(target)) = (&back, run.plan.rollback_of, silent_here.keys().next()) {
+        return Err(not_forward(&silent[target], &env.name).into());
     }
     // A way back puts everything back as it was, whoever changed it.
     let tampered = if back.is_some() { Vec::new() } else { tampered::look(&here, &run).await? };
     let what = match (&back, tampered.len()) {
         (Some(_), _) => "Finish taking back",
+        (None, 0) if run.plan.rollback_of.is_some() => "Go on bringing back",
         (None, 0) => "Go on deploying",
         (None, _) => "Put that back as the run left it, and go on deploying",
     };

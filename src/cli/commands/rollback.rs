@@ -182,5 +182,5 @@ async fn take_back(
 async fn is_back(world: &World, run: &unfinished::Run) -> bool {
     let Ok(Some(now)) = unfinished::latest(world).await else { return false };
     now.plan.run == run.plan.run
-        && matches!(&now.replayed.phase, Phase::Ended { outcome } if outcome == "rolled-back")
+        && matches!(&now.replayed.phase, Phase::Ended { outcome, .. } if outcome == "rolled-back")
 }

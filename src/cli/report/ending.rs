@@ -105,6 +105,12 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
         |before| format!("{before} serves again, all healthy"),
     );
     let release = format!("{} ({})", facts.version, facts.revision);
+    if let Some(of) = facts.rollback_of
+        && let Some(words) =
+            brought_back(ended, facts, &format!("{} ({}, {of} brought back)", facts.version, facts.revision))
+    {
+        return words;
+    }
     match ended.outcome {
         "rolled-back" if !ended.kept.is_empty() => {
             let back = list(targets_but(facts, ended.kept));
@@ -153,6 +159,29 @@ fn done_about_it(ended: &Ended<'_>, facts: &Facts) -> String {
         _ => format!(
             "The outcome of {release} is unknown after {took}: nothing more was written to {targets}, and what was begun stands as it is."
         ),
+    }
+}
+
+/// What there is to say of a run that brings an older release back alone.
+fn brought_back(ended: &Ended<'_>, facts: &Facts, release: &str) -> Option<String> {
+    let took = human(ended.took);
+    match ended.outcome {
+        "rolled-back" if !ended.kept.is_empty() => {
+            let (back, kept) = (list(targets_but(facts, ended.kept)), list(ended.kept));
+            Some(format!(
+                "{release} was taken back on {back} after {took}, what served before still serves there, all healthy; it stays on {kept}, where it carries everything."
+            ))
+        }
+        "interrupted" => Some(format!(
+            "{release} was stopped after {took} on its way back; no traffic was moved for that, and resume goes on."
+        )),
+        "unknown" if ended.serves => {
+            let (back, owed) = (list(targets_but(facts, ended.owed)), list(ended.owed));
+            Some(format!(
+                "{release} serves on {back} after {took}; {owed} gives no answer, what serves there is unknown, and resume brings it back there once it answers."
+            ))
+        }
+        _ => None,
     }
 }
 

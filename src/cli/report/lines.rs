@@ -213,7 +213,9 @@ impl Lines {
             Kind::Interrupted => {
                 let mut lines = self.flush_sizes(at, None);
                 self.active.clear();
-                lines.push(self.run_line(at, &self.paint.alarm("interrupted: traffic goes to stable")));
+                let rests = self.facts.rollback_of.is_some();
+                let where_to = if rests { "it rests where it is" } else { "traffic goes to stable" };
+                lines.push(self.run_line(at, &self.paint.alarm(&format!("interrupted: {where_to}"))));
                 lines
             }
             Kind::RunFinished { .. } => {

@@ -112,6 +112,9 @@ impl Model {
     fn way_back(&mut self, kind: &Kind) {
         match kind {
             Kind::RollbackStarted { .. } => self.turn("rolling back"),
+            Kind::Interrupted if self.facts.rollback_of.is_some() => {
+                self.turn("interrupted: it rests where it is");
+            }
             Kind::Interrupted => self.turn("interrupted: traffic goes to stable"),
             Kind::RollbackLane { lane } => {
                 self.turned = Some(format!("rolling back: {}", lane_name(*lane)));

@@ -25,7 +25,7 @@ impl Write for Page {
 }
 
 /// The block that ends the report of the newest run, as `tests/golden/back/NAME.txt` and `.ndjson` have it.
-async fn assert_ends_as(name: &str, story: &Story, told: &Told) {
+pub(super) async fn assert_ends_as(name: &str, story: &Story, told: &Told) {
     let plan = unfinished::latest(&story.doors).await.unwrap().unwrap().plan;
     let page = |output| {
         let page = Page::default();

@@ -13,7 +13,7 @@ fn phases() -> Vec<Phase> {
         kept: named(kept),
         owed: named(owed),
     };
-    let ended = |outcome: &str| Phase::Ended { outcome: outcome.into() };
+    let ended = Phase::ended;
     vec![
         Phase::Forward,
         Phase::Interrupted,
@@ -24,6 +24,8 @@ fn phases() -> Vec<Phase> {
         aborting("an operator", &[], &["west"]),
         ended("deployed"),
         ended("rolled-back"),
+        Phase::Ended { outcome: "deployed".into(), owed: named(&["east"]) },
+        Phase::Ended { outcome: "deployed".into(), owed: named(&["west"]) },
     ]
 }
 

@@ -66,6 +66,34 @@ fn plan() -> Plan {
     plan
 }
 
+/// An older release is brought back, on both at once: configuration, pods, traffic, and what is cleaned up behind that.
+fn way_back() -> Plan {
+    let mut plan = plan();
+    plan.rollback_of = Some(Revision(0));
+    let both = |id: &str, lane: Lane| Stage {
+        id: id.into(),
+        title: id.into(),
+        wave: 1,
+        weight: 0,
+        steps: ["east", "west"].map(|target| step(&format!("{id}/{target}"), target, lane)).to_vec(),
+    };
+    plan.waves = vec![vec!["east".into(), "west".into()]];
+    plan.stages = vec![
+        both(WAY_BACK, Lane::Config),
+        both("pods", Lane::Capacity),
+        both("traffic", Lane::Traffic),
+        both("finish", Lane::Config),
+    ];
+    plan
+}
+
+/// By its first stage a plan is judged as a way back, whatever it says itself.
+const WAY_BACK: &str = "back";
+
+fn is_way_back(plan: &Plan) -> bool {
+    plan.stages[0].id == WAY_BACK
+}
+
 fn steps(plan: &Plan) -> impl Iterator<Item = (usize, &Step)> {
     plan.stages.iter().flat_map(|stage| stage.steps.iter().map(move |step| (stage.wave, step)))
 }
@@ -112,8 +140,9 @@ fn aborts(disk: &Disk) -> bool {
 }
 
 /// What must hold whenever a switch is turned.
-fn watchman(plan: &Plan, aborted: bool, mishap: Option<Mishap>) -> Arc<Watchman> {
+fn watchman(plan: &Plan, aborted: bool, command: Command, mishap: Option<Mishap>) -> Arc<Watchman> {
     let plan = plan.clone();
+    let asked = aborted || command == Command::Rollback || mishap == Some(Mishap::Abort);
     Arc::new(move |disk, id, forward| {
         let state = told(&plan, disk)?;
         let (wave, own) = steps(&plan).find(|(_, step)| step.id == *id).expect("a step of the plan");
@@ -135,7 +164,17 @@ fn watchman(plan: &Plan, aborted: bool, mishap: Option<Mishap>) -> Arc<Watchman>
             }
             // A chain that is stuck is left as it is, and holds up no other.
             let stuck = matches!(mishap, Some(Mishap::Away | Mishap::Gone | Mishap::Breaks));
-            let before = |step: &Step| lane(step) < lane(own) && is_new(step);
+            let alone = is_way_back(&plan);
+            let before =
+                |step: &Step| lane(step) < lane(own) && is_new(step) && (!alone || step.target == own.target);
+            let carries = |step: &Step| {
+                step.target == own.target
+                    && lane(step) == Lane::Traffic
+                    && state.status.get(&step.id) == Some(&Status::Done)
+            };
+            if alone && !asked && steps(&plan).any(|(_, step)| carries(step)) {
+                return Err(format!("{id} is taken back though the older release carries everything there"));
+            }
             if let Some((_, step)) = steps(&plan).find(|(_, step)| before(step)).filter(|_| !stuck) {
                 return Err(format!("{id} is taken back before {}, which is of an earlier lane", step.id));
             }
@@ -200,7 +239,7 @@ fn live(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     let process = async {
-        let watchman = watchman(plan, aborts(disk), mishap.map(|(_, mishap)| mishap));
+        let watchman = watchman(plan, aborts(disk), command, mishap.map(|(_, mishap)| mishap));
         let around =
             Arc::new(Surroundings::new(disk.clone(), &plan.run, mishap, watchman, Arc::clone(keeps)));
         let world = world(plan, &around);
@@ -265,7 +304,13 @@ fn afterwards(plan: &Plan, life: &Life) -> Result<(), String> {
                 return Err("it says that it is deployed, and its journal does not".to_owned());
             }
         }
+        Some(Ending::RolledBack { .. }) if is_way_back(plan) => whole(plan, &is_new)?,
         Some(Ending::RolledBack { .. }) => all(&|step| !is_new(step), "it says that all is as it was")?,
+        Some(Ending::Interrupted) if is_way_back(plan) => {
+            if life.trace.turned.iter().any(|(_, forward)| !forward) {
+                return Err("it was interrupted on the way back, and turned round".to_owned());
+            }
+        }
         Some(Ending::Interrupted) => {
             all(&|step| lane(step) != Lane::Traffic || !is_new(step), "it says that traffic is on stable")?;
         }
@@ -275,9 +320,25 @@ fn afterwards(plan: &Plan, life: &Life) -> Result<(), String> {
     if turned_back && state.phase == Phase::Forward {
         return Err("it turned back, and on record it goes forward".to_owned());
     }
-    if let Phase::Ended { outcome } = &state.phase {
+    if let Phase::Ended { outcome, owed } = &state.phase {
         let deployed = outcome == "deployed";
-        all(&|step| is_new(step) == deployed, &format!("on record it is {outcome}"))?;
+        if is_way_back(plan) && !deployed {
+            return whole(plan, &is_new);
+        }
+        let is_so = |step: &Step| is_new(step) == deployed || owed.contains(&step.target);
+        all(&is_so, &format!("on record it is {outcome}"))?;
+    }
+    Ok(())
+}
+
+/// Each target is on the one release or on the other.
+fn whole(plan: &Plan, is_new: &dyn Fn(&Step) -> bool) -> Result<(), String> {
+    for target in plan.targets.keys() {
+        let own: BTreeSet<bool> =
+            steps(plan).filter(|(_, step)| step.target == *target).map(|(_, step)| is_new(step)).collect();
+        if own.len() > 1 {
+            return Err(format!("it is over, and {target} is between two releases"));
+        }
     }
     Ok(())
 }
@@ -330,7 +391,8 @@ fn walk(plan: &Plan, keeps: &Arc<Spoiler>, depth: usize) -> Result<Walked, Strin
                 walked.processes += 1;
                 let life = live(plan, &disk, *command, mishap, keeps).map_err(wrong)?;
                 afterwards(plan, &life).map_err(wrong)?;
-                let over = matches!(told(plan, &life.disk).map_err(wrong)?.phase, Phase::Ended { .. });
+                let phase = told(plan, &life.disk).map_err(wrong)?.phase;
+                let over = matches!(phase, Phase::Ended { owed, .. } if owed.is_empty());
                 if !over && mishap.is_none() {
                     return Err(wrong(format!(
                         "nothing goes wrong, and it does not come to its end: {:?}",
@@ -372,6 +434,13 @@ fn every_run_ends_whatever_goes_wrong_and_every_command_leads_out_of_every_state
     assert!(walked.states > 40 && walked.processes > 2000, "{walked:?}");
 }
 
+#[test]
+fn an_older_release_that_is_brought_back_comes_to_its_end_and_never_turns_round() {
+    let walked = walk(&way_back(), &faithful(), PROCESSES).unwrap_or_else(|wrong| panic!("{wrong}"));
+    println!("{walked:?}");
+    assert!(walked.states > 40 && walked.processes > 2000, "{walked:?}");
+}
+
 /// Drops records that say one of these.
 fn forgetting(what: &'static [&'static str]) -> Arc<Spoiler> {
     Arc::new(move |kind, content| {
@@ -394,7 +463,12 @@ fn wrong_engines_are_found() {
     }
     let mut unordered = plan();
     unordered.stages.swap(2, 3);
+    let mut turning = way_back();
+    turning.rollback_of = None;
     for (what, plan, keeps) in [
+        ("its way back turns round", turning, faithful()),
+        ("it begins its way back before it journals", way_back(), forgetting(&["\"start\""])),
+        ("it keeps no record of what it owes", way_back(), forgetting(&["\"ended\""])),
         ("it acts before it journals", plan(), forgetting(&["\"start\""])),
         ("it keeps no record of a way back", plan(), forgetting(&["\"aborting\"", "undo\""])),
         ("it keeps no record of its end", plan(), forgetting(&["\"ended\""])),

@@ -275,6 +275,19 @@ impl Story {
         self.take_back(&run, &silent, report).await
     }
 
+    /// `deployctl resume ENV` of a run that brings an older release back, while some targets give no answer.
+    pub async fn go_on_where_it_answers(&self, silent: &[&str], report: &dyn Report) -> Life {
+        let here = silent.iter().map(|target| TargetId::from(*target)).collect::<Vec<_>>();
+        let run = unfinished::latest(&self.doors.but(&here)).await.unwrap().unwrap();
+        let silent: BTreeMap<TargetId, String> =
+            here.into_iter().map(|target| (target, "no contact".to_owned())).collect();
+        let epoch = run.replayed.epoch + 1;
+        let mut answering = run.plan.clone();
+        answering.targets.retain(|target, _| !silent.contains_key(target));
+        let work = async { Ok((self.lock(&answering, epoch).await?, run.replayed.clone())) };
+        Box::pin(self.live_but(&run.plan, epoch, work, None, &silent, report, None)).await
+    }
+
     /// A run goes back, but where nobody answers.
     pub async fn take_back(
         &self,

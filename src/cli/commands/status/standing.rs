@@ -1,7 +1,7 @@
 //! Where an unfinished run stands, and what each next command would do.
 
 use super::progress::{self, Unread};
-use crate::cli::commands::promote::waits_for_approval;
+use crate::cli::commands::promote::{holds, waits_for_approval};
 use crate::cli::report::status::{NextCommand, UnfinishedRun};
 use crate::domain::ids::TargetId;
 use crate::domain::intent::Intent;
@@ -65,7 +65,11 @@ impl Standing<'_> {
                 let guarded = guarded.map_or_else(String::new, |line| format!("; {line}"));
                 (format!("rolling back{guarded}"), "finishes taking it back".to_owned())
             }
-            Phase::Ended { outcome } => (format!("ended: {outcome}"), "does nothing".to_owned()),
+            Phase::Ended { owed, .. } if !owed.is_empty() => {
+                let owed = owed.iter().map(TargetId::as_str).collect::<Vec<_>>().join(", ");
+                (format!("brought back, and owed to {owed}"), format!("brings it back on {owed}"))
+            }
+            Phase::Ended { outcome, .. } => (format!("ended: {outcome}"), "does nothing".to_owned()),
         }
     }
 
@@ -73,8 +77,11 @@ impl Standing<'_> {
     fn forward(&self, place: &str) -> String {
         let silent = self.unread.iter().find(|(_, why)| **why == SILENT);
         match silent {
-            Some((target, _)) => format!("is refused until {target} answers"),
-            None => format!("goes on at {place}"),
+            // An older release is brought back wherever that can be.
+            Some((target, _)) if self.run.plan.rollback_of.is_none() => {
+                format!("is refused until {target} answers")
+            }
+            _ => format!("goes on at {place}"),
         }
     }
 
@@ -82,7 +89,7 @@ impl Standing<'_> {
     fn place(&self) -> String {
         let run = self.run;
         let known = run.plan.part(|target| !self.unread.contains_key(target));
-        let interrupted = run.replayed.phase == Phase::Interrupted;
+        let interrupted = run.replayed.phase == Phase::Interrupted && run.plan.rollback_of.is_none();
         let status = |step: &Step| run.replayed.status.get(&step.id).copied().unwrap_or(Status::Pending);
         let first = first_open(&known.stages, interrupted, status);
         let stage = known.stages.get(first);
@@ -102,6 +109,9 @@ impl Standing<'_> {
     /// taken back.
     fn interrupted(&self, guarded: Option<String>) -> String {
         let plan = &self.run.plan;
+        if plan.rollback_of.is_some() {
+            return "interrupted on its way back, which moves no traffic".to_owned();
+        }
         let read = plan.targets.keys().filter(|target| !self.unread.contains_key(*target));
         let moved: Vec<String> = read
             .filter_map(|target| {
@@ -114,9 +124,6 @@ impl Standing<'_> {
         let unread: Vec<String> = unread.collect();
         if self.live.is_some() && !moved.is_empty() {
             return guarded.unwrap_or_else(|| "interrupted, traffic is being put on stable".to_owned());
-        }
-        if plan.rollback_of.is_some() && moved.is_empty() {
-            return guarded.unwrap_or_else(|| "interrupted on its way back".to_owned());
         }
         let unknown = [moved, unread].concat();
         if !unknown.is_empty() {
@@ -189,7 +196,9 @@ impl Standing<'_> {
                 } else {
                     next.push(command(&format!("pause {env}"), "lets it stay where it is"));
                 }
-                next.push(command(&format!("promote {env}"), "ends the present hold"));
+                if paused || live.stage().is_some_and(holds) {
+                    next.push(command(&format!("promote {env}"), "ends the present hold"));
+                }
                 next.push(command(&format!("abort {env}"), "takes everything of it back, now"));
                 if !paused {
                     let effect = "if its process is gone: waits for its lock, then goes on";
