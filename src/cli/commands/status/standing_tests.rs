@@ -132,7 +132,7 @@ fn rollback_is_told_as_the_engine_does_it() {
     let mut brings_back = run(Phase::Forward, DONE, [Done, Done, Started, Pending, Pending]);
     brings_back.plan.rollback_of = Some(Revision(5));
     let mut past_return = brings_back.clone();
-    let job = RunJob { job: 0, needs: vec![], undoes: vec![], timeout: Duration::from_secs(60) };
+    let job = RunJob { job: 0, needs: vec![], undoes: vec![], timeout: Duration::from_mins(1) };
     past_return.plan.stages[0].steps[4].effect = Effect::RunJob(Box::new(job));
     let mut serves = past_return.clone();
     serves.replayed.status = run(Phase::Forward, DONE, [Done, Done, Done, Done, Failed]).replayed.status;
