@@ -173,7 +173,8 @@ async fn deploy(world: &World, env: &Environment) -> f64 {
         ttl: plan.limits.lease,
     };
     let targets: Vec<TargetId> = plan.targets.keys().cloned().collect();
-    let leases = Leases::acquire(world, &targets, holder, Patience::None, &|_, _| {}).await;
+    let leases =
+        Leases::acquire(world, &targets, holder, Patience::None, &|_, _| {}, std::future::pending()).await;
     let leases = leases.unwrap_or_else(|why| panic!("{why}"));
     unfinished::store(world, &plan).await.unwrap_or_else(|why| panic!("{why}"));
     let stores = world.sites.iter().map(|(target, site)| (target.clone(), site.state.clone()));

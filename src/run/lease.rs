@@ -218,8 +218,8 @@ impl Leases {
         let targets = self.targets();
         let renewals =
             targets.into_iter().map(|target| async move { (self.renew(world, &target).await, target) });
-        let lost = futures::future::join_all(renewals).await.into_iter();
-        lost.map(|(renewed, target)| renewed.map_err(|loss| (target, loss))).collect()
+        let mut renewed = futures::future::join_all(renewals).await.into_iter();
+        renewed.try_for_each(|(renewed, target)| renewed.map_err(|loss| (target, loss)))
     }
 
     async fn renew(&self, world: &World, target: &TargetId) -> Result<(), Loss> {

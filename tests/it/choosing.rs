@@ -117,8 +117,8 @@ fn histories(east: &Records, west: &Records) -> Histories {
 fn told(chosen: Result<Chosen, Failure>) -> String {
     match chosen {
         Ok(Chosen { to, stay }) => {
-            let stay: String = stay.iter().map(|(target, why)| format!("; {target} stays: {why}")).collect();
-            format!("{to}{stay}")
+            let stay = stay.iter().map(|(target, why)| format!("; {target} stays: {why}"));
+            format!("{to}{}", stay.collect::<Vec<_>>().concat())
         }
         Err(failure) => {
             format!("{}\n{}\n{}", failure.what, failure.why.join("\n"), failure.next.join("\n"))

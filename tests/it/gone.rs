@@ -2,6 +2,7 @@
 
 use crate::support::{Life, Story, Told, environment, virtually};
 use deployctl::domain::error::{Code, Exit, Failure};
+use deployctl::domain::ids::TargetId;
 use deployctl::domain::intent::Wish;
 use deployctl::domain::release::Actor;
 use deployctl::domain::step::Status;
@@ -271,7 +272,7 @@ fn two_runs_of_different_targets_are_spoken_to_one_at_a_time() {
             );
             let doors = doors.but([&"west".into()]);
             let live = intents::live(&doors, "canary").await.unwrap();
-            assert_eq!(live.plan.targets.keys().map(|target| target.as_str()).collect::<Vec<_>>(), ["east"]);
+            assert_eq!(live.plan.targets.keys().map(TargetId::as_str).collect::<Vec<_>>(), ["east"]);
             let intent = ask(&doors, &live, Wish::Abort { superseded_by: None }).await;
             assert_eq!(vigil::heard(&doors, &live, &intent).await, Hearing::Heard);
         };
@@ -295,8 +296,8 @@ fn a_run_that_is_over_hears_nothing() {
             seconds(100).await;
             intents::live(&story.elsewhere(), "canary").await.unwrap()
         };
-        let (life, live) = tokio::join!(story.deploy("1.1.0", &told), elsewhere);
-        assert_eq!(life, Life::Ended(Ending::Deployed));
+        let (ended, live) = tokio::join!(story.deploy("1.1.0", &told), elsewhere);
+        assert_eq!(ended, Life::Ended(Ending::Deployed));
         let doors = story.elsewhere();
         let intent = ask(&doors, &live, Wish::Pause).await;
         assert_eq!(vigil::heard(&doors, &live, &intent).await, Hearing::Over("deployed".to_owned()));

@@ -27,7 +27,7 @@ pub(super) async fn look(
 ) -> Result<Vec<Look>, String> {
     let sites: Vec<_> = targets.filter_map(|target| Some((target, world.sites.get(target)?))).collect();
     let lists = sites.iter().map(|(target, site)| async move {
-        let plan = site.state.newest(RecordKind::Plan).await.map_err(|error| text(target, error))?;
+        let plan = site.state.newest(RecordKind::Plan).await.map_err(|error| text(target, &error))?;
         Ok::<_, String>(((*target).clone(), plan))
     });
     let mut runs: BTreeMap<String, (Vec<u8>, BTreeSet<TargetId>)> = BTreeMap::new();
@@ -44,7 +44,7 @@ pub(super) async fn look(
     Ok(looks)
 }
 
-fn text(target: &TargetId, error: StateError) -> String {
+fn text(target: &TargetId, error: &StateError) -> String {
     format!("{target}: {error}")
 }
 
@@ -61,7 +61,7 @@ async fn look_at(
         let prefix = &prefix;
         async move {
             let records = site.state.list(RecordKind::Journal, prefix).await;
-            Ok::<_, String>(((*target).clone(), records.map_err(|error| text(target, error))?))
+            Ok::<_, String>(((*target).clone(), records.map_err(|error| text(target, &error))?))
         }
     });
     let journals: BTreeMap<_, _> = join_all(lists).await.into_iter().collect::<Result<_, _>>()?;

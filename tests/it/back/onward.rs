@@ -113,7 +113,7 @@ fn a_region_that_is_lost_in_the_middle_does_not_turn_the_others_round() {
                     }
                     other => panic!("{place}: {other:?}"),
                 }
-                tokio::time::sleep(Duration::from_secs(900)).await;
+                tokio::time::sleep(Duration::from_mins(15)).await;
                 if run(story).await.is_unfinished() {
                     if (lost, after) == ("west", 6) {
                         assert_ends_as("brought-back-but-one", story, &told).await;
@@ -173,7 +173,7 @@ fn what_died_goes_on_where_somebody_answers() {
         assert!(matches!(life, Life::Ended(Ending::Unknown { .. })), "{life:?}");
         assert!(!turned_round(&told));
         assert_eq!(serves(story, "east"), "r1");
-        tokio::time::sleep(Duration::from_secs(900)).await;
+        tokio::time::sleep(Duration::from_mins(15)).await;
         assert_eq!(run(story).await.owed(), [TargetId::from("west")]);
         resumed(story, "the west is back").await;
     });

@@ -1,6 +1,6 @@
 //! A process that is gone in the middle, and what another machine with no files of its own makes of it.
 
-use super::machine::{Done, until};
+use super::machine::{Done, nap, until};
 use super::said::approved;
 use super::stage::{QUICK, STAYS, Stage};
 use super::{RELEASE, Story};
@@ -139,7 +139,7 @@ fn left() {
     run.signal(Signal::TERM);
     run.says("once more to leave at once (then: deployctl resume prod)");
     // Closer together they are one: job runners signal a process and its group.
-    std::thread::sleep(Duration::from_millis(400));
+    nap(Duration::from_millis(400));
     run.signal(Signal::TERM);
     let ended = run.end();
     // Where this test is slower than the way to stable, that is over already.
