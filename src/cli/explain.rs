@@ -274,6 +274,11 @@ const CODES: &[(u16, &str, &str)] = &[
         "The run failed and is back where targets answer; one that did not answer is owed the same. A rollback now would take the others one release further back than they are. `deployctl resume ENV` ends the run once the target answers; `deployctl rollback ENV --to N` brings a certain release back all the same.",
     ),
     (
+        656,
+        "the newest release was taken back already",
+        "By the run itself, by its guard, or by somebody who was faster. A `rollback` that names no release undoes the newest one and never goes back twice: `--to N` goes further back.",
+    ),
+    (
         660,
         "there is no such guard",
         "A guard watches Kubernetes clusters. Inside of a cluster it watches that one: name its target. What `--manifest` prints runs the image that `guard: {image: …}` names.",

@@ -218,6 +218,7 @@ fn nobody(env: &Environment) -> Failure {
 }
 
 /// `1.1.0 (r2)`.
-fn named(release: &Release) -> String {
+#[must_use]
+pub fn named(release: &Release) -> String {
     format!("{} ({})", release.version, release.revision)
 }

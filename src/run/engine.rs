@@ -236,13 +236,18 @@ impl<'a> Engine<'a> {
             let ending = self.conclude(Vec::new()).await;
             return self.finish(ending).await;
         }
-        if self.is_past_return() {
+        // Where an older release has come to everybody, what is left to do is done: nobody is taken back half.
+        let is_owed_trifles = |owed: &[TargetId]| owed.iter().all(|target| self.is_reached(target));
+        if self.is_past_return() || matches!(&self.phase, Phase::Ended { owed, .. } if is_owed_trifles(owed))
+        {
             return Box::pin(self.run(true)).await;
         }
         let kept = match &self.phase {
             Phase::Aborting { kept, .. } => kept.clone(),
             // It is over where it is done; where it is owed it is given up.
-            Phase::Ended { .. } => self.keeps(),
+            Phase::Ended { owed, .. } => {
+                self.plan.targets.keys().filter(|target| !owed.contains(target)).cloned().collect()
+            }
             _ => Vec::new(),
         };
         self.restate().await;

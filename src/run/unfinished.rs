@@ -6,7 +6,7 @@ use super::left;
 use super::releases::unreadable;
 use super::world::World;
 use crate::domain::error::{Code, Exit, Failure};
-use crate::domain::ids::TargetId;
+use crate::domain::ids::{Revision, TargetId};
 use crate::domain::object::LABEL_REVISION;
 use crate::domain::step::{Status, Step};
 use crate::plan::{Plan, file};
@@ -46,6 +46,14 @@ impl Run {
         self.plan.rollback_of.is_some()
             && self.replayed.phase == Phase::Forward
             && steps.all(|step| status(step) == Status::Done || left::is_left(&self.plan, step, &status))
+    }
+
+    /// The older release that it was bringing back when it stopped, if that is what a `rollback` goes on with: what served
+    /// before it is what somebody wanted to leave.
+    #[must_use]
+    pub fn brings_back(&self) -> Option<Revision> {
+        let forward = !matches!(self.replayed.phase, Phase::Aborting { .. });
+        self.plan.rollback_of.filter(|_| forward && !self.serves())
     }
 
     /// Targets in which it is still to be taken back, when all others are back; or to be finished, when it brought an older

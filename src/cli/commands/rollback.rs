@@ -14,7 +14,7 @@ use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
 use crate::run::journal::Phase;
 use crate::run::lease::Patience;
-use crate::run::{Ending, World, durations, prepare, unfinished};
+use crate::run::{Ending, World, durations, prepare, tampered, unfinished};
 use std::collections::BTreeSet;
 
 pub fn run(session: &Session, args: &RollbackArgs) -> Result<Exit, CliError> {
@@ -41,8 +41,7 @@ pub(in crate::cli) async fn go(
     let everywhere = world;
     let world = &everywhere.but(&out);
     if !args.dry_run {
-        // Whether anybody works on it is told by the locks.
-        let _ = asking::after_guard(session, world, &env.name).await;
+        nobody_works_on_it(session, world, &env.name, args).await?;
     }
     absent::somebody_is_left(&env, &out)?;
     let silent = prepare::silent(world).await?;
@@ -67,6 +66,10 @@ pub(in crate::cli) async fn go(
             let flag = if named.contains(target) { "--without" } else { "--target" };
             left_out.entry(target.clone()).or_insert_with(|| format!("left out by {flag}"));
         }
+        let brings = run.brings_back();
+        if brings.is_some() && to.is_none_or(|to| Some(to) == brings) {
+            return finish(console, world, &run, left_out, args).await;
+        }
         tell(session, world, &run).await;
         if args.dry_run {
             session.say("dry run: nothing was written");
@@ -78,7 +81,8 @@ pub(in crate::cli) async fn go(
         let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
         let cause = args.consent.reason.clone().unwrap_or_else(|| format!("taken back by {}", actor()));
         let (exit, concluded) = take_back(console, world, &run, left_out, patience, cause).await?;
-        if exit != Exit::Done || (to.is_none() && !concluded) {
+        let served = || run.plan.targets.values().all(|target| to == target.previous);
+        if exit != Exit::Done || (!concluded && (to.is_none() || (brings.is_some() && served()))) {
             return Ok(exit);
         }
         if let (None, Some(of)) = (to, run.plan.rollback_of) {
@@ -95,6 +99,76 @@ pub(in crate::cli) async fn go(
     let exit = older::bring_back(console, world, env, &left_out, to, args).await?;
     // What a silent target serves is not known: `resume` finds out.
     Ok(if exit == Exit::Done && !silent.is_empty() && !args.dry_run { Exit::Unknown } else { exit })
+}
+
+/// Refuses at once, with what helps, while somebody works on a run: it would not be taken back, and its locks are not touched.
+/// Whoever says `--wait` waits for it.
+async fn nobody_works_on_it(
+    session: &Session,
+    world: &World,
+    env: &str,
+    args: &RollbackArgs,
+) -> Result<(), CliError> {
+    let Ok(live) = asking::after_guard(session, world, env).await else { return Ok(()) };
+    if args.consent.wait.is_some() || asking::is_gone(session, world, &live).await {
+        return Ok(());
+    }
+    let plan = &live.plan;
+    let what = format!("run {} ({}) is going on", plan.run, plan.version);
+    let failure = Failure::new(Code(612), Exit::Locked, what)
+        .why(format!("{} runs it ({})", live.holder.by, live.holder.reason));
+    let watch = format!("deployctl status {env} --watch");
+    let abort = |what: &str| format!("deployctl abort {env}  # {what}");
+    let failure = match (&live.replayed.phase, plan.rollback_of) {
+        (Phase::Aborting { cause, .. }, _) => {
+            failure.why(format!("it is on its way back already: {cause}")).next(watch)
+        }
+        (_, Some(of)) => failure
+            .why(format!("it brings {of} back already"))
+            .next(watch)
+            .next(abort("gives that up: what served before serves again")),
+        (_, None) => failure.next(abort("it takes everything back, now")).next(watch),
+    };
+    Err(failure.into())
+}
+
+/// A rollback that stopped in the middle is gone on with: that it is given up has to be said by name.
+async fn finish(
+    console: &impl Console,
+    world: &World,
+    run: &unfinished::Run,
+    silent: flow::Silent,
+    args: &RollbackArgs,
+) -> Result<Exit, CliError> {
+    let (session, plan) = (console.session(), &run.plan);
+    let release = format!("{} ({})", plan.version, plan.rollback_of.unwrap_or(plan.revision));
+    session.note(&format!(
+        "run {} brings {release} back and stopped in the middle: it is gone on with\n",
+        plan.run
+    ));
+    let left: BTreeSet<Revision> = plan.targets.values().filter_map(|target| target.previous).collect();
+    for left in left {
+        session
+            .note(&format!("  deployctl rollback {} --to {}  # gives that up\n", plan.environment, left.0));
+    }
+    if args.dry_run {
+        session.say("dry run: nothing was written");
+        return Ok(Exit::Done);
+    }
+    let tampered = tampered::look(world, run).await?;
+    flow::tell_tampered(session, &tampered);
+    console.ask(&format!("Go on bringing {release} back on {}?", plan.environment))?;
+    let patience = flow::patience(args.consent.wait.as_deref(), Patience::UntilLapsed)?;
+    let way = Way { back: None, silent, tampered };
+    match console.go_on(world, run, patience, way).await {
+        Err(CliError::Failure(failure))
+            if failure.code == Code(614) && outcome(world, run).await.as_deref() == Some("deployed") =>
+        {
+            session.note(&format!("{release} was brought back by somebody else meanwhile\n"));
+            Ok(Exit::Done)
+        }
+        ending => Ok(flow::exit_of(&ending?)),
+    }
 }
 
 /// Takes a run back whose process is gone, for somebody who told it to abort.
@@ -158,18 +232,17 @@ async fn take_back(
 ) -> Result<(Exit, bool), CliError> {
     let way = Way { back: Some(cause), silent, tampered: Vec::new() };
     let ending = match console.go_on(world, run, patience, way).await {
-        Err(CliError::Failure(failure)) if failure.code == Code(614) && is_back(world, run).await => {
-            console
-                .session()
-                .note(&format!("run {} was taken back by somebody else meanwhile\n", run.plan.run));
-            return Ok((Exit::Done, false));
-        }
-        Err(CliError::Failure(failure)) if failure.code == Code(612) => {
-            let abort = format!(
-                "deployctl abort {}  # if its run goes on: it goes back itself",
-                run.plan.environment
-            );
-            return Err(failure.next(abort).into());
+        Err(CliError::Failure(failure)) if failure.code == Code(614) => {
+            return match outcome(world, run).await.as_deref() {
+                Some("rolled-back") => {
+                    let told = format!("run {} was taken back by somebody else meanwhile\n", run.plan.run);
+                    console.session().note(&told);
+                    Ok((Exit::Done, false))
+                }
+                // It went out while it was waited for: what it brought goes back next.
+                Some("deployed") => Ok((Exit::Done, true)),
+                _ => Err(failure.into()),
+            };
         }
         ending => ending?,
     };
@@ -178,9 +251,11 @@ async fn take_back(
     Ok((if back { Exit::Done } else { flow::exit_of(&ending) }, ending == Ending::Deployed))
 }
 
-/// Whether the run has been taken back by now.
-async fn is_back(world: &World, run: &unfinished::Run) -> bool {
-    let Ok(Some(now)) = unfinished::latest(world).await else { return false };
-    now.plan.run == run.plan.run
-        && matches!(&now.replayed.phase, Phase::Ended { outcome, .. } if outcome == "rolled-back")
+/// How the run has ended by now, if it has.
+async fn outcome(world: &World, run: &unfinished::Run) -> Option<String> {
+    let now = unfinished::latest(world).await.ok().flatten().filter(|now| now.plan.run == run.plan.run)?;
+    match now.replayed.phase {
+        Phase::Ended { outcome, .. } => Some(outcome),
+        _ => None,
+    }
 }

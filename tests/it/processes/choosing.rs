@@ -1,6 +1,6 @@
 //! What `rollback` brings back, what it says beforehand, and what it refuses.
 
-use super::machine::{Done, Machine};
+use super::machine::{Done, Machine, until};
 use super::region::Region;
 use super::said::approved;
 use super::stage::{QUICK, STAYS, STAYS_NOW, Stage};
@@ -18,7 +18,29 @@ pub const STORIES: &[Story] = &[
     ("a Secret that is gone", secret),
     ("a kubeconfig without one region", blind),
     ("one region of a run that died", one_region),
+    ("a rollback that died", died),
 ];
+
+/// Who types `rollback` after somebody whose rollback died goes on with it: nobody wants the release back that is left.
+fn died() {
+    let stage = Stage::new("died", QUICK);
+    stage.desk.run(&RELEASE).with(0);
+    let back = stage.desk.start(&BACK);
+    let grows = || !stage.objects()["east Deployment/api-r1"].starts_with("0 ");
+    until(grows, || "the older release gets no pods".to_owned());
+    back.signal(Signal::KILL);
+    assert_eq!(back.end().signal, Some(9));
+    stage.wait_for_leases_to_lapse();
+    let phone = stage.elsewhere("phone");
+    holds(
+        &phone.run(&["status", "prod"]).with(0),
+        &["goes on bringing r1 back, as resume does; with --to 2 it gives that up"],
+    );
+    let done = phone.run(&BACK).with(0);
+    holds(&done, &["brings 1.0.0 (r1) back and stopped in the middle: it is gone on with"]);
+    serves(&stage, &stage.east, "1.0.0");
+    serves(&stage, &stage.west, "1.0.0");
+}
 
 const BACK: [&str; 3] = ["rollback", "prod", "--auto-approve"];
 const THIRD: [&str; 5] = ["deploy", "prod", "--auto-approve", "--version", "1.2.0"];

@@ -64,6 +64,9 @@ fn queued() {
     stage.holds(&mut run);
     let other = ["deploy", "prod", "--auto-approve", "--version", "1.2.0"];
     approved("locked.txt", &stage.desk.run(&other).with(7).said());
+    let refused = stage.elsewhere("phone").run(&["rollback", "prod", "--auto-approve"]).with(7);
+    let abort = "next:  deployctl abort prod  # it takes everything back, now\n";
+    assert!(refused.stderr.contains(abort) && !refused.stderr.contains("stopped"), "{}", refused.said());
     let mut waits = stage.desk.start(&[&other[..], &["--wait"]].concat());
     waits.says("waiting: ");
     stage.elsewhere("phone").run(&["promote", "prod", "--full"]).with(0);

@@ -9,7 +9,7 @@ use crate::domain::effect::Effect;
 use crate::domain::environment::Environment;
 use crate::domain::error::{Code, Exit, Failure};
 use crate::domain::ids::{Revision, TargetId};
-use crate::domain::release::{Debt, Due, Release};
+use crate::domain::release::{Debt, Due, Outcome, Release};
 use crate::domain::units::human;
 use crate::plan::{Plan, lineage};
 use crate::run::chosen::{self, Chosen, Histories};
@@ -40,7 +40,12 @@ pub(super) async fn bring_back(
     let session = console.session();
     let histories = absent::histories(world).await?;
     let owed = debts::open(&histories);
+    let by_name = to.is_some();
     let Chosen { to, stay } = choose(&env, &histories, &owed, to)?;
+    if !by_name {
+        let going = histories.iter().filter(|(target, _)| !stay.contains_key(*target));
+        not_twice(&env.name, going, to)?;
+    }
     let due = due(&histories, left_out, &owed, to);
     let mut out = left_out.targets.clone();
     out.extend(stay.keys().cloned());
@@ -109,6 +114,35 @@ fn choose(
             Err(failure)
         }
     }
+}
+
+/// A rollback that names no release undoes the newest one. Where that was done already, by whoever was first or by the run
+/// itself, it goes no further back unasked.
+fn not_twice<'h>(
+    env: &str,
+    mut going: impl Iterator<Item = (&'h TargetId, &'h Vec<Release>)>,
+    to: Revision,
+) -> Result<(), Failure> {
+    let done = going.find_map(|(target, history)| {
+        let (newest, now) = (history.last()?, lineage::serving(history)?);
+        let at = |release: &Release| {
+            format!("at {} by {}", release.ended.strftime("%Y-%m-%d %H:%M:%SZ"), release.by)
+        };
+        if newest.outcome == Outcome::RolledBack {
+            let (failed, serves) = (chosen::named(newest), chosen::named(now));
+            Some(format!("{target}: {failed} was taken back already {}; {serves} serves", at(newest)))
+        } else if now.rollback_of.is_some() && !chosen::serves(history, to) {
+            Some(format!("{target}: {} was brought back already {}", chosen::named(now), at(now)))
+        } else {
+            None
+        }
+    });
+    let Some(done) = done else { return Ok(()) };
+    Err(Failure::new(Code(656), Exit::Usage, format!("the newest release of {env} was taken back already"))
+        .why(done)
+        .why("a rollback that names no release undoes the newest one, and goes no further")
+        .next(format!("deployctl status {env}"))
+        .next(format!("deployctl rollback {env} --to {}  # goes further back", to.0)))
 }
 
 /// Whether performing it would do anything: a Job of the way back changes no object of the release.

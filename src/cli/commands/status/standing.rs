@@ -143,7 +143,15 @@ impl Standing<'_> {
 
     /// What a rollback would do, as far as the targets that were read tell.
     fn way_back(&self) -> String {
-        let known = progress::way_back(self.run, self.earlier);
+        let known = match self.run.brings_back() {
+            Some(of) => {
+                let up = self.run.plan.targets.values().find_map(|target| target.previous);
+                let up =
+                    up.map_or_else(String::new, |left| format!("; with --to {} it gives that up", left.0));
+                return format!("goes on bringing {of} back, as resume does{up}");
+            }
+            None => progress::way_back(self.run, self.earlier),
+        };
         if self.unread.is_empty() {
             return known;
         }
