@@ -20,7 +20,7 @@ const ROWS: &[Row] = &[
         "DC0104]: unknown key `histroy`",
         1,
         7,
-        "`history`: How many releases are kept for `rollback`.",
+        "`history`: How many releases that served are kept for `rollback`, and, apart from them, how many that failed.",
         "write `history`",
     ),
     (
