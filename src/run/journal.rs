@@ -256,6 +256,7 @@ impl Default for Replayed {
 pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result<Replayed, Failure> {
     let mut state = Replayed::default();
     let mut phases: Vec<Phase> = Vec::new();
+    let mut over_at: BTreeSet<&TargetId> = BTreeSet::new();
     for (target, records) in journals {
         let mut phase = Phase::Forward;
         let mut guarded = None;
@@ -309,12 +310,19 @@ pub fn replay(run: &RunId, journals: &BTreeMap<TargetId, Vec<Record>>) -> Result
                 }
             }
         }
+        if matches!(phase, Phase::Ended { .. }) {
+            over_at.insert(target);
+        }
         phases.push(phase);
         // One that is still at work somewhere is not done.
         let rank = |(at, what): &(Timestamp, Guarded)| (!what.done, *at);
         state.guarded = state.guarded.into_iter().chain(guarded).max_by_key(rank);
     }
     state.phase = phases.into_iter().reduce(Phase::join).unwrap_or(Phase::Forward);
+    if let Phase::Ended { owed, .. } = &mut state.phase {
+        // What was owed to a target is settled by its own journal, whoever could not be told of it.
+        owed.retain(|target| !over_at.contains(target));
+    }
     Ok(state)
 }
 
